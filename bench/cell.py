@@ -1,0 +1,194 @@
+"""One cell in a worker process: fit, sample, extract, evaluate. Every step is skipped where the store has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.data import load_data
+from bench.discovery import load
+from bench.errors import ConfigError
+from bench.models import load_model
+from bench.models.counting import Counted, Counts
+from bench.plan import Work
+from bench.sampling import Sampler, sample_batch
+from bench.store import Rows, Store
+from bench.suite import build_method
+from evaluators.base import Reference, Sample, Score
+from methods.base import Batch, Guided, Task
+
+BLOCK = 500  # reference images an extractor sees in one job
+
+
+@functools.lru_cache(maxsize=2)
+def counted_model(name: str, device: str) -> Counted:
+    """The model of a name, loaded once a process."""
+    return Counted(load_model(name, device))
+
+
+@functools.lru_cache(maxsize=4)
+def extractor(name: str) -> Any:
+    """The extractor of a name, loaded once a process."""
+    return load("evaluator", name, "Extractor")()
+
+
+@functools.lru_cache(maxsize=4)
+def evaluator(name: str) -> Any:
+    """The evaluator of a name, made once a process, so that what it caches of a reference is kept."""
+    return load("evaluator", name, "Evaluator")()
+
+
+_built: dict[str, Guided] = {}  # by sample key; a worker goes from shard to shard of few cells
+
+
+def build(work: Work) -> Guided:
+    """The guided denoiser of a cell: from the process's memory, the store's fits, or fitted now."""
+    if work.sample_key not in _built:
+        model: Any = counted_model(work.model, work.device)
+        sampler = Sampler(**work.sampler)
+        task = Task(
+            model=model,
+            attributes=work.cell.attributes,
+            target=np.array(work.cell.target),
+            timesteps=sampler.timesteps(model),
+            labelled=load_data(work.labelled) if work.labelled else None,
+            cache=Store(work.store).fits,
+        )
+        while len(_built) >= 8:
+            _built.pop(next(iter(_built)))
+        _built[work.sample_key] = build_method(work.cell.method, work.cell.fields).build(task, work.cell.seed)
+    return _built[work.sample_key]
+
+
+def fit(work: Work) -> dict[str, Any]:
+    """Build the method, once a cell; what it cost is kept with the store's fits.
+
+    Returns:
+        seconds, forward and backward rows of the fit, and the method's notes.
+    """
+    store = Store(work.store)
+    path = store.fits / f"cost-{work.sample_key[:24]}"
+    if store.read(path) is None:
+        counts = _reset_counts(work)
+        start = time.perf_counter()
+        guided = build(work)
+        cost = {"seconds": time.perf_counter() - start, **dataclasses.asdict(counts)}
+        store.write(path, {}, {**cost, "notes": dict(guided.notes or {})})
+    return store.note(path)
+
+
+def sample_shard(work: Work, index: int, size: int) -> None:
+    """Draw one guidance batch and keep it, then let the extractors see it."""
+    store = Store(work.store)
+    folder = store.shard(work.sample_key, index, size)
+    arrays = store.read(folder)
+    if arrays is None:
+        arrays = _draw(work, index, size, store, folder)
+    for name in (work.judge, *work.features):
+        extract(store, name, folder, arrays["images"])
+
+
+def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
+    guided = build(work)
+    counts = _reset_counts(work)
+    model: Any = counted_model(work.model, work.device)
+    first = index * work.guidance_batch
+    numbers = torch.arange(first, first + size)
+    condition = torch.zeros(size, dtype=torch.int64, device=model.device)
+    batch = Batch(numbers, condition, work.compute_batch)
+    start = time.perf_counter()
+    x = sample_batch(model, guided.denoise, Sampler(**work.sampler), batch, work.cell.seed)
+    images = model.decode(x).cpu().numpy()
+    seconds = time.perf_counter() - start
+    preset = guided.presets(numbers.numpy()) if guided.presets else np.full(size, -1)
+    arrays = {"images": images, "condition": condition.cpu().numpy(), "preset": preset.astype(np.int64)}
+    store.write(folder, arrays, {"seconds": seconds, **dataclasses.asdict(counts)})
+    return arrays
+
+
+def _reset_counts(work: Work) -> Counts:
+    model = counted_model(work.model, work.device)
+    model.counts = Counts()
+    return model.counts
+
+
+def extract(store: Store, name: str, source: Path, images: npt.NDArray[np.uint8]) -> None:
+    """Keep what an extractor makes of the images of an entry."""
+    seer = extractor(name)
+    folder = store.features(name, seer.digest, source)
+    if store.read(folder) is None:
+        store.write(folder, seer.extract(torch.from_numpy(np.array(images))), {})
+
+
+def reference_blocks(n: int) -> list[tuple[int, int]]:
+    """(start, stop) of the blocks that a reference set of n images is extracted in."""
+    return [(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+
+
+def _reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
+    return store.root / "references" / digest[:24] / f"{start:06d}-{stop - start}"
+
+
+def extract_reference(root: Path, name: str, n: int, size: int, features: tuple[str, ...], block: tuple[int, int]) -> None:
+    """Keep what the feature extractors make of one block of a reference set."""
+    store, data = Store(root), load_data(name, n, size)
+    start, stop = block
+    for feature in features:
+        extract(store, feature, _reference_source(store, data.digest, start, stop), data.images[start:stop])
+
+
+def evaluate(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int) -> list[dict[str, Any]]:
+    """Every score of a cell, as JSON-able records."""
+    store = Store(work.store)
+    judged = _gather(store, work, work.judge)
+    sample: Any = Sample(
+        probabilities=judged,
+        features={name: _gather(store, work, name)["features"] for name in work.features},
+        condition=np.concatenate(
+            [_entry(store, store.shard(work.sample_key, i, s))["condition"] for i, s in work.shards()]
+        ),
+    )
+    data = {name: load_data(name, n, size) for name, n in references.items()}
+    seen: Any = {
+        name: {
+            reference: Rows(
+                [
+                    _entry(
+                        store,
+                        store.features(name, extractor(name).digest, _reference_source(store, d.digest, start, stop)),
+                    )["features"]
+                    for start, stop in reference_blocks(len(d))
+                ]
+            )
+            for reference, d in data.items()
+        }
+        for name in work.features
+    }
+    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen)
+    scores: list[Score] = []
+    for metric in metrics:
+        scores += evaluator(metric).evaluate(sample, reference)
+    return [dataclasses.asdict(score) for score in scores]
+
+
+def _gather(store: Store, work: Work, name: str) -> dict[str, Any]:
+    digest = extractor(name).digest
+    entries = [
+        _entry(store, store.features(name, digest, store.shard(work.sample_key, i, s))) for i, s in work.shards()
+    ]
+    return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
+
+
+def _entry(store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
+    arrays = store.read(folder)
+    if arrays is None:
+        raise ConfigError(f"{folder} was removed or damaged while the run went on; run the same command again")
+    return arrays

@@ -1,0 +1,198 @@
+"""Avatar faces with exactly known attributes, drawn on the spot: unlimited data whose truth is given.
+
+The faces are the DiceBear rendition of "Avataaars" by Pablo Stanley, rasterised by resvg. Face i of a set
+depends on (set seed, i) alone: its labels are drawn from the set's joint distribution, everything else (hair,
+mouth, eyes, clothes, colours, shifts) from the face's own seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import Attribute, check_distribution
+from bench.data.base import LabelledImages
+from bench.errors import ConfigError
+from bench.files import cache_root, read_arrays, write_arrays
+from bench.progress import track
+
+ATTRIBUTES = (
+    Attribute("eyeglasses", ("absent", "present")),
+    Attribute("skin_tone", ("light", "medium", "dark")),
+    Attribute("facial_hair", ("absent", "present")),
+)
+CREDIT = "Faces: Avataaars by Pablo Stanley (avataaars.com, free for personal and commercial use), drawn with DiceBear."
+DRAWING = 1  # raise when the drawing below changes: it is part of every set's hash
+
+# The palettes are separated: no colour of one skin tone is nearer to another tone's than to its own.
+SKIN = (
+    ("#ffdbb4", "#fbd0a6", "#ffe3c7"),
+    ("#d08b5b", "#c98450", "#be7a48"),
+    ("#614335", "#6a4a3a", "#573a2d"),
+)
+STYLE = {
+    "accessoriesVariant": ["kurt", "prescription01", "prescription02", "round", "sunglasses", "wayfarers"],
+    "accessoriesColor": ["#262e33", "#25557c"],
+    "facialHairVariant": ["beardMajestic", "beardMedium"],  # a light beard is a matter of opinion at 32 pixels
+    "facialHairColor": ["#2c1b18", "#a55728", "#c93305", "#e8e1e1"],
+    "eyesVariant": ["closed", "default", "eyeRoll", "happy", "side", "squint", "surprised", "wink"],
+    "mouthVariant": ["concerned", "default", "disbelief", "eating", "grimace", "sad", "serious", "smile", "twinkle"],
+    "topVariant": [
+        *("bigHair", "bob", "bun", "curly", "curvy", "dreads", "dreads01", "dreads02", "fro", "froBand", "hat"),
+        *("hijab", "longButNotTooLong", "miaWallace", "shaggy", "shaggyMullet", "shavedSides", "shortCurly"),
+        *("shortFlat", "shortRound", "shortWaved", "sides", "straight01", "straight02", "straightAndStrand"),
+        *("theCaesar", "theCaesarAndSidePart", "turban", "winterHat02"),
+    ],
+    "hairColor": ["#a55728", "#2c1b18", "#b58143", "#d6b370", "#724133", "#4a312c", "#ecdcbf", "#c93305", "#e8e1e1"],
+    "backgroundColor": ["#b6e3f4", "#c0aede", "#d1d4f9", "#ffd5dc", "#ffdfbf", "#c8e6c9", "#e6e6e6", "#90a4ae"],
+}
+
+
+def correlated(
+    skin: tuple[float, ...], glasses_given_skin: tuple[float, ...], hair_given_skin: tuple[float, ...]
+) -> npt.NDArray[np.float64]:
+    """Joint distribution [2, 3, 2] over ATTRIBUTES in which glasses and facial hair depend on the skin tone only."""
+    g, s, f = (np.array(v) for v in (glasses_given_skin, skin, hair_given_skin))
+    return np.einsum("gs,s,fs->gsf", np.stack([1 - g, g]), s, np.stack([1 - f, f]))
+
+
+BALANCED = np.full((2, 3, 2), 1 / 12)
+# Marginals 80/20, 70/20/10 and 70/30; glasses are rarer and facial hair is commoner on darker skin, so the joint
+# distribution is not the product of its marginals.
+BIASED = correlated((0.7, 0.2, 0.1), (0.23, 0.155, 0.08), (0.26, 0.44, 0.30))
+
+
+@dataclass(frozen=True)
+class AvatarSet:
+    """A named set: its distribution, its seed and how many faces it has unless told."""
+
+    joint: npt.NDArray[np.float64]
+    seed: int
+    n: int
+    what: str
+
+
+SETS = {
+    "avatars-biased": AvatarSet(BIASED, 1, 20_000, "skewed and correlated: what the biased score model is trained on"),
+    "avatars-balanced": AvatarSet(BALANCED, 2, 2_000, "every combination equally often: the reference of Frechet"),
+    "avatars-heldout": AvatarSet(BALANCED, 3, 2_000, "the test set of classifiers"),
+    "avatars-labelled": AvatarSet(BALANCED, 4, 4_000, "what methods and classifiers may learn from"),
+}
+
+
+def draw_labels(joint: npt.NDArray[np.float64], seed: int, index: int) -> tuple[int, ...]:
+    """Labels of face `index`, one an attribute, drawn from `joint` with (seed, index) alone."""
+    flat = np.random.default_rng([seed, index]).choice(joint.size, p=joint.ravel())
+    return tuple(int(v) for v in np.unravel_index(flat, joint.shape))
+
+
+@functools.cache
+def _style() -> object:
+    from dicebear import Style
+
+    return Style(json.loads(files("dicebear_styles").joinpath("avataaars.json").read_text("utf-8")))
+
+
+def draw_face(labels: tuple[int, ...], seed: int, index: int, size: int) -> npt.NDArray[np.uint8]:
+    """One face as uint8 [3, size, size], RGB."""
+    import resvg_py
+    from dicebear import Avatar
+    from PIL import Image
+
+    glasses, skin, hair = labels
+    svg = str(
+        Avatar(
+            _style(),
+            {
+                **STYLE,
+                "seed": f"{seed}-{index}",
+                "accessoriesProbability": 100 * glasses,
+                "skinColor": list(SKIN[skin]),
+                "facialHairProbability": 100 * hair,
+            },
+        )
+    )
+    # The style draws a bust on a 280 x 280 canvas: crop to the head, with a small shift and zoom.
+    rng = np.random.default_rng([seed, index, 1])
+    side = rng.uniform(182, 198)
+    left, top = 140 - side / 2 + rng.uniform(-6, 6), rng.uniform(24, 36)
+    canvas = 'viewBox="0 0 280 280"'
+    assert svg.count(canvas) == 1, "the installed dicebear-styles draws on another canvas"
+    svg = svg.replace(canvas, f'viewBox="{left:.3f} {top:.3f} {side:.3f} {side:.3f}"')
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
+    rgb = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _draw_block(
+    joint: npt.NDArray[np.float64], seed: int, start: int, stop: int, size: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    labels = [draw_labels(joint, seed, i) for i in range(start, stop)]
+    images = [draw_face(lab, seed, i, size) for i, lab in zip(range(start, stop), labels, strict=True)]
+    return np.stack(images), np.array(labels, dtype=np.int64)
+
+
+def avatar_faces(
+    joint: npt.ArrayLike, seed: int, n: int, size: int = 32, name: str = "avatars", workers: int | None = None
+) -> LabelledImages:
+    """A set of avatar faces with any joint distribution of the attributes, made once and kept on disk.
+
+    Args:
+        joint: distribution [2, 3, 2] over ATTRIBUTES, entries >= 0 summing to 1.
+        seed: the set's seed; face i depends on (seed, i), so a longer set begins with the shorter one.
+        n: number of faces, >= 1.
+        size: side in pixels, 8 to 1024.
+        name: the name the set goes by.
+        workers: processes to draw with; all cores unless given.
+
+    Raises:
+        ConfigError: where an argument is out of its range.
+    """
+    table = np.asarray(joint, dtype=np.float64)
+    shape = tuple(a.n_classes for a in ATTRIBUTES)
+    if table.shape != shape:
+        raise ConfigError(f"the joint distribution of avatars must have shape {shape}, got {table.shape}")
+    check_distribution(table.ravel(), table.size, "the joint distribution of avatars")
+    if n < 1:
+        raise ConfigError(f"the number of faces must be at least 1, got {n}")
+    if not 8 <= size <= 1024:
+        raise ConfigError(f"the size of a face must be 8 to 1024 pixels, got {size}")
+    versions = [version(p) for p in ("dicebear-core", "dicebear-styles", "resvg-py")]
+    recipe = [DRAWING, table.tolist(), seed, n, size, versions, SKIN, STYLE]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+    folder = cache_root() / "data" / f"avatars-{digest[:16]}"
+    arrays = read_arrays(folder)
+    if arrays is None:
+        arrays = _draw_all(table, seed, n, size, name, workers)
+        write_arrays(folder, arrays)
+        arrays = read_arrays(folder) or arrays
+    return LabelledImages(name, arrays["images"], arrays["labels"], ATTRIBUTES, table, digest, CREDIT)
+
+
+def _draw_all(
+    joint: npt.NDArray[np.float64], seed: int, n: int, size: int, name: str, workers: int | None
+) -> dict[str, npt.NDArray[np.generic]]:
+    workers = workers or os.cpu_count() or 1
+    starts = list(range(0, n, 100))
+    if n <= 200 or workers == 1:
+        blocks = [_draw_block(joint, seed, s, min(s + 100, n), size) for s in starts]
+    else:
+        import multiprocessing
+
+        # "spawn": a forked child of a process that has used torch can hang in its thread pool.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
+            blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
+    return {"images": np.concatenate([b[0] for b in blocks]), "labels": np.concatenate([b[1] for b in blocks])}
+
+

@@ -1,0 +1,49 @@
+"""The labelled-image protocol that every data set fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import Attribute, joint_labels, product
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with the true value of each attribute.
+
+    Attributes:
+        name: the data set's public name.
+        images: uint8 [n, 3, h, w], RGB; may be memory-mapped.
+        labels: int64 [n, number of attributes].
+        attributes: the attributes, in the order of the columns of `labels`.
+        joint: the declared distribution, one axis an attribute, summing to 1.
+        digest: hash of everything that decides the images and labels.
+        credit: the line to show where the images are shown; empty where none is owed.
+    """
+
+    name: str
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    attributes: tuple[Attribute, ...]
+    joint: npt.NDArray[np.float64]
+    digest: str
+    credit: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def column(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
+        """Labels [n] of the joint of `attributes` (of the one attribute where there is only one)."""
+        index = [self.attributes.index(a) for a in attributes]
+        return joint_labels(self.labels[:, index], attributes)
+
+    def declared(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.float64]:
+        """The declared distribution [K] of the joint of `attributes`."""
+        index = [self.attributes.index(a) for a in attributes]
+        rest = tuple(i for i in range(len(self.attributes)) if i not in index)
+        kept = self.joint.sum(axis=rest)
+        order = np.argsort(np.argsort(index))  # the axes of `kept` stand in the set's order, not in the asked one
+        return np.transpose(kept, order).reshape(product(attributes).n_classes)

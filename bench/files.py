@@ -1,0 +1,140 @@
+"""Files that are whole or absent: atomic writes, checksummed arrays, and where caches live."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from bench.errors import ConfigError
+
+MANIFEST = "manifest.json"
+
+
+def cache_root() -> Path:
+    """The folder of everything that can be made again: $FAIRDIFF_CACHE, else ~/.cache/fairdiff-bench."""
+    home = os.environ.get("FAIRDIFF_CACHE")
+    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fairdiff-bench"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path` among processes: what is made once is made by one of them, the others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        yield
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file by atomic rename, flushed to disk first: a reader sees the old file, the new one, or none.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror or error}; choose a folder that can be written and has room"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON by atomic rename, readable and with sorted keys."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays as one folder that appears whole, by a rename: a .npy each and a manifest of checksums.
+
+    Where another process has written the same folder meanwhile, its folder stays: equal keys hold equal content.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        sums = {}
+        for name, array in arrays.items():
+            path = temporary / f"{name}.npy"
+            with path.open("wb") as f:
+                np.save(f, np.ascontiguousarray(array), allow_pickle=False)
+                f.flush()
+                os.fsync(f.fileno())
+            sums[name] = file_digest(path)
+        write_json(temporary / MANIFEST, {"sha256": sums, "note": dict(note or {})})
+        os.chmod(temporary, 0o755)
+        _swap_in(temporary, folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {folder}: {error.strerror or error}; choose a folder that can be written and has room"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap_in(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if read_arrays(folder) is not None:
+            return  # another process was first, with the same content
+        shutil.rmtree(folder, ignore_errors=True)  # damaged leftovers of the same key
+        os.rename(temporary, folder)
+
+
+def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]] | None:
+    """The arrays of a folder, memory-mapped; None where it is absent, unfinished or damaged.
+
+    Args:
+        folder: as written by `write_arrays`.
+        verify: recompute the checksums (a full read of the files).
+    """
+    try:
+        sums = json.loads((folder / MANIFEST).read_text())["sha256"]
+        if verify and any(file_digest(folder / f"{name}.npy") != value for name, value in sums.items()):
+            return None
+        return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """The note written beside the arrays of a folder that `read_arrays` has accepted."""
+    note: dict[str, Any] = json.loads((folder / MANIFEST).read_text())["note"]
+    return note

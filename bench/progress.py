@@ -1,0 +1,52 @@
+"""Progress on the terminal: a bar with an ETA where someone watches, silence in pipes and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+console = Console(stderr=True)  # results go to stdout, everything about the work to stderr
+
+
+@contextmanager
+def bar() -> Iterator[Progress]:
+    """A progress display; nested ones share the outermost, since a terminal has one bottom line."""
+    global _current
+    if _current is not None:
+        yield _current
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        _current = progress
+        try:
+            yield progress
+        finally:
+            _current = None
+
+
+_current: Progress | None = None
+
+
+def track(items: Sequence[T] | Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a line of progress."""
+    n = total if total is not None else len(items) if isinstance(items, Sequence) else None
+    with bar() as progress:
+        line = progress.add_task(what, total=n)
+        try:
+            for item in items:
+                yield item
+                progress.advance(line)
+        finally:
+            progress.remove_task(line)

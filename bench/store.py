@@ -1,0 +1,116 @@
+"""The content-addressed store: what was sampled, extracted and evaluated, by the hash of what decides it.
+
+    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, condition, preset
+    ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
+    ROOT/fits/...                           what methods learnt
+    ROOT/scores/ab/abcd....json             what the evaluators made of a cell
+
+Every entry appears whole, by a rename, with checksums; an entry that fails them counts as absent and is made again.
+Two processes on one store make the same entries with the same content, so they do each other no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.files import MANIFEST, digest_of, read_arrays, read_note, write_arrays, write_json
+from bench.progress import console
+
+
+class Store:
+    """A folder of entries."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def fits(self) -> Path:
+        """Where methods keep what `build` learns."""
+        return self.root / "fits"
+
+    def shard(self, key: str, index: int, size: int) -> Path:
+        """The folder of a shard: `size` samples, those of guidance batch `index`."""
+        return self.root / "samples" / key[:2] / key / f"{index:06d}-{size}"
+
+    def features(self, extractor: str, digest: str, source: Path) -> Path:
+        """The folder of what an extractor saw in an entry's images."""
+        inside = source.relative_to(self.root) if source.is_relative_to(self.root) else Path(source.name)
+        return self.root / "features" / f"{extractor}-{digest[:16]}" / inside
+
+    def read(self, folder: Path) -> dict[str, npt.NDArray[Any]] | None:
+        """The arrays of an entry, or None where it must be made; a damaged one is said and removed."""
+        arrays = read_arrays(folder)
+        if arrays is None and folder.exists():
+            console.print(f"damaged, made again: {folder}")
+            shutil.rmtree(folder, ignore_errors=True)
+        return arrays
+
+    def write(self, folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Mapping[str, Any]) -> None:
+        """Write an entry."""
+        write_arrays(folder, arrays, note)
+
+    def note(self, folder: Path) -> dict[str, Any]:
+        """What was written beside the arrays of an entry."""
+        return read_note(folder)
+
+    def read_scores(self, key: str) -> list[dict[str, Any]] | None:
+        """The scores of a cell, or None where they must be computed."""
+        path = self._scores(key)
+        try:
+            value = json.loads(path.read_text())
+            if value["sha256"] == digest_of(value["scores"]):
+                scores: list[dict[str, Any]] = value["scores"]
+                return scores
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        console.print(f"damaged, made again: {path}")
+        return None
+
+    def write_scores(self, key: str, scores: list[dict[str, Any]]) -> None:
+        """Keep the scores of a cell."""
+        write_json(self._scores(key), {"sha256": digest_of(scores), "scores": scores})
+
+    def _scores(self, key: str) -> Path:
+        return self.root / "scores" / key[:2] / f"{key}.json"
+
+
+class Rows:
+    """Arrays of several entries, read as one array along its first axis; no row is held until it is asked for."""
+
+    def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(p) for p in parts])
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
+        start, stop, step = rows.indices(len(self))
+        first = int(np.searchsorted(self.ends, start, side="right"))
+        found = [np.empty((0, *self.shape[1:]), self.dtype)]
+        for part, end in zip(self.parts[first:], self.ends[first:], strict=True):
+            begin = int(end) - len(part)
+            if begin >= stop:
+                break
+            found.append(part[max(start - begin, 0) : stop - begin])
+        return np.concatenate(found)[::step]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def intact(folder: Path) -> bool:
+    """Whether an entry passes its checksums."""
+    return (folder / MANIFEST).is_file() and read_arrays(folder) is not None

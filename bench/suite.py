@@ -1,0 +1,226 @@
+"""Suites: a YAML file of axes, validated, and the cells it spans."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bench.attributes import Attribute, check_distribution, product
+from bench.errors import ConfigError, UnknownName
+from bench.yaml import read_yaml
+
+HERE = Path(__file__).parent / "suites"
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SamplerChoice(Strict):
+    """As `bench.sampling.Sampler`."""
+
+    name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
+    steps: int = Field(50, ge=1)
+    eta: float = Field(0.0, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class TaskChoice(Strict):
+    """Attributes to debias, and the distribution wanted over their joint: "uniform", or one share a class."""
+
+    attributes: tuple[str, ...] = Field(min_length=1)
+    target: Literal["uniform"] | tuple[float, ...] = "uniform"
+
+
+class MethodChoice(Strict):
+    """A method's name, with fields of its own in `with`, and a label where one method runs more than once."""
+
+    name: str
+    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    label: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What the leaderboard calls it."""
+        return self.label or self.name
+
+
+class Suite(Strict):
+    """A suite file."""
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    model: str
+    n: int = Field(ge=1)
+    guidance_batch: int = Field(ge=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    sampler: SamplerChoice = SamplerChoice()
+    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
+    methods: tuple[MethodChoice, ...] = Field(min_length=1)
+    labelled: str | None = None
+    judge: str = "attribute_cnn"
+    features: tuple[str, ...] = ("efficientnet_lite0",)
+    references: dict[str, int] = Field(default_factory=dict)
+    metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("the seeds must be different and >= 0")
+        return seeds
+
+    @field_validator("references")
+    @classmethod
+    def _enough(cls, references: dict[str, int]) -> dict[str, int]:
+        if any(n < 2 for n in references.values()):
+            raise ValueError("a reference set must have at least 2 images")
+        return references
+
+    @model_validator(mode="after")
+    def _fits(self) -> Suite:
+        if self.guidance_batch > self.n:
+            raise ValueError(f"guidance_batch must be at most n = {self.n}, got {self.guidance_batch}")
+        titles = [m.title for m in self.methods]
+        twice = next((t for t in titles if titles.count(t) > 1), None)
+        if twice:
+            raise ValueError(f"two methods are called {twice!r}; give one a `label`")
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of a suite: a method on a task with a seed.
+
+    Attributes:
+        title: what the leaderboard calls the method.
+        method: the method's public name.
+        fields: every field of the method, defaults included, JSON-able.
+        attributes: of the task.
+        target: float per class of the joint of `attributes`.
+        seed: of noise, presets and fit.
+    """
+
+    title: str
+    method: str
+    fields: dict[str, Any]
+    attributes: tuple[Attribute, ...]
+    target: tuple[float, ...]
+    seed: int
+
+    @property
+    def task(self) -> str:
+        """The task's name: attributes and target."""
+        return f"{product(self.attributes).name} {target_name(self.target)}"
+
+
+def target_name(target: tuple[float, ...]) -> str:
+    """"uniform", or the shares in percent, e.g. "10/90"."""
+    if max(target) - min(target) < 1e-9:
+        return "uniform"
+    return "/".join(f"{100 * share:g}" for share in target)
+
+
+def list_suites() -> dict[str, str]:
+    """Names of the shipped suites, with the first line of each file's comment."""
+    return {p.stem: p.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for p in sorted(HERE.glob("*.yaml"))}
+
+
+def read_suite(name: str) -> Suite:
+    """A shipped suite by its name, or any by its file.
+
+    Raises:
+        UnknownName: no shipped suite of this name.
+        ConfigError: the file cannot be read or is not valid; file, line, key and what was expected are named.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), Suite)
+    if name not in list_suites():
+        raise UnknownName("suite", name, [*list_suites(), "FILE.yaml"])
+    return read_yaml(HERE / f"{name}.yaml", Suite)
+
+
+def build_method(name: str, fields: dict[str, Any]) -> Any:
+    """A method with checked fields.
+
+    Raises:
+        UnknownName: no such method, or no such field.
+        ConfigError: a field of the wrong type or out of range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from bench.discovery import load
+
+    method = load("method", name, "Method")
+    known = [f.name for f in dataclasses.fields(method)]
+    for key in fields:
+        if key not in known:
+            raise UnknownName(f"field of method {name}", key, known)
+    try:
+        return TypeAdapter(method).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"method {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
+def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tuple[Attribute, ...], tuple[float, ...]]:
+    """The attributes and the distribution over their joint that a task asks for.
+
+    Raises:
+        UnknownName: an attribute that the judge does not know.
+        ConfigError: an attribute named twice, or a target that is no distribution over the joint.
+    """
+    by_name = {a.name: a for a in known}
+    for name in choice.attributes:
+        if name not in by_name:
+            raise UnknownName("attribute", name, by_name)
+    if len(set(choice.attributes)) < len(choice.attributes):
+        raise ConfigError(f"the attributes of a task must be different, got {list(choice.attributes)}")
+    attributes = tuple(by_name[name] for name in choice.attributes)
+    joint = product(attributes)
+    if choice.target == "uniform":
+        return attributes, (1 / joint.n_classes,) * joint.n_classes
+    values = check_distribution(choice.target, joint.n_classes, f"the target over {', '.join(joint.classes)}")
+    return attributes, tuple(values.tolist())
+
+
+def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] | None = None) -> list[Cell]:
+    """The cells of a suite, in the order of tasks, methods and seeds.
+
+    Args:
+        suite: the suite.
+        known: the attributes that the judge knows.
+        only: of "task", "method" and "seed", the values to keep; a task is named by its attributes joined by "+",
+            or by its full name.
+
+    Raises:
+        ConfigError: `only` leaves nothing, or has another key.
+    """
+    only = only or {}
+    for key in only:
+        if key not in ("task", "method", "seed"):
+            raise UnknownName("key of --only", key, ("task", "method", "seed"))
+    built = {m.title: build_method(m.name, m.fields) for m in suite.methods}
+    found = [
+        Cell(m.title, m.name, dataclasses.asdict(built[m.title]), *resolve_target(t, known), seed)
+        for t in suite.tasks
+        for m in suite.methods
+        for seed in suite.seeds
+    ]
+    for key, wanted in only.items():
+        offered = {name for c in found for name in _answers(c, key)}
+        for name in wanted - offered:
+            raise UnknownName(f"{key} of suite {suite.suite}", name, offered)
+    return [c for c in found if all(wanted & _answers(c, key) for key, wanted in only.items())]
+
+
+def _answers(cell: Cell, key: str) -> set[str]:
+    """The values of --only that a cell answers to."""
+    if key == "task":
+        return {cell.task, product(cell.attributes).name}
+    return {cell.title} if key == "method" else {str(cell.seed)}

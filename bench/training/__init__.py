@@ -1,0 +1,92 @@
+"""Training from recipe files: one entry for every kind of recipe, which can stop and go on at any time."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError
+from bench.files import write_bytes, write_json
+
+RECORD = "training.json"  # beside the weights: what was trained, with what, on what
+_PACKAGES = ("torch", "diffusers", "numpy", "dicebear-core", "dicebear-styles", "resvg-py")
+
+
+def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, Any]:
+    """Train what a recipe file describes into a folder, or go on where the folder stopped.
+
+    Args:
+        recipe: the recipe file; a copy of it is left in the folder.
+        folder: where weights, configuration and record go; may hold an unfinished training of the same recipe.
+        force: start again from nothing, whatever the folder holds.
+
+    Returns:
+        The record of the training, which is also in the folder's training.json: steps, losses, data, the recipe,
+        package versions and the commit. A folder that is finished gives its record without training.
+
+    Raises:
+        ConfigError: the recipe is not valid, or the folder holds a training of another recipe.
+    """
+    from bench.progress import console
+    from bench.training.recipe import ClassifierRecipe, read_recipe
+
+    parsed = read_recipe(recipe)
+    settings = parsed.model_dump(mode="json")
+    checkpoint = folder / "checkpoint.pt"
+    if force:
+        checkpoint.unlink(missing_ok=True)
+    else:
+        record = _record_of(folder)
+        if record and record.get("recipe") != settings:
+            raise ConfigError(
+                f"{folder} holds a training of another recipe; choose another folder or force a new start"
+            )
+        if record and record.get("finished"):
+            console.print(f"{folder} holds the finished weights of this recipe already; force to train them again")
+            return record
+    write_json(folder / RECORD, {"finished": False, "recipe": settings})
+    if not (folder / "recipe.yaml").is_file() or not recipe.samefile(folder / "recipe.yaml"):
+        write_bytes(folder / "recipe.yaml", recipe.read_bytes())
+    if isinstance(parsed, ClassifierRecipe):
+        from bench.training.classifier import train_classifier
+
+        result = train_classifier(parsed, folder)
+    else:
+        from bench.training.score_model import train_score_model
+
+        result = train_score_model(parsed, folder)
+    made_with = {"versions": versions(), "commit": commit()}
+    record = {"finished": True, "result": result, "recipe": settings, **made_with}
+    write_json(folder / RECORD, record)
+    checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the weights."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def commit() -> str | None:
+    """The commit this package runs from, "-dirty" after it where files differ; None outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return None  # git is not installed
+    return done.stdout.strip() or None
+
+
+def _record_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    return record

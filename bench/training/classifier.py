@@ -1,0 +1,124 @@
+"""Train the attribute classifier, and measure it on faces it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.data import load_data
+from bench.data.base import LabelledImages
+from bench.errors import ConfigError
+from bench.files import write_json
+from bench.progress import console
+from bench.training.loop import summary, train
+from bench.training.recipe import ClassifierRecipe
+from evaluators.attribute_cnn import HELDOUT, AttributeCNN, load_network, probabilities, save_network, to_input
+
+
+def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
+    """Train from `recipe`, or go on where `folder` stopped; write weights, configuration and held-out confusion.
+
+    Returns:
+        The record of the training: steps and losses, the data's name and hash, held-out accuracy by attribute.
+
+    Raises:
+        ConfigError: the held-out set has other attributes or another size than the training set.
+    """
+    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
+    heldout = load_data(recipe.heldout.name, recipe.heldout.n, recipe.heldout.size)
+    if heldout.attributes != data.attributes or heldout.images.shape[1:] != data.images.shape[1:]:
+        raise ConfigError(f"heldout must have the attributes and the size of data, got {heldout.name} and {data.name}")
+    torch.manual_seed(recipe.training.seed)  # layers are initialised from the global generator
+    network = AttributeCNN(data.attributes, recipe.widths, recipe.data.size).to(memory_format=torch.channels_last)
+    images = torch.from_numpy(np.array(data.images))
+    labels = torch.from_numpy(np.array(data.labels))
+    settings = recipe.training
+
+    def loss(g: torch.Generator) -> Tensor:
+        rows = torch.randint(len(images), (settings.batch,), generator=g)
+        x = augment(to_input(images[rows]), recipe.shift, settings.flips, g)
+        logits = network(x.contiguous(memory_format=torch.channels_last))
+        terms = [functional.cross_entropy(logits[a.name], labels[rows, j]) for j, a in enumerate(data.attributes)]
+        return torch.stack(terms).sum()
+
+    losses = train(network, loss, settings.budget(), folder / "checkpoint.pt", f"classifier {folder.name}")
+    save_network(network, folder)
+    measured = measure(load_network(folder), heldout)  # what was written, half precision included
+    write_json(folder / HELDOUT, measured)
+    console.print(f"wrote {folder}")
+    accuracy = {name: values["accuracy"] for name, values in measured["attributes"].items()}
+    record = {"data": data.name, "data_sha256": data.digest, "n": len(data), "heldout_accuracy": accuracy}
+    return {**summary(losses), **record}
+
+
+def augment(x: Tensor, shift: int, flips: bool, g: torch.Generator) -> Tensor:
+    """Small changes that leave every attribute as it is, so that the softer images of a generator are judged too.
+
+    Args:
+        x: float [n, 3, h, w] in [-1, 1].
+        shift: largest shift in pixels, each way and along each axis; the border is repeated outwards.
+        flips: mirror half of the rows.
+        g: where every draw comes from.
+
+    Returns:
+        The rows mirrored, shifted, blurred, tinted and noised at random; shaped as x, about in [-1, 1].
+    """
+    n = len(x)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=g)
+
+    if flips:
+        x = torch.where(uniform(0, 1, 1, 1, 1) < 0.5, x.flip(-1), x)
+    x = shifted(x, torch.randint(-shift, shift + 1, (n, 2), generator=g))
+    soft = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    x = torch.lerp(x, soft, uniform(-1, 1, 1, 1, 1).clamp(min=0))  # half of the rows stay sharp
+    x = x * uniform(0.95, 1.05, 3, 1, 1) + uniform(-0.04, 0.04, 1, 1, 1)
+    return x + uniform(-0.1, 0.1, 1, 1, 1).clamp(min=0) * torch.randn(x.shape, generator=g)  # and half stay clean
+
+
+def shifted(x: Tensor, offsets: Tensor) -> Tensor:
+    """Each row moved by its own offset, the border repeated outwards.
+
+    Args:
+        x: [n, c, h, w].
+        offsets: int64 [n, 2], pixels (down, right).
+
+    Returns:
+        [n, c, h, w]; pixel (i, j) of row k is pixel (i - offsets[k, 0], j - offsets[k, 1]) of x, clamped to its edge.
+    """
+    n, _, h, w = x.shape
+    down = (torch.arange(h) - offsets[:, :1]).clamp(0, h - 1)
+    right = (torch.arange(w) - offsets[:, 1:]).clamp(0, w - 1)
+    rows = torch.arange(n).reshape(n, 1, 1)
+    return x.permute(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
+
+
+def measure(network: AttributeCNN, heldout: LabelledImages) -> dict[str, Any]:
+    """Confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length."""
+    found = probabilities(network, torch.from_numpy(np.array(heldout.images)))
+    attributes = {}
+    for j, attribute in enumerate(heldout.attributes):
+        table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
+        right, n_true = np.diag(table), table.sum(axis=1)
+        attributes[attribute.name] = {
+            "classes": list(attribute.classes),
+            "confusion": table.tolist(),
+            "accuracy": float(right.sum() / table.sum()),
+            # a class that the set lacks has no accuracy
+            "class_accuracy": [float(r / t) if t else None for r, t in zip(right, n_true, strict=True)],
+        }
+    return {"data": heldout.name, "data_sha256": heldout.digest, "n": len(heldout), "attributes": attributes}
+
+
+def confusion(true: npt.NDArray[np.integer], found: npt.NDArray[np.integer], n_classes: int) -> npt.NDArray[np.int64]:
+    """Counts [n_classes, n_classes] of labels [n]; rows the true class, columns the one that was found."""
+    table = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(table, (true, found), 1)
+    return table

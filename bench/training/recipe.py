@@ -1,0 +1,79 @@
+"""Training recipes: YAML files, validated; the kinds of things that can be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.training.loop import Budget
+from bench.yaml import read_yaml
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataChoice(Strict):
+    """Which images to train on."""
+
+    name: str
+    n: int | None = Field(None, ge=1)
+    size: int = Field(32, ge=8, le=1024)
+
+
+class Training(Strict):
+    """The optimiser's settings, as `bench.training.loop.Budget`, and the batch."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(64, ge=1)
+    peak_lr: float = Field(4e-4, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    flips: bool = True
+    seed: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(3.0, gt=0)
+
+    def budget(self) -> Budget:
+        """The part that the loop needs."""
+        return Budget(self.steps, self.peak_lr, self.ema, self.seed, self.checkpoint_minutes)
+
+
+class ScoreModelRecipe(Strict):
+    """A diffusers U-Net on a labelled set, class-conditional with a "nothing asked" label."""
+
+    kind: Literal["score_model"]
+    data: DataChoice
+    training: Training
+    unconditional_frac: float = Field(0.5, ge=0, le=1)  # rows that see "none"
+    block: int = Field(1, ge=1, le=8)  # pixels a side of the blocks the network works on (space to depth)
+    unet: dict[str, Any]  # keyword arguments of diffusers.UNet2DModel
+    scheduler: dict[str, Any]  # keyword arguments of diffusers.DDIMScheduler
+
+
+class ClassifierRecipe(Strict):
+    """A convolutional attribute classifier, one head an attribute."""
+
+    kind: Literal["classifier"]
+    data: DataChoice
+    heldout: DataChoice
+    training: Training
+    widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
+    shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
+
+
+class Recipe(Strict):
+    """A recipe file."""
+
+    recipe: Annotated[ScoreModelRecipe | ClassifierRecipe, Field(discriminator="kind")]
+
+
+def read_recipe(path: Path) -> ScoreModelRecipe | ClassifierRecipe:
+    """Read and validate a recipe.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML, or a key is unknown or out of range (its line is named).
+    """
+    return read_yaml(path, Recipe).recipe

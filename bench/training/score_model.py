@@ -1,0 +1,80 @@
+"""Train a class-conditional score model on a labelled image set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attributes import Attribute
+from bench.data import load_data
+from bench.files import write_json
+from bench.models.unet import CONDITIONS, PixelUNet
+from bench.progress import console
+from bench.training.loop import summary, train
+from bench.training.recipe import ScoreModelRecipe
+
+
+def condition_names(attributes: tuple[Attribute, ...]) -> tuple[str, ...]:
+    """The condition that asks for nothing, then one a value of each attribute, e.g. "eyeglasses=present"."""
+    return ("none", *(f"{a.name}={c}" for a in attributes for c in a.classes))
+
+
+def target(prediction: str, x0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
+    """What the network must predict, for a_t [n, 1, 1, 1]: eps, x_0, or v = sqrt(a) eps - sqrt(1-a) x_0."""
+    return {"epsilon": eps, "sample": x0, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[prediction]
+
+
+def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
+    """Train from `recipe`, or go on where `folder` stopped; write the weights as diffusers does, in half precision.
+
+    Returns:
+        The record of the training: steps and losses, and the data's name and hash.
+    """
+    from diffusers import DDIMScheduler, UNet2DModel
+
+    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
+    conditions = condition_names(data.attributes)
+    channels = 3 * recipe.block**2
+    torch.manual_seed(recipe.training.seed)  # diffusers initialises from the global generator
+    unet: Any = UNet2DModel(
+        sample_size=recipe.data.size // recipe.block,
+        in_channels=channels,
+        out_channels=channels,
+        num_class_embeds=len(conditions),
+        **recipe.unet,
+    )
+    unet = unet.to(memory_format=torch.channels_last).train()
+    scheduler: Any = DDIMScheduler(**recipe.scheduler)
+    model = PixelUNet(unet, dict(scheduler.config), conditions)
+    images = torch.from_numpy(np.array(data.images))
+    labels = torch.from_numpy(np.array(data.labels))
+    first = torch.tensor([1 + sum(a.n_classes for a in data.attributes[:j]) for j in range(len(data.attributes))])
+    settings, alphas = recipe.training, model.alphas_cumprod.float()
+
+    def loss(g: torch.Generator) -> Tensor:
+        n = settings.batch
+        rows = torch.randint(len(images), (n,), generator=g)
+        x0 = model.encode(images[rows])
+        if settings.flips:
+            x0 = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.5, x0.flip(-1), x0)
+        asked = torch.randint(len(data.attributes), (n,), generator=g)
+        condition = first[asked] + labels[rows, asked]
+        condition[torch.rand(n, generator=g) < recipe.unconditional_frac] = 0
+        t = torch.randint(len(alphas), (n,), generator=g)
+        eps = torch.randn(x0.shape, generator=g)
+        a = alphas[t].reshape(-1, 1, 1, 1)
+        x = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=torch.channels_last)
+        wanted = target(model.prediction, x0, eps, a)
+        return (model.predict(x, t, condition) - wanted).square().mean()
+
+    checkpoint = folder / "checkpoint.pt"
+    losses = train(unet, loss, settings.budget(), checkpoint, f"score model {folder.name}")
+    unet.half().save_pretrained(folder, safe_serialization=True)
+    write_json(folder / "scheduler_config.json", {k: v for k, v in scheduler.config.items() if k[0] != "_"})
+    write_json(folder / CONDITIONS, {"conditions": list(conditions)})
+    console.print(f"wrote {folder}")
+    return {**summary(losses), "data": data.name, "data_sha256": data.digest, "n": len(data)}

@@ -1,0 +1,111 @@
+"""The protocols of extractors (images to arrays) and evaluators (arrays to scores).
+
+Extractors are the only place where a network looks at images; they run once a shard and their arrays are kept
+beside the images, memory-mapped. Evaluators are pure functions of those arrays and walk them in chunks, so their
+memory does not grow with the number of samples and a new metric never samples or extracts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from bench.attributes import Attribute
+
+Status = Literal["ok", "undefined", "skipped", "failed"]
+CHUNK = 4096  # rows an evaluator holds at a time
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a leaderboard, with its interval.
+
+    Attributes:
+        metric: the column's name; names the variant, e.g. "fd_l2_hard".
+        scope: what it was computed over: an attribute's name, a joint such as "eyeglasses+skin_tone", a class
+            such as "eyeglasses=present", or "all".
+        value: the point estimate; None unless status is "ok".
+        ci_low: lower end of the 95 % interval; None where there is none.
+        ci_high: upper end of the 95 % interval; None where there is none.
+        n: number of samples it was computed from.
+        null_high: 95th percentile of the metric for a perfect sampler at this n; None where that is not known.
+        status: "ok", or why there is no value, as one word.
+        reason: why there is no value, as a sentence; empty where status is "ok".
+    """
+
+    metric: str
+    scope: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int = 0
+    null_high: float | None = None
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a cell produced, as extractors saw it. Every array may be memory-mapped; row i is sample i.
+
+    Attributes:
+        probabilities: attribute name to float [n, K], the judge's class probabilities.
+        features: extractor name to float [n, d].
+        condition: int64 [n], the condition each sample was asked for; 0 where nothing was asked.
+    """
+
+    probabilities: Mapping[str, npt.NDArray[np.floating]]
+    features: Mapping[str, npt.NDArray[np.floating]]
+    condition: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a cell is measured against.
+
+    Attributes:
+        attributes: the attributes of the task.
+        distribution: float64 [K], the target distribution over the joint of `attributes`, summing to 1.
+        features: extractor name to (reference set name to float [n_ref, d]); may be memory-mapped.
+    """
+
+    attributes: tuple[Attribute, ...]
+    distribution: npt.NDArray[np.float64]
+    features: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know of a metric."""
+
+    summary: str  # one sentence
+    source: str  # paper and equation
+    better: Literal["lower", "higher"]
+    low: float  # smallest possible value
+    high: float  # largest possible value, inf where there is none
+
+
+class Extractor(Protocol):
+    """Images to arrays. File stem in evaluators/ is its public name."""
+
+    name: str
+    digest: str  # hash of the weights and of everything else that decides its output
+
+    def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
+        """Named arrays, each [n, ...], of uint8 images [n, 3, h, w]; row i depends on image i alone."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Arrays to scores. File stem in evaluators/ is its public name; the module has one class `Evaluator`."""
+
+    card: ClassVar[Card]
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """Every score this metric has for the cell, in a fixed order."""
+        ...

@@ -1,0 +1,216 @@
+"""Fairness discrepancy: how far the shares of the classes are from the target distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import rel_entr
+
+from bench.attributes import Attribute, joint_labels, product
+from bench.errors import ConfigError, Incompatible
+from bench.stats import LEVEL, percentile_interval, redraw_mean, redraw_shares, wilson_interval
+from evaluators.base import CHUNK, Card, Reference, Sample, Score
+
+Floats = npt.NDArray[np.float64]
+N_DRAWS = 2000
+SEED = 20_191_012
+MIN_N = 2  # one sample has no spread
+
+
+def l2(p: Floats, r: Floats) -> Floats:
+    """||r - p||_2 over the last axis (Choi et al. 2020, arXiv 1910.12008), in [0, sqrt(2)]."""
+    return np.asarray(np.sqrt(((r - p) ** 2).sum(axis=-1)))
+
+
+def l1(p: Floats, r: Floats) -> Floats:
+    """||r - p||_1 over the last axis, in [0, 2]."""
+    return np.asarray(np.abs(r - p).sum(axis=-1))
+
+
+def kl(p: Floats, r: Floats) -> Floats:
+    """sum_k p_k log(p_k / r_k) over the last axis, in nats; 0 log 0 is 0, and infinite where p_k > 0 = r_k."""
+    return np.asarray(rel_entr(p, r).sum(axis=-1))
+
+
+HARD: dict[str, Callable[[Floats, Floats], Floats]] = {"fd_l2_hard": l2, "fd_l1": l1, "kl": kl}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a sample's class probabilities come to, for one attribute or for the joint.
+
+    Attributes:
+        counts: int64 [K], how often each class is the most probable one.
+        mean: float64 [K], the mean probabilities.
+        covariance: float64 [K, K], the covariance of one row of probabilities, over n - 1; zero for one row.
+    """
+
+    counts: npt.NDArray[np.int64]
+    mean: Floats
+    covariance: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return int(self.counts.sum())
+
+
+def joint_probabilities(parts: list[Floats]) -> Floats:
+    """Outer product of the attributes' probabilities, each [n, K_a], as [n, prod K_a], the last one fastest."""
+    joint = parts[0]
+    for part in parts[1:]:
+        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
+    return joint
+
+
+def tally(sample: Sample, attributes: tuple[Attribute, ...]) -> Tally:
+    """Counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint."""
+    size = product(attributes).n_classes
+    counts = np.zeros(size, dtype=np.int64)
+    total, square = np.zeros(size), np.zeros((size, size))
+    for parts in _chunks(sample, attributes):
+        labels = np.stack([part.argmax(axis=1) for part in parts], axis=1).astype(np.int64)
+        counts += np.bincount(joint_labels(labels, attributes), minlength=size)
+        joint = joint_probabilities(parts)
+        total += joint.sum(axis=0)
+        square += joint.T @ joint
+    n = int(counts.sum())
+    mean = total / max(n, 1)
+    return Tally(counts, mean, (square - n * np.outer(mean, mean)) / max(n - 1, 1))
+
+
+def _chunks(sample: Sample, attributes: tuple[Attribute, ...]) -> Iterator[list[Floats]]:
+    arrays = [_probabilities(sample, attribute) for attribute in attributes]
+    if len({len(array) for array in arrays}) > 1:
+        raise ConfigError(
+            f"the probabilities of {product(attributes).name} must have one row a sample, "
+            f"got {[len(array) for array in arrays]} rows; judge the same samples for every attribute"
+        )
+    for start in range(0, len(arrays[0]), CHUNK):
+        yield [np.asarray(array[start : start + CHUNK], dtype=np.float64) for array in arrays]
+
+
+def _probabilities(sample: Sample, attribute: Attribute) -> npt.NDArray[np.floating]:
+    if attribute.name not in sample.probabilities:
+        raise Incompatible(
+            f"the samples have no probabilities of {attribute.name}; add an extractor that judges this attribute"
+        )
+    array = sample.probabilities[attribute.name]
+    if array.ndim != 2 or array.shape[1] != attribute.n_classes:
+        raise ConfigError(
+            f"the probabilities of {attribute.name} must have shape [n, {attribute.n_classes}], got "
+            f"{list(array.shape)}; use a judge of the classes {', '.join(attribute.classes)}"
+        )
+    return array
+
+
+def marginal(reference: Reference, index: int) -> Floats:
+    """The target distribution of attribute `index`, float64 [K_index], from that of the joint."""
+    shape = tuple(attribute.n_classes for attribute in reference.attributes)
+    others = tuple(axis for axis in range(len(shape)) if axis != index)
+    return np.asarray(reference.distribution.reshape(shape).sum(axis=others))
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The distance of class shares from the target, for every attribute and for their joint, with the shares.
+
+    Source: Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206. The headline `fd_l2_hard`
+    counts labels; `fd_l2_soft` is the papers' mean of probabilities.
+
+    `null_high` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
+    that is an upper bound, since a judge in doubt spreads its probabilities less than labels do.
+
+    The interval is a percentile bootstrap: multinomial redraws of the counts, normal redraws of the mean
+    probabilities, with a fixed seed, so that equal samples have equal intervals. A distance is never negative, so
+    redraws never reach 0 and the plain interval would exclude a perfect sampler every time: where the value is at or
+    below `null_high`, a distance of 0 cannot be excluded and `ci_low` is 0. Shares have Wilson's interval.
+
+    >>> from evaluators.base import Reference, Sample
+    >>> glasses = Attribute("eyeglasses", ("absent", "present"))
+    >>> judged = np.repeat([[1.0, 0.0], [0.0, 1.0]], [70, 30], axis=0)
+    >>> sample = Sample({"eyeglasses": judged}, {}, np.zeros(100, dtype=np.int64))
+    >>> scores = Evaluator().evaluate(sample, Reference((glasses,), np.array([0.5, 0.5])))
+    >>> print(scores[0].metric, scores[0].scope, round(scores[0].value, 3))
+    fd_l2_hard eyeglasses 0.283
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Distance of the shares of the attribute's classes from the target distribution; 0 is fair.",
+        source="Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206",
+        better="lower",
+        low=0.0,
+        high=math.inf,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """Scores of every attribute, then of the joint where there are two or more.
+
+        Args:
+            sample: its `probabilities` must hold every attribute of the reference.
+            reference: its `attributes` and `distribution` are the target.
+
+        Returns:
+            For each scope: fd_l2_hard, fd_l1, kl, fd_l2_soft, then share_hard of each class in class order.
+
+        Raises:
+            Incompatible: an attribute was not judged.
+            ConfigError: an array has the wrong shape.
+        """
+        scores = []
+        for index, attribute in enumerate(reference.attributes):
+            scores += _scores((attribute,), tally(sample, (attribute,)), marginal(reference, index))
+        if len(reference.attributes) > 1:
+            scores += _scores(reference.attributes, tally(sample, reference.attributes), reference.distribution)
+        return scores
+
+
+def _scores(attributes: tuple[Attribute, ...], seen: Tally, r: Floats) -> list[Score]:
+    joint = product(attributes)
+    reason = _why_undefined(seen)
+    if reason:
+        scopes = [(metric, joint.name) for metric in (*HARD, "fd_l2_soft")]
+        scopes += [("share_hard", f"{joint.name}={name}") for name in joint.classes]
+        return [Score(m, scope, None, n=seen.n, status="undefined", reason=reason) for m, scope in scopes]
+    # A generator for each scope, so that a scope's interval does not depend on which others are asked for.
+    rng = np.random.default_rng(SEED)
+    null = rng.multinomial(seen.n, r, size=N_DRAWS) / seen.n
+    hard = redraw_shares(seen.counts, r, N_DRAWS, rng)
+    shares = seen.counts / seen.n
+    scores = [_distance(metric, joint.name, seen.n, f(shares, r), f(hard, r), f(null, r)) for metric, f in HARD.items()]
+    soft = redraw_mean(seen.mean, seen.covariance, seen.n, N_DRAWS, rng)
+    scores.append(_distance("fd_l2_soft", joint.name, seen.n, l2(seen.mean, r), l2(soft, r), l2(null, r)))
+    return scores + _shares(joint, seen, null)
+
+
+def _why_undefined(seen: Tally) -> str:
+    if seen.n < MIN_N:
+        return f"needs {MIN_N} samples or more, got {seen.n}"
+    if not np.isfinite(seen.mean).all():
+        return "the judge's probabilities hold NaN or infinity"
+    return ""
+
+
+def _distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, null: Floats) -> Score:
+    if not np.isfinite(value):
+        reason = "a class that the target excludes was generated, so the divergence is infinite"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+    null_high = float(np.quantile(null, LEVEL))
+    low, high = percentile_interval(draws)
+    low = 0.0 if value <= null_high else min(low, float(value))
+    return Score(metric, scope, float(value), low, max(high, float(value)), n, null_high)
+
+
+def _shares(joint: Attribute, seen: Tally, null: Floats) -> list[Score]:
+    null_high = np.quantile(null, LEVEL, axis=0)
+    scores = []
+    for k, name in enumerate(joint.classes):
+        low, high = wilson_interval(int(seen.counts[k]), seen.n)
+        share = float(seen.counts[k] / seen.n)
+        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, seen.n, float(null_high[k])))
+    return scores

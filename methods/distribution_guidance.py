@@ -1,0 +1,97 @@
+"""Distribution guidance: the whole batch is steered so that its predicted attribute distribution meets the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.attributes import product
+from bench.errors import ConfigError
+from methods.base import Guided, Task, Traits
+from methods.hspace.adp import load_or_fit
+from methods.hspace.guidance import Part, guide_bottleneck
+from methods.hspace.targets import marginal, smooth
+
+
+def chi_square(p_hat: Tensor, r: Tensor) -> Tensor:
+    """L = sum_k (p_hat_k - r_k)^2 / r_k, for r_k > 0."""
+    return ((p_hat - r) ** 2 / r).sum()
+
+
+def chi_square_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
+    """dL/dp_hat_k = 2 (p_hat_k - r_k) / r_k."""
+    return 2 * (p_hat - r) / r
+
+
+def kl(p_hat: Tensor, r: Tensor) -> Tensor:
+    """L = sum_k p_hat_k log(p_hat_k / r_k), for p_hat_k, r_k > 0."""
+    return (p_hat * (p_hat / r).log()).sum()
+
+
+def kl_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
+    """dL/dp_hat_k = log(p_hat_k / r_k) + 1."""
+    return (p_hat / r).log() + 1
+
+
+GRADIENTS = {"chi_square": chi_square_gradient, "kl": kl_gradient}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A batch of samples is pushed in h-space until the mean of the ADP's probabilities meets the target.
+
+    Source: Parihar et al. 2024 (Balancing Act), arXiv 2402.18206, Eqs. 6-8. Differs from the release in the ADP's
+    closed-form fit (`methods.hspace.adp`) and in the unit of the strength (`methods.hspace.guidance`).
+
+    Attributes:
+        strength: of the push, in gaps between class means; 0 gives the base model exactly.
+        loss: "chi_square" (the release's choice for unconditional models) or "kl" (for Stable Diffusion).
+        temperature: of the softmax, > 0.
+        window: the guided part of sampling, as fractions of the training timesteps, low < high.
+        over: "joint" steers the joint distribution of the task's attributes, "marginals" each attribute by itself.
+        labels_per_class: labelled images for each class of the ADP.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        paper="Parihar et al. 2024, arXiv 2402.18206",
+        stage="sampling",
+        needs=frozenset({"bottleneck", "labels", "target"}),
+        couples_batch=True,
+    )
+    strength: float = 1.0
+    loss: Literal["chi_square", "kl"] = "chi_square"
+    temperature: float = 1.0
+    window: tuple[float, float] = (0.0, 1.0)
+    over: Literal["joint", "marginals"] = "joint"
+    labels_per_class: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature must be > 0, got {self.temperature}")
+        if not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
+        if self.labels_per_class < 2:
+            raise ConfigError(f"labels_per_class must be at least 2, got {self.labels_per_class}")
+
+    def build(self, task: Task, seed: int) -> Guided:
+        """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
+        joint = product(task.attributes)
+        wanted = [joint] if self.over == "joint" else list(task.attributes)
+        slope = GRADIENTS[self.loss]
+        parts: list[Part] = []
+        notes: dict[str, object] = {}
+        for attribute in wanted:
+            heads, n = load_or_fit(task, attribute, self.labels_per_class, seed)
+            r = smooth(task.target if attribute == joint else marginal(task.target, task.attributes, attribute))
+            target = torch.from_numpy(r).to(heads.weight)
+
+            def gradient(p: Tensor, mean: Tensor, _index: Tensor, target: Tensor = target) -> Tensor:
+                return slope(mean, target).expand_as(p)
+
+            parts.append((heads, gradient, self.strength))
+            notes[attribute.name] = {"adp_images": n, "adp_accuracy": heads.accuracy.tolist()}
+        return Guided(guide_bottleneck(task.model, parts, self.temperature, self.window, True), notes=notes)

@@ -1,0 +1,247 @@
+"""The attribute distribution predictor (ADP): for every sampling step a linear map from h_t to class logits.
+
+Source: Parihar et al. 2024, arXiv 2402.18206, section 4.1. Differs from the release, which trains each head by
+gradient descent: the heads are fitted in closed form, by ridge regression of the one-hot labels whose penalty and
+whose logits both rest on leave-one-out predictions. Where h knows nothing (high noise), those predictions carry
+no information and the logits fall back to the class frequencies, instead of memorising the training images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attributes import Attribute
+from bench.data.base import LabelledImages
+from bench.errors import Incompatible
+from bench.files import digest_of, locked, read_arrays, write_arrays
+from bench.models.base import DiffusionModel, broadcast
+from bench.progress import track
+from methods.base import Task, micro_batches, timestep
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the mean squared length of centred h
+CHUNK = 64  # images the encoder half runs on at once
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The ADP of one attribute (or of a joint) at every sampling step, S steps in all.
+
+    Attributes:
+        attribute: what it predicts.
+        timesteps: int64 [S], the training timesteps it was fitted for.
+        weight: float32 [S, K, D]; logits = weight h + bias for the flattened h [D].
+        bias: float32 [S, K].
+        shift: float32 [S, K, D], the mean of h in each class less the mean over classes.
+        accuracy: float64 [S], leave-one-out accuracy, balanced over classes, in [0, 1].
+    """
+
+    attribute: Attribute
+    timesteps: Tensor
+    weight: Tensor
+    bias: Tensor
+    shift: Tensor
+    accuracy: Tensor
+
+    def at(self, t: int) -> int:
+        """The step that was fitted for timestep t.
+
+        Raises:
+            Incompatible: no step was.
+        """
+        found = (self.timesteps == t).nonzero()
+        if not len(found):
+            raise Incompatible(f"the ADP was not fitted for timestep {t}; fit it for the steps that sampling visits")
+        return int(found[0, 0])
+
+    def logits(self, h: Tensor, step: int) -> Tensor:
+        """[n, K] of h [n, ...] at a step's index."""
+        return h.flatten(1).to(self.weight.dtype) @ self.weight[step].T + self.bias[step]
+
+
+def ridge_inverse(gram: Tensor, penalty: float) -> Tensor:
+    """(gram + penalty I)^-1 for inner products gram [n, n] and penalty > 0."""
+    return torch.cholesky_inverse(torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=gram.dtype)))
+
+
+def ridge_leave_one_out(inverse: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Dual ridge regression without intercept, and its exact leave-one-out predictions.
+
+    With G = gram + penalty I: alpha = G^-1 y, and the prediction for row i of the fit without row i is
+    y_i - alpha_i / (G^-1)_ii.
+
+    Args:
+        inverse: G^-1 [n, n], of `ridge_inverse`.
+        targets: [n, K], centred.
+
+    Returns:
+        alpha [n, K] and the leave-one-out predictions [n, K].
+    """
+    alpha = inverse @ targets
+    return alpha, targets - alpha / inverse.diagonal()[:, None]
+
+
+def gaussian_logits(z: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Linear discriminant analysis with equal priors: logits = z weight^T + bias.
+
+    Args:
+        z: [n, m], n > m.
+        labels: int64 [n]; every class must occur.
+        n_classes: K.
+
+    Returns:
+        weight [K, m] and bias [K].
+    """
+    means = torch.stack([z[labels == k].mean(0) for k in range(n_classes)])
+    within = z - means[labels]
+    precision = torch.linalg.pinv(within.T @ within / (len(z) - n_classes), hermitian=True)
+    weight = means @ precision
+    return weight, -0.5 * (weight * means).sum(1)
+
+
+class Step:
+    """Flattened h [n, D] of one sampling step, centred, with what every attribute's fit on it shares."""
+
+    def __init__(self, h: Tensor) -> None:
+        self.centre = h.mean(0)
+        self.rows = h - self.centre
+        gram = (self.rows @ self.rows.T).double()
+        scale = float(gram.diagonal().mean())
+        self.inverses = [ridge_inverse(gram, penalty * scale) for penalty in PENALTIES]
+
+    def fit(self, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        """The linear head of one attribute.
+
+        Args:
+            labels: int64 [n]; every class must occur at least twice.
+            n_classes: K.
+
+        Returns:
+            weight [K, D], bias [K], shift [K, D] (see `Heads`), and the balanced leave-one-out accuracy.
+        """
+        targets = torch.nn.functional.one_hot(labels, n_classes).double()
+        targets = targets - targets.mean(0)
+        fits = [ridge_leave_one_out(inverse, targets) for inverse in self.inverses]
+        alpha, held_out = min(fits, key=lambda fit: float((targets - fit[1]).square().sum()))
+        # The logits are fitted to the leave-one-out predictions, so they are as sure as h warrants and no surer.
+        outer, bias = gaussian_logits(held_out, labels, n_classes)
+        guess = (held_out @ outer.T + bias).argmax(1)
+        accuracy = torch.stack([(guess[labels == k] == k).double().mean() for k in range(n_classes)]).mean()
+        weight = (outer @ alpha.T).to(self.rows) @ self.rows
+        means = torch.stack([self.rows[labels == k].mean(0) for k in range(n_classes)])
+        return weight, bias.to(weight) - weight @ self.centre, means - means.mean(0), float(accuracy)
+
+
+def noised_bottleneck(model: DiffusionModel, x0: Tensor, t: int, seed: int) -> Tensor:
+    """Flattened h [n, D] of x_t, each row noised with the noise of (seed, t), nothing asked."""
+    noise_seed = int.from_bytes(hashlib.sha256(f"adp {seed} {t}".encode()).digest()[:7], "big")
+    g = torch.Generator().manual_seed(noise_seed)
+    eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype).to(x0.device)
+    a = broadcast(model.alphas_cumprod[torch.tensor([t])], x0)
+    x = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    parts = [
+        model.encode_bottleneck(x[part], timestep(t, len(x[part]), x.device), timestep(0, len(x[part]), x.device))
+        for part in micro_batches(len(x), CHUNK)
+    ]
+    return torch.cat(parts).flatten(1)
+
+
+def fit_heads(
+    model: DiffusionModel, x0: Tensor, labels: dict[Attribute, Tensor], timesteps: tuple[int, ...], seed: int
+) -> list[Heads]:
+    """ADPs for several attributes from one pass of the encoder half.
+
+    Args:
+        model: the diffusion model, with a bottleneck.
+        x0: [n, *shape], clean labelled samples.
+        labels: for each attribute, int64 [n].
+        timesteps: the training timesteps to fit for.
+        seed: of the noise added to x0.
+    """
+    fits: dict[Attribute, list[tuple[Tensor, Tensor, Tensor, float]]] = {a: [] for a in labels}
+    with torch.no_grad():
+        for t in track(timesteps, "fitting the attribute distribution predictor"):
+            step = Step(noised_bottleneck(model, x0, t, seed).float().cpu())
+            for attribute, column in labels.items():
+                fits[attribute].append(step.fit(column, attribute.n_classes))
+    steps = torch.tensor(timesteps)
+    return [
+        Heads(
+            attribute,
+            steps,
+            *(torch.stack([fit[i] for fit in fits[attribute]]) for i in range(3)),
+            torch.tensor([fit[3] for fit in fits[attribute]], dtype=torch.float64),
+        )
+        for attribute in labels
+    ]
+
+
+def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: int) -> tuple[Heads, int]:
+    """The ADP of one attribute, or of the joint of several, from the cache or fitted now.
+
+    All single attributes of the labelled set are fitted in one pass of the encoder half, so that tasks on different
+    attributes share it; a joint is fitted by itself.
+
+    Args:
+        task: gives the model, the labelled images, the timesteps and the cache.
+        attribute: an attribute of the labelled set, or the product of the task's attributes.
+        labels_per_class: labelled images used, times the number of classes of the joint of what is fitted.
+        seed: of the noise added to the images.
+
+    Returns:
+        The heads, and the number of images they were fitted on.
+
+    Raises:
+        Incompatible: the model has no bottleneck, or the labelled images do not hold every class.
+    """
+    model, data = task.model, task.labelled
+    if model.bottleneck_shape is None:
+        raise Incompatible(f"model {model.name} has no bottleneck; choose a U-Net")
+    if data is None:
+        raise Incompatible("the suite names no labelled images to learn from; add `labelled: NAME`")
+    single = attribute in data.attributes
+    fitted = {a: (a,) for a in data.attributes} if single else {attribute: task.attributes}
+    n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
+    key = digest_of([model.digest, data.digest, n, seed, task.timesteps, [a.name for a in fitted], PENALTIES, "adp 1"])
+    folder = task.cache / f"adp-{key[:24]}" if task.cache else None
+    if folder is None:
+        return _fit(task, data, fitted, n, seed)[list(fitted).index(attribute)], n
+    with locked(folder):
+        arrays = read_arrays(folder)
+        if arrays is None:
+            write_arrays(folder, _pack(_fit(task, data, fitted, n, seed)))
+            arrays = read_arrays(folder)
+            assert arrays is not None, f"{folder} cannot be read back"
+    return _unpack(arrays, attribute, list(fitted).index(attribute), model), n
+
+
+def _fit(
+    task: Task, data: LabelledImages, fitted: dict[Attribute, tuple[Attribute, ...]], n: int, seed: int
+) -> list[Heads]:
+    labels = {a: torch.from_numpy(data.column(parts)[:n]) for a, parts in fitted.items()}
+    for a, column in labels.items():
+        counts = torch.bincount(column, minlength=a.n_classes)
+        if (counts < 2).any():
+            rare = a.classes[int(counts.argmin())]
+            raise Incompatible(f"the labelled images hold fewer than 2 of {a.name}={rare}; name a set with more")
+    x0 = task.model.encode(torch.from_numpy(np.array(data.images[:n])))
+    return fit_heads(task.model, x0, labels, task.timesteps, seed)
+
+
+_FIELDS = ("timesteps", "weight", "bias", "shift", "accuracy")
+
+
+def _pack(heads: list[Heads]) -> dict[str, np.ndarray]:
+    return {f"{i}-{field}": getattr(head, field).numpy() for i, head in enumerate(heads) for field in _FIELDS}
+
+
+def _unpack(arrays: dict[str, np.ndarray], attribute: Attribute, i: int, model: DiffusionModel) -> Heads:
+    tensors = [torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS]
+    steps, *maps, accuracy = tensors
+    return Heads(attribute, steps, *(m.to(model.device) for m in maps), accuracy)
+
+

@@ -1,0 +1,105 @@
+"""The guided step in h-space: one pass of the U-Net, the gradient through the ADP alone.
+
+Source: Parihar et al. 2024, arXiv 2402.18206, Eq. 8: h <- h - gamma dL/dh, after which the decoder half runs on
+the changed h and the unchanged skip connections.
+
+Strength. The paper tunes gamma for every attribute and batch size. Here two choices make one strength carry over:
+- L is summed over the batch, not averaged, so a sample's push depends on the batch's distribution and not on how
+  many samples share it;
+- the gradient is taken in the metric of h itself: multiplied by the within-class covariance of h. For a Gaussian h
+  the ADP's weights are Sigma^-1 (mu_k - mu), so the step becomes a step along the differences of the class means:
+  its unit is the gap between classes at that timestep, whatever the attribute and the network, and it does not
+  run along the directions of little variance that fool a linear head without changing the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bench.models.base import DiffusionModel
+from methods.base import Batch, GuidedDenoiser, micro_batches, timestep
+from methods.hspace.adp import Heads
+
+# (probabilities [n, K] of some rows, their mean over the guidance batch [K], the rows' sample numbers [n])
+# -> dL/dp [n, K], with L summed over the guidance batch
+LossGradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+Part = tuple[Heads, LossGradient, float]  # an ADP, the gradient of its loss, its strength
+
+
+def softmax_gradient(p: Tensor, upstream: Tensor, temperature: float) -> Tensor:
+    """dL/dlogits = (diag(p) - p p^T) dL/dp / T for p = softmax(logits / T); [n, K] each."""
+    return p * (upstream - (p * upstream).sum(1, keepdim=True)) / temperature
+
+
+def guide_bottleneck(
+    model: DiffusionModel,
+    parts: list[Part],
+    temperature: float,
+    window: tuple[float, float],
+    couples_batch: bool,
+) -> GuidedDenoiser:
+    """The guided denoiser of a sum of losses, each on its own ADP.
+
+    Args:
+        model: with a bottleneck.
+        parts: ADP, gradient of its loss, and strength, in units of the gap between class means; 0 turns a part off.
+        temperature: of the softmax over the ADP's logits, > 0.
+        window: the part of sampling that is guided, as fractions of the training timesteps, low < high in [0, 1].
+        couples_batch: whether the gradients need the mean probabilities of the whole guidance batch. If so and the
+            batch does not fit into one compute batch, an extra pass of the encoder half finds them first.
+    """
+    active = [(heads, gradient, strength) for heads, gradient, strength in parts if strength != 0]
+    low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in window)
+
+    def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
+        pieces = micro_batches(len(x), batch.micro)
+        if not active or not low <= t < high:
+            return torch.cat([_plain(model, x, t, batch, piece) for piece in pieces])
+        means = None
+        if couples_batch and len(pieces) > 1:
+            means = _mean_probabilities(model, [heads for heads, _, _ in active], temperature, x, t, batch)
+        out = []
+        for piece in pieces:
+
+            def push(h: Tensor, piece: slice = piece) -> Tensor:
+                flat = h.flatten(1)
+                change = torch.zeros_like(flat)
+                for i, (heads, gradient, strength) in enumerate(active):
+                    step = heads.at(t)
+                    p = (heads.logits(h, step) / temperature).softmax(1)
+                    mean = p.mean(0) if means is None else means[i]
+                    toward = softmax_gradient(p, gradient(p, mean, batch.index[piece]), temperature)
+                    change -= strength * (toward @ heads.shift[step]).to(flat.dtype)
+                return (flat + change).reshape(h.shape)
+
+            out.append(_plain(model, x, t, batch, piece, push))
+        return torch.cat(out)
+
+    return denoise
+
+
+def _plain(
+    model: DiffusionModel,
+    x: Tensor,
+    t: int,
+    batch: Batch,
+    piece: slice,
+    bottleneck: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    rows = x[piece]
+    return model.denoise(rows, timestep(t, len(rows), x.device), batch.condition[piece], bottleneck)
+
+
+def _mean_probabilities(
+    model: DiffusionModel, heads: list[Heads], temperature: float, x: Tensor, t: int, batch: Batch
+) -> list[Tensor]:
+    sums: list[Tensor] = [torch.zeros((), device=x.device) for _ in heads]
+    for piece in micro_batches(len(x), batch.micro):
+        rows = x[piece]
+        h = model.encode_bottleneck(rows, timestep(t, len(rows), x.device), batch.condition[piece])
+        for i, head in enumerate(heads):
+            sums[i] = sums[i] + (head.logits(h, head.at(t)) / temperature).softmax(1).sum(0)
+    return [s / len(x) for s in sums]

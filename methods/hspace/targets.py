@@ -1,0 +1,56 @@
+"""Target distributions as guidance uses them: marginals, zeros made finite, and exact presets."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import Attribute
+
+FLOOR = 0.01  # share that a class of target 0 gets in a loss, so that its term stays finite
+BLOCK = 60  # samples whose presets meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
+
+
+def smooth(r: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """r with its zeros raised to FLOOR and the rest scaled to sum to 1; r itself where it has no zero.
+
+    Both losses grow without bound as r_k falls to 0 for a class that still occurs. A floor keeps the push away from
+    such a class strong and finite.
+    """
+    zeros = r == 0
+    if not zeros.any():
+        return r
+    return np.where(zeros, FLOOR, r * (1 - FLOOR * zeros.sum()))
+
+
+def marginal(
+    joint: npt.NDArray[np.float64], attributes: tuple[Attribute, ...], attribute: Attribute
+) -> npt.NDArray[np.float64]:
+    """The marginal [K] of one attribute of a joint distribution over `attributes`."""
+    table = joint.reshape([a.n_classes for a in attributes])
+    rest = tuple(i for i, a in enumerate(attributes) if a != attribute)
+    summed: npt.NDArray[np.float64] = table.sum(axis=rest)
+    return summed
+
+
+def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
+    """Counts [K] that sum to n and are nearest to n r: floors, then one more for the largest remainders.
+
+    Ties go to the earlier class.
+    """
+    exact = r * n
+    counts = np.floor(exact + 1e-9).astype(np.int64)  # 0.1 * 60 must count as 6 in floating point too
+    order = np.argsort(-(exact - counts), kind="stable")
+    counts[order[: n - counts.sum()]] += 1
+    return counts
+
+
+def presets(r: npt.NDArray[np.float64], seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The class preset for each sample: every BLOCK of sample numbers meets r, in random order.
+
+    The class of sample i depends on (r, seed, i) alone, so it does not change with the batch.
+    """
+    blocks, places = np.divmod(index, BLOCK)
+    ready = np.repeat(np.arange(len(r)), largest_remainder(r, BLOCK))
+    orders = {b: np.random.default_rng([seed, b]).permutation(ready) for b in np.unique(blocks).tolist()}
+    return np.array([orders[b][p] for b, p in zip(blocks.tolist(), places.tolist(), strict=True)], dtype=np.int64)

@@ -1,0 +1,67 @@
+"""Sample guidance: every sample is given a class beforehand and pushed towards it in h-space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attributes import product
+from bench.errors import ConfigError
+from methods.base import Guided, Task, Traits
+from methods.hspace.adp import load_or_fit
+from methods.hspace.guidance import guide_bottleneck
+from methods.hspace.targets import presets
+
+
+@dataclass(frozen=True)
+class Method:
+    """Every sample i gets a class c_i, the classes meeting the target; L = -sum_i softmax(logits_i / T)[c_i].
+
+    Source: Parihar et al. 2024, arXiv 2402.18206, the baseline "H-sample". The step is that of distribution
+    guidance (`methods.hspace.guidance`), so that the two differ in the loss alone.
+
+    Attributes:
+        strength: of the push, in gaps between class means; 0 gives the base model exactly.
+        temperature: of the softmax, > 0.
+        window: the guided part of sampling, as fractions of the training timesteps, low < high.
+        labels_per_class: labelled images for each class of the ADP.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        paper="Parihar et al. 2024, arXiv 2402.18206",
+        stage="sampling",
+        needs=frozenset({"bottleneck", "labels", "target"}),
+    )
+    strength: float = 1.0
+    temperature: float = 1.0
+    window: tuple[float, float] = (0.0, 1.0)
+    labels_per_class: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature must be > 0, got {self.temperature}")
+        if not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
+        if self.labels_per_class < 2:
+            raise ConfigError(f"labels_per_class must be at least 2, got {self.labels_per_class}")
+
+    def build(self, task: Task, seed: int) -> Guided:
+        """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
+        joint = product(task.attributes)
+        heads, n = load_or_fit(task, joint, self.labels_per_class, seed)
+
+        def wanted(index: np.ndarray) -> np.ndarray:
+            return presets(task.target, seed, index)
+
+        def gradient(p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
+            chosen = torch.from_numpy(wanted(index.numpy())).to(p.device)
+            return -torch.nn.functional.one_hot(chosen, joint.n_classes).to(p)
+
+        guided = guide_bottleneck(task.model, [(heads, gradient, self.strength)], self.temperature, self.window, False)
+        notes: dict[str, object] = {joint.name: {"adp_images": n, "adp_accuracy": heads.accuracy.tolist()}}
+        return Guided(guided, presets=wanted, notes=notes)
