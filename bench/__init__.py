@@ -1,0 +1,1 @@
+"""The runner: what to run, how, where results go, how they are shown."""

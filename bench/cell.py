@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench.attributes import joint_labels
 from bench.data import load_data
 from bench.discovery import load
 from bench.errors import ConfigError
@@ -68,21 +69,18 @@ def build(work: Work) -> Guided:
     return _built[work.sample_key]
 
 
-def fit(work: Work) -> dict[str, Any]:
-    """Build the method, once a cell; what it cost is kept with the store's fits.
-
-    Returns:
-        seconds, forward and backward rows of the fit, and the method's notes.
-    """
+def fit(work: Work) -> None:
+    """Build the method, and keep what it cost and found."""
     store = Store(work.store)
-    path = store.fits / f"cost-{work.sample_key[:24]}"
+    path = fit_record(work)
     if store.read(path) is None:
-        counts = _reset_counts(work)
-        start = time.perf_counter()
         guided = build(work)
-        cost = {"seconds": time.perf_counter() - start, **dataclasses.asdict(counts)}
-        store.write(path, {}, {**cost, "notes": dict(guided.notes or {})})
-    return store.note(path)
+        store.write(path, {}, {**dataclasses.asdict(guided.cost), "notes": dict(guided.notes or {})})
+
+
+def fit_record(work: Work) -> Path:
+    """Where cost and notes of a cell's fit are kept."""
+    return Store(work.store).fits / f"record-{work.sample_key[:24]}"
 
 
 def sample_shard(work: Work, index: int, size: int) -> None:
@@ -137,7 +135,9 @@ def _reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
     return store.root / "references" / digest[:24] / f"{start:06d}-{stop - start}"
 
 
-def extract_reference(root: Path, name: str, n: int, size: int, features: tuple[str, ...], block: tuple[int, int]) -> None:
+def extract_reference(
+    root: Path, name: str, n: int, size: int, features: tuple[str, ...], block: tuple[int, int]
+) -> None:
     """Keep what the feature extractors make of one block of a reference set."""
     store, data = Store(root), load_data(name, n, size)
     start, stop = block
@@ -145,9 +145,14 @@ def extract_reference(root: Path, name: str, n: int, size: int, features: tuple[
         extract(store, feature, _reference_source(store, data.digest, start, stop), data.images[start:stop])
 
 
-def evaluate(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int) -> list[dict[str, Any]]:
-    """Every score of a cell, as JSON-able records."""
+def evaluate(
+    work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int, key: str
+) -> list[dict[str, Any]]:
+    """Every score of a cell, as JSON-able records, from the store where it has them under `key`."""
     store = Store(work.store)
+    kept = store.read_scores(key)
+    if kept is not None:
+        return kept
     judged = _gather(store, work, work.judge)
     sample: Any = Sample(
         probabilities=judged,
@@ -156,27 +161,25 @@ def evaluate(work: Work, metrics: tuple[str, ...], references: Mapping[str, int]
             [_entry(store, store.shard(work.sample_key, i, s))["condition"] for i, s in work.shards()]
         ),
     )
-    data = {name: load_data(name, n, size) for name, n in references.items()}
     seen: Any = {
-        name: {
-            reference: Rows(
-                [
-                    _entry(
-                        store,
-                        store.features(name, extractor(name).digest, _reference_source(store, d.digest, start, stop)),
-                    )["features"]
-                    for start, stop in reference_blocks(len(d))
-                ]
-            )
-            for reference, d in data.items()
-        }
+        name: {ref: _reference_features(work.store, name, ref, n, size) for ref, n in references.items()}
         for name in work.features
     }
     reference = Reference(work.cell.attributes, np.array(work.cell.target), seen)
     scores: list[Score] = []
     for metric in metrics:
         scores += evaluator(metric).evaluate(sample, reference)
-    return [dataclasses.asdict(score) for score in scores]
+    records = [dataclasses.asdict(score) for score in scores]
+    store.write_scores(key, records)
+    return records
+
+
+@functools.lru_cache(maxsize=8)
+def _reference_features(root: Path, name: str, reference: str, n: int, size: int) -> Rows:
+    """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
+    store, data, digest = Store(root), load_data(reference, n, size), extractor(name).digest
+    sources = [_reference_source(store, data.digest, *block) for block in reference_blocks(n)]
+    return Rows([_entry(store, store.features(name, digest, source))["features"] for source in sources])
 
 
 def _gather(store: Store, work: Work, name: str) -> dict[str, Any]:
@@ -192,3 +195,10 @@ def _entry(store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
     if arrays is None:
         raise ConfigError(f"{folder} was removed or damaged while the run went on; run the same command again")
     return arrays
+
+
+def judged_labels(work: Work) -> npt.NDArray[np.int64]:
+    """The judge's class of the joint of the task's attributes for every sample, int64 [n]."""
+    judged = _gather(Store(work.store), work, work.judge)
+    columns = [judged[a.name][:].argmax(1) for a in work.cell.attributes]
+    return joint_labels(np.stack(columns, axis=1), work.cell.attributes)

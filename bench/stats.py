@@ -57,7 +57,8 @@ def redraw_mean(mean: Floats, covariance: Floats, n: int, n_draws: int, rng: np.
     """
     values, vectors = np.linalg.eigh(covariance / n)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))  # a singular covariance has eigenvalues of about -1e-18
-    return mean + rng.standard_normal((n_draws, mean.size)) @ root.T
+    draws: Floats = mean + rng.standard_normal((n_draws, mean.size)) @ root.T
+    return draws
 
 
 def wilson_interval(count: int, n: int) -> tuple[float, float]:
@@ -96,3 +97,42 @@ def jackknife_interval(value: float, replicates: Floats) -> tuple[float, float]:
     variance = (groups - 1) / groups * float(((replicates - replicates.mean()) ** 2).sum())
     half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * math.sqrt(variance)
     return value - half, value + half
+
+
+def paired_discrepancy_p(
+    a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], target: Floats, rng: np.random.Generator, n_draws: int = 4000
+) -> float:
+    """Two-sided p of "both methods have the same fairness discrepancy", by paired bootstrap.
+
+    Sample i of both methods began from the same noise, so the pairs (a_i, b_i) are redrawn together: multinomial
+    redraws of their contingency table.
+
+    Args:
+        a: int64 [n], classes of the samples of one method, in [0, K).
+        b: int64 [n], classes of the other's, in the same order.
+        target: float64 [K], the distribution wanted.
+        rng: source of randomness.
+        n_draws: number of redraws; the smallest p is 2 / (n_draws + 1).
+
+    Returns:
+        p in (0, 1].
+    """
+    k = len(target)
+    table = np.bincount(a * k + b, minlength=k * k)
+    draws = rng.multinomial(len(a), table / len(a), size=n_draws).reshape(n_draws, k, k) / len(a)
+    gap_a, gap_b = (np.linalg.norm(draws.sum(axis) - target, axis=1) for axis in (2, 1))
+    fewer = min((gap_a <= gap_b).sum(), (gap_a >= gap_b).sum())
+    return min(1.0, 2 * (int(fewer) + 1) / (n_draws + 1))
+
+
+def holm(p: list[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects, at a family-wise error of alpha.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    rejected = [False] * len(p)
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda j: p[j])):
+        if p[i] > alpha / (len(p) - rank):
+            break
+        rejected[i] = True
+    return rejected

@@ -119,7 +119,7 @@ class Cell:
 
 
 def target_name(target: tuple[float, ...]) -> str:
-    """"uniform", or the shares in percent, e.g. "10/90"."""
+    """Name a target: "uniform", or its shares in percent, e.g. 10/90."""
     if max(target) - min(target) < 1e-9:
         return "uniform"
     return "/".join(f"{100 * share:g}" for share in target)

@@ -1,0 +1,1 @@
+"""Debiasing methods, one a file; the file's stem is the public name."""

@@ -83,6 +83,21 @@ GuidedDenoiser = Callable[[Tensor, int, Batch], Tensor]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What it took to learn something, when it was learnt: a cache changes when one pays, not what it costs.
+
+    Attributes:
+        seconds: wall-clock time.
+        forward_rows: network forward passes times rows; the encoder half alone counts one half.
+        backward_rows: backward passes through the network times rows.
+    """
+
+    seconds: float = 0.0
+    forward_rows: float = 0.0
+    backward_rows: float = 0.0
+
+
+@dataclass(frozen=True)
 class Guided:
     """What `build` returns: the guided denoiser, and what finding it cost.
 
@@ -90,11 +105,13 @@ class Guided:
         denoise: the guided denoiser.
         presets: sample numbers int64 [n] -> the class of the joint that each was given beforehand, int64 [n]; None
             where nothing is preset.
+        cost: of what `build` learnt.
         notes: what `build` found, for the record (JSON-able).
     """
 
     denoise: GuidedDenoiser
     presets: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None
+    cost: Cost = Cost()
     notes: dict[str, object] | None = None
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from bench.attributes import product
-from bench.errors import ConfigError
 from methods.base import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
-from methods.hspace.guidance import Part, guide_bottleneck
+from methods.hspace.guidance import Part, check_fields, guide_bottleneck
 from methods.hspace.targets import marginal, smooth
 
 
@@ -70,12 +69,7 @@ class Method:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be > 0, got {self.temperature}")
-        if not 0 <= self.window[0] < self.window[1] <= 1:
-            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
-        if self.labels_per_class < 2:
-            raise ConfigError(f"labels_per_class must be at least 2, got {self.labels_per_class}")
+        check_fields(self.strength, self.temperature, self.window, self.labels_per_class)
 
     def build(self, task: Task, seed: int) -> Guided:
         """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
@@ -85,7 +79,7 @@ class Method:
         parts: list[Part] = []
         notes: dict[str, object] = {}
         for attribute in wanted:
-            heads, n = load_or_fit(task, attribute, self.labels_per_class, seed)
+            heads = load_or_fit(task, attribute, self.labels_per_class, seed)
             r = smooth(task.target if attribute == joint else marginal(task.target, task.attributes, attribute))
             target = torch.from_numpy(r).to(heads.weight)
 
@@ -93,5 +87,6 @@ class Method:
                 return slope(mean, target).expand_as(p)
 
             parts.append((heads, gradient, self.strength))
-            notes[attribute.name] = {"adp_images": n, "adp_accuracy": heads.accuracy.tolist()}
-        return Guided(guide_bottleneck(task.model, parts, self.temperature, self.window, True), notes=notes)
+            notes[attribute.name] = heads.notes()
+        guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=True)
+        return Guided(guided, cost=parts[0][0].cost, notes=notes)

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.attributes import product
-from bench.errors import ConfigError
 from methods.base import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
-from methods.hspace.guidance import guide_bottleneck
+from methods.hspace.guidance import Part, check_fields, guide_bottleneck
 from methods.hspace.targets import presets
 
 
@@ -43,17 +42,12 @@ class Method:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be > 0, got {self.temperature}")
-        if not 0 <= self.window[0] < self.window[1] <= 1:
-            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
-        if self.labels_per_class < 2:
-            raise ConfigError(f"labels_per_class must be at least 2, got {self.labels_per_class}")
+        check_fields(self.strength, self.temperature, self.window, self.labels_per_class)
 
     def build(self, task: Task, seed: int) -> Guided:
         """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
         joint = product(task.attributes)
-        heads, n = load_or_fit(task, joint, self.labels_per_class, seed)
+        heads = load_or_fit(task, joint, self.labels_per_class, seed)
 
         def wanted(index: np.ndarray) -> np.ndarray:
             return presets(task.target, seed, index)
@@ -62,6 +56,6 @@ class Method:
             chosen = torch.from_numpy(wanted(index.numpy())).to(p.device)
             return -torch.nn.functional.one_hot(chosen, joint.n_classes).to(p)
 
-        guided = guide_bottleneck(task.model, [(heads, gradient, self.strength)], self.temperature, self.window, False)
-        notes: dict[str, object] = {joint.name: {"adp_images": n, "adp_accuracy": heads.accuracy.tolist()}}
-        return Guided(guided, presets=wanted, notes=notes)
+        parts: list[Part] = [(heads, gradient, self.strength)]
+        guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=False)
+        return Guided(guided, presets=wanted, cost=heads.cost, notes={joint.name: heads.notes()})

@@ -1,4 +1,4 @@
-"""The distance at 2048 dimensions beside clean-fid's; run by name, since clean-fid's takes more than a minute.
+"""The distance at 2048 dimensions beside clean-fid's; run by name, since it measures time and needs a quiet machine.
 
     pytest tests/benchmark_frechet.py
 
@@ -39,6 +39,7 @@ def test_ours(benchmark: BenchmarkFixture, fits: Fits, first: dict[str, float]) 
     first["seconds"] = benchmark.stats.stats.mean
 
 
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")  # of SciPy, called by clean-fid
 def test_clean_fid(benchmark: BenchmarkFixture, fits: Fits, first: dict[str, float]) -> None:
     theirs = benchmark.pedantic(cleanfid.fid.frechet_distance, args=fits, rounds=1, iterations=1)
     benchmark.extra_info["times_faster"] = benchmark.stats.stats.mean / first["seconds"]

@@ -68,7 +68,7 @@ def test_resize_is_clean_fids(image_side: int) -> None:
     theirs = make_resizer("PIL", False, "bicubic", (112, 112))
     expected = np.stack([theirs(image.permute(1, 2, 0).numpy()) for image in images]).transpose(0, 3, 1, 2)
     ours = resize(images, 112).numpy()
-    np.testing.assert_allclose(ours, expected, atol=2e-3)  # of 255; float32 filter weights against PIL's double
+    np.testing.assert_allclose(ours, expected, atol=5e-3)  # of 255; float32 filter weights against PIL's double
     assert ours.min() == 0.0
     assert np.abs(ours - np.round(ours)).max() > 0.1  # not quantised
 
@@ -76,7 +76,7 @@ def test_resize_is_clean_fids(image_side: int) -> None:
 def test_resize_of_an_image_that_is_not_square() -> None:
     image = skimage.data.chelsea()
     expected = make_resizer("PIL", False, "bicubic", (112, 112))(image)
-    np.testing.assert_allclose(resize(batch_of(image), 112)[0].permute(1, 2, 0).numpy(), expected, atol=2e-3)
+    np.testing.assert_allclose(resize(batch_of(image), 112)[0].permute(1, 2, 0).numpy(), expected, atol=5e-3)
 
 
 def test_the_digest_names_the_size(extractor: Extractor) -> None:

@@ -194,5 +194,3 @@ def _draw_all(
             jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
             blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
     return {"images": np.concatenate([b[0] for b in blocks]), "labels": np.concatenate([b[1] for b in blocks])}
-
-

@@ -133,8 +133,8 @@ class PixelUNet:
         return decode_pixels(x)
 
 
-class _DecoderHalfNotNeeded(Exception):  # noqa: N818 -- not an error: it ends a forward pass early
-    pass
+class _DecoderHalfNotNeeded(Exception):
+    """Not an error: it ends a forward pass early."""
 
 
 def load_unet(folder: Path, device: str = "cpu", name: str | None = None) -> PixelUNet:

@@ -8,22 +8,27 @@ no information and the logits fall back to the class frequencies, instead of mem
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.attributes import Attribute
 from bench.data.base import LabelledImages
 from bench.errors import Incompatible
-from bench.files import digest_of, locked, read_arrays, write_arrays
+from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
 from bench.models.base import DiffusionModel, broadcast
 from bench.progress import track
-from methods.base import Task, micro_batches, timestep
+from methods.base import Cost, Task, micro_batches, timestep
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the mean squared length of centred h
+FORMAT = "adp 2"  # part of the cache's key: raise when the fit changes
 CHUNK = 64  # images the encoder half runs on at once
 
 
@@ -38,6 +43,8 @@ class Heads:
         bias: float32 [S, K].
         shift: float32 [S, K, D], the mean of h in each class less the mean over classes.
         accuracy: float64 [S], leave-one-out accuracy, balanced over classes, in [0, 1].
+        n: number of labelled images it was fitted on.
+        cost: of fitting it, and with it whatever was fitted in the same pass.
     """
 
     attribute: Attribute
@@ -46,6 +53,8 @@ class Heads:
     bias: Tensor
     shift: Tensor
     accuracy: Tensor
+    n: int = 0
+    cost: Cost = Cost()
 
     def at(self, t: int) -> int:
         """The step that was fitted for timestep t.
@@ -57,6 +66,11 @@ class Heads:
         if not len(found):
             raise Incompatible(f"the ADP was not fitted for timestep {t}; fit it for the steps that sampling visits")
         return int(found[0, 0])
+
+    def notes(self) -> dict[str, object]:
+        """For the record: images, steps and accuracy."""
+        accuracy = [round(v, 4) for v in self.accuracy.tolist()]
+        return {"adp_images": self.n, "adp_timesteps": self.timesteps.tolist(), "adp_accuracy": accuracy}
 
     def logits(self, h: Tensor, step: int) -> Tensor:
         """[n, K] of h [n, ...] at a step's index."""
@@ -163,24 +177,23 @@ def fit_heads(
         seed: of the noise added to x0.
     """
     fits: dict[Attribute, list[tuple[Tensor, Tensor, Tensor, float]]] = {a: [] for a in labels}
+    start = time.perf_counter()
     with torch.no_grad():
         for t in track(timesteps, "fitting the attribute distribution predictor"):
             step = Step(noised_bottleneck(model, x0, t, seed).float().cpu())
             for attribute, column in labels.items():
                 fits[attribute].append(step.fit(column, attribute.n_classes))
+    cost = Cost(time.perf_counter() - start, forward_rows=len(x0) * len(timesteps) / 2)
     steps = torch.tensor(timesteps)
-    return [
-        Heads(
-            attribute,
-            steps,
-            *(torch.stack([fit[i] for fit in fits[attribute]]) for i in range(3)),
-            torch.tensor([fit[3] for fit in fits[attribute]], dtype=torch.float64),
-        )
-        for attribute in labels
-    ]
+    heads = []
+    for attribute in labels:
+        weight, bias, shift = (torch.stack([fit[i] for fit in fits[attribute]]) for i in range(3))
+        accuracy = torch.tensor([fit[3] for fit in fits[attribute]], dtype=torch.float64)
+        heads.append(Heads(attribute, steps, weight, bias, shift, accuracy, len(x0), cost))
+    return heads
 
 
-def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: int) -> tuple[Heads, int]:
+def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: int) -> Heads:
     """The ADP of one attribute, or of the joint of several, from the cache or fitted now.
 
     All single attributes of the labelled set are fitted in one pass of the encoder half, so that tasks on different
@@ -189,11 +202,8 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
     Args:
         task: gives the model, the labelled images, the timesteps and the cache.
         attribute: an attribute of the labelled set, or the product of the task's attributes.
-        labels_per_class: labelled images used, times the number of classes of the joint of what is fitted.
+        labels_per_class: labelled images used, for each class of whatever is fitted in the pass and has the most.
         seed: of the noise added to the images.
-
-    Returns:
-        The heads, and the number of images they were fitted on.
 
     Raises:
         Incompatible: the model has no bottleneck, or the labelled images do not hold every class.
@@ -202,21 +212,24 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
     if model.bottleneck_shape is None:
         raise Incompatible(f"model {model.name} has no bottleneck; choose a U-Net")
     if data is None:
-        raise Incompatible("the suite names no labelled images to learn from; add `labelled: NAME`")
+        raise Incompatible("there are no labelled images to learn from; add `labelled: NAME` to the suite")
     single = attribute in data.attributes
     fitted = {a: (a,) for a in data.attributes} if single else {attribute: task.attributes}
     n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
-    key = digest_of([model.digest, data.digest, n, seed, task.timesteps, [a.name for a in fitted], PENALTIES, "adp 1"])
-    folder = task.cache / f"adp-{key[:24]}" if task.cache else None
-    if folder is None:
-        return _fit(task, data, fitted, n, seed)[list(fitted).index(attribute)], n
+    place = list(fitted).index(attribute)
+    if task.cache is None:
+        return _fit(task, data, fitted, n, seed)[place]
+    names = [a.name for a in fitted]
+    key = digest_of([FORMAT, PENALTIES, model.digest, data.digest, n, seed, task.timesteps, names])
+    folder = task.cache / f"adp-{key[:24]}"
     with locked(folder):
         arrays = read_arrays(folder)
         if arrays is None:
-            write_arrays(folder, _pack(_fit(task, data, fitted, n, seed)))
+            heads = _fit(task, data, fitted, n, seed)
+            write_arrays(folder, _pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)})
             arrays = read_arrays(folder)
             assert arrays is not None, f"{folder} cannot be read back"
-    return _unpack(arrays, attribute, list(fitted).index(attribute), model), n
+    return _unpack(arrays, read_note(folder), attribute, place, model)
 
 
 def _fit(
@@ -235,13 +248,13 @@ def _fit(
 _FIELDS = ("timesteps", "weight", "bias", "shift", "accuracy")
 
 
-def _pack(heads: list[Heads]) -> dict[str, np.ndarray]:
+def _pack(heads: list[Heads]) -> dict[str, npt.NDArray[Any]]:
     return {f"{i}-{field}": getattr(head, field).numpy() for i, head in enumerate(heads) for field in _FIELDS}
 
 
-def _unpack(arrays: dict[str, np.ndarray], attribute: Attribute, i: int, model: DiffusionModel) -> Heads:
-    tensors = [torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS]
-    steps, *maps, accuracy = tensors
-    return Heads(attribute, steps, *(m.to(model.device) for m in maps), accuracy)
-
-
+def _unpack(
+    arrays: dict[str, npt.NDArray[Any]], note: dict[str, Any], attribute: Attribute, i: int, model: DiffusionModel
+) -> Heads:
+    steps, *maps, accuracy = (torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS)
+    weight, bias, shift = (m.to(model.device) for m in maps)
+    return Heads(attribute, steps, weight, bias, shift, accuracy, note["n"], Cost(**note["cost"]))

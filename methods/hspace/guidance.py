@@ -14,11 +14,13 @@ Strength. The paper tunes gamma for every attribute and batch size. Here two cho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from bench.errors import ConfigError
 from bench.models.base import DiffusionModel
 from methods.base import Batch, GuidedDenoiser, micro_batches, timestep
 from methods.hspace.adp import Heads
@@ -27,6 +29,22 @@ from methods.hspace.adp import Heads
 # -> dL/dp [n, K], with L summed over the guidance batch
 LossGradient = Callable[[Tensor, Tensor, Tensor], Tensor]
 Part = tuple[Heads, LossGradient, float]  # an ADP, the gradient of its loss, its strength
+
+
+def check_fields(strength: float, temperature: float, window: tuple[float, float], labels_per_class: int) -> None:
+    """Refuse values of the fields that every method in h-space has.
+
+    Raises:
+        ConfigError: one of them is out of range.
+    """
+    if not math.isfinite(strength):
+        raise ConfigError(f"strength must be a finite number, got {strength}")
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be > 0, got {temperature}")
+    if not 0 <= window[0] < window[1] <= 1:
+        raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(window)}")
+    if labels_per_class < 2:
+        raise ConfigError(f"labels_per_class must be at least 2, got {labels_per_class}")
 
 
 def softmax_gradient(p: Tensor, upstream: Tensor, temperature: float) -> Tensor:

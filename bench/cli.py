@@ -1,0 +1,194 @@
+"""The command line: run, list, train, doctor. Every error of the user's is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import BenchError, ConfigError, UnknownName
+
+app = typer.Typer(
+    help="Compare debiasing methods for diffusion models, fairly: the same noise, sampler, steps and judge for all.",
+    epilog="Without a command, the quick suite runs. Example: python run_bench.py run quick --only task=eyeglasses",
+    invoke_without_command=True,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out_console = Console(width=None if sys.stdout.isatty() else 150)  # a pipe has no width: do not wrap at 80
+OUT = Path("leaderboards")
+
+
+@app.callback()
+def default(context: typer.Context) -> None:
+    """Run the quick suite where no command is given."""
+    if context.invoked_subcommand is None:
+        _run("quick", [], OUT, None, "cpu", None)
+
+
+@app.command(epilog="Example: python run_bench.py run avatars --only method=vanilla --only seed=0 --out /tmp/results")
+def run(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name, or a YAML file.")] = "quick",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Keep some cells: task=..., method=... or seed=...; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the tables (OUT/SUITE) and of the store (OUT/store).")] = OUT,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes, one thread each; every core unless given.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")] = "cpu",
+    compute_batch: Annotated[
+        int | None, typer.Option(help="Largest number of images the network runs on at once; does not change results.")
+    ] = None,
+) -> None:
+    """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
+    _run(suite, only or [], out, workers, device, compute_batch)
+
+
+def _run(name: str, only: list[str], out: Path, workers: int | None, device: str, compute_batch: int | None) -> None:
+    from bench.report.terminal import show_leaderboard
+    from bench.runner import Options
+    from bench.runner import run as run_suite
+    from bench.suite import read_suite
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers must be at least 1, got {workers}")
+    options = Options(out, workers, device, compute_batch, _parse_only(only))
+    outcome = run_suite(read_suite(name), options)
+    show_leaderboard(outcome.folder, out_console)
+    for status, cell, reason in outcome.problems:
+        out_console.print(f"{status}: {cell}: {reason}", markup=False)
+    out_console.print(f"tables and grids: {outcome.folder}", markup=False)
+    if outcome.failed:
+        out_console.print(f"some cells failed; whole reasons: {outcome.folder / 'failures.log'}", markup=False)
+        raise typer.Exit(1)
+
+
+def _parse_only(only: list[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for item in only:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--only must be key=value, got {item!r}; for example --only method=vanilla")
+        found.setdefault(key, set()).add(value)
+    return found
+
+
+@app.command("list", epilog="Example: python run_bench.py list methods")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data or suites.")],
+) -> None:
+    """What there is to choose from."""
+    lists = {
+        "methods": _methods,
+        "evaluators": _evaluators,
+        "models": _models,
+        "data": _data,
+        "suites": _suites,
+    }
+    if what not in lists:
+        raise UnknownName("list", what, lists)
+    out_console.print(lists[what]())
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _methods() -> Table:
+    from bench.discovery import load, names
+
+    rows = []
+    for name in names("method"):
+        method = load("method", name, "Method")
+        traits = method.traits
+        doc = (method.__doc__ or "").strip().splitlines()[0]
+        needs = ", ".join(sorted(traits.needs)) or "-"
+        rows.append((name, doc, traits.paper, traits.stage, needs, "yes" if traits.couples_batch else "no"))
+    return _table("methods", ("name", "what it does", "paper", "stage", "needs", "couples batch"), rows)
+
+
+def _evaluators() -> Table:
+    from bench.discovery import load, with_member
+
+    rows = []
+    for name in with_member("evaluator", "Evaluator"):
+        card = load("evaluator", name, "Evaluator").card
+        rows.append((name, "metric", card.summary, card.source, card.better))
+    for name in with_member("evaluator", "Extractor"):
+        doc = (load("evaluator", name, "Extractor").__doc__ or "").strip().splitlines()[0]
+        rows.append((name, "extractor", doc, "-", "-"))
+    return _table("evaluators", ("name", "kind", "what it tells", "source", "better"), rows)
+
+
+def _models() -> Table:
+    from bench.models import list_models
+
+    rows = [*list_models().items(), ("path:DIR", "a folder saved by diffusers"), ("hub:ID", "a model of the hub")]
+    return _table("models", ("name", "what it is"), rows)
+
+
+def _data() -> Table:
+    from bench.data import list_data
+
+    return _table("data", ("name", "what it is for"), list(list_data().items()))
+
+
+def _suites() -> Table:
+    from bench.suite import list_suites
+
+    return _table("suites", ("name", "what it runs"), list(list_suites().items()))
+
+
+@app.command(epilog="Example: python run_bench.py train avatars-unet --out models/avatars-unet")
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped asset's name, or a recipe file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the weights; models/NAME unless given.")] = None,
+    force: Annotated[bool, typer.Option(help="Start again from nothing.")] = False,
+) -> None:
+    """Train from a recipe, or go on where the folder stopped."""
+    from bench.assets import asset_folder, list_assets
+    from bench.training import train_recipe
+
+    known = {**list_assets("score_model"), **list_assets("classifier")}
+    path = Path(recipe)
+    if not recipe.endswith((".yaml", ".yml")):
+        if recipe not in known:
+            raise UnknownName("recipe", recipe, [*known, "FILE.yaml"])
+        path = asset_folder(recipe) / "recipe.yaml"
+    name = recipe if recipe in known else path.stem
+    record = train_recipe(path, out or Path("models") / name, force)
+    out_console.print({k: v for k, v in record.items() if k != "recipe"})
+
+
+@app.command(epilog="Example: python run_bench.py doctor")
+def doctor() -> None:
+    """What is installed, which weights are at hand, which devices there are."""
+    from bench.doctor import examine
+
+    rows = examine()
+    out_console.print(_table("doctor", ("what", "found", "state"), rows))
+    if any(state == "missing" for _, _, state in rows):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point: the user's errors without a traceback, Ctrl-C with a word on how to go on."""
+    try:
+        app()
+    except BenchError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on from here")
+        sys.exit(130)

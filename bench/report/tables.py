@@ -1,0 +1,303 @@
+"""The tables: results.csv (one row a cell and score), leaderboard.csv (one row a method and task), costs.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.attributes import product
+from bench.cell import fit_record, judged_labels
+from bench.files import write_bytes
+from bench.plan import PROTOCOL, Context, Work
+from bench.store import Store
+from bench.suite import Suite
+
+HEADLINE = "fd_l2_hard"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell and what came of it.
+
+    Attributes:
+        work: the cell's work.
+        context: what all cells of the run share.
+        status: "ok", "skipped" or "failed".
+        reason: why there are no scores.
+        scores: as `bench.cell.evaluate` returns them.
+        confusion: of the judge: attribute name to counts [K, K], rows the true class.
+        cost: of the fit (seconds, rows) and of sampling; empty where the cell has no samples.
+    """
+
+    work: Work
+    context: Context
+    status: str
+    reason: str
+    scores: list[dict[str, Any]]
+    confusion: dict[str, list[list[int]]]
+    cost: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, work: Work, context: Context, status: str, reason: str, scores: list[dict[str, Any]], judge: Any
+    ) -> CellResult:
+        """The result of an evaluated cell, with its costs read from the store."""
+        cost = _cost(work) if status == "ok" else {}
+        return cls(work, context, status, reason, scores, dict(judge.confusion), cost)
+
+    @property
+    def name(self) -> str:
+        """Task, method and seed."""
+        return f"{self.work.cell.task}, {self.work.cell.title}, seed {self.work.cell.seed}"
+
+    @property
+    def scope(self) -> str:
+        """The scope of the headline score: the joint of the task's attributes."""
+        return product(self.work.cell.attributes).name
+
+    def score(self, metric: str, scope: str) -> dict[str, Any] | None:
+        """The score of a metric over a scope, if it has a value."""
+        found = (s for s in self.scores if s["metric"] == metric and s["scope"] == scope and s["status"] == "ok")
+        return next(found, None)
+
+    def judge_accuracy(self) -> float:
+        """Held-out accuracy of the judge, balanced over classes, of its worst attribute of the task."""
+        found = []
+        for attribute in self.work.cell.attributes:
+            table = np.array(self.confusion[attribute.name], dtype=np.float64)
+            found.append(float((table.diagonal() / table.sum(1)).mean()))
+        return min(found)
+
+    def entries(self) -> list[Path]:
+        """The store's folders that this result rests on."""
+        store = Store(self.work.store)
+        return [store.shard(self.work.sample_key, i, s) for i, s in self.work.shards()]
+
+
+def _cost(work: Work) -> dict[str, float]:
+    store = Store(work.store)
+    fit = store.note(fit_record(work))
+    notes = [store.note(store.shard(work.sample_key, i, s)) for i, s in work.shards()]
+    return {
+        "nfe": sum(n["forward_rows"] for n in notes) / work.n,
+        "backward": sum(n["backward_rows"] for n in notes) / work.n,
+        "seconds": sum(n["seconds"] for n in notes) / work.n,
+        "fit_nfe": fit["forward_rows"],
+        "fit_seconds": fit["seconds"],
+        "fit_backward": fit["backward_rows"],
+    }
+
+
+def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
+    """Write the three CSVs; seconds are in costs.csv alone, so the other two come out the same on every run."""
+    tables = {
+        "results.csv": list(_result_rows(suite, results)),
+        "leaderboard.csv": leaderboard(results),
+        "costs.csv": [_cost_row(r) for r in results if r.cost],
+    }
+    for name, rows in tables.items():
+        write_bytes(folder / name, to_csv(rows).encode())
+    return [folder / name for name in tables]
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the same keys as CSV; floats in the shortest form that reads back to the same number."""
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    text = str(value)
+    return "'" + text if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text  # inert in a spreadsheet
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[str, Any]]:
+    common = {"suite": suite.suite, "model": suite.model, "n": suite.n, "guidance_batch": suite.guidance_batch}
+    build = {"bench_version": _version(), "commit": commit()}
+    for r in results:
+        cell = r.work.cell
+        start = {
+            "suite": common["suite"],
+            "model": common["model"],
+            "attributes": "+".join(a.name for a in cell.attributes),
+            "target": "/".join(f"{share:.6g}" for share in cell.target),
+            "method": cell.title,
+            "seed": cell.seed,
+        }
+        end = {
+            "n_asked": common["n"],
+            "guidance_batch": common["guidance_batch"],
+            "sampler": r.work.sampler["name"],
+            "steps": r.work.sampler["steps"],
+            "eta": r.work.sampler["eta"],
+            "precision": r.work.sampler["precision"],
+            "nfe_per_image": r.cost.get("nfe"),
+            "backward_per_image": r.cost.get("backward"),
+            "method_file": cell.method,
+            "fields": json.dumps(cell.fields, sort_keys=True),
+            "judge": suite.judge,
+            "judge_confusion": json.dumps({a.name: r.confusion[a.name] for a in cell.attributes}),
+            "model_sha256": r.context.model_digest,
+            "judge_sha256": r.context.judge_digest,
+            "sample_key": r.work.sample_key,
+            "protocol": PROTOCOL,
+            **build,
+        }
+        for score in r.scores or [{"metric": "", "scope": "", "status": r.status, "reason": r.reason}]:
+            yield {
+                **start,
+                "metric": score["metric"],
+                "scope": score["scope"],
+                **{k: score.get(k) for k in ("value", "ci_low", "ci_high", "null_high", "n")},
+                "status": score["status"],
+                "reason": " ".join(score["reason"].split())[-500:],
+                **end,
+            }
+
+
+def _cost_row(r: CellResult) -> dict[str, Any]:
+    cell = r.work.cell
+    return {
+        "attributes": product(cell.attributes).name,
+        "task": cell.task,
+        "method": cell.title,
+        "seed": cell.seed,
+        "nfe_per_image": r.cost["nfe"],
+        "backward_per_image": r.cost["backward"],
+        "seconds_per_image": round(r.cost["seconds"], 5),
+        "fit_nfe": r.cost["fit_nfe"],
+        "fit_backward": r.cost["fit_backward"],
+        "fit_seconds": round(r.cost["fit_seconds"], 2),
+        "device": r.work.device,
+    }
+
+
+def leaderboard(results: Sequence[CellResult]) -> list[dict[str, Any]]:
+    """One row a method and task, best headline first within a task; failed and skipped ones last, with the reason.
+
+    With several seeds, value and interval are the mean over seeds and Student's t of it; with one, the cell's own.
+    """
+    tasks = list(dict.fromkeys(r.work.cell.task for r in results))
+    rows = []
+    for task in tasks:
+        of_task = [r for r in results if r.work.cell.task == task]
+        titles = dict.fromkeys(r.work.cell.title for r in of_task)
+        lines = [_line(task, title, [r for r in of_task if r.work.cell.title == title]) for title in titles]
+        lines.sort(key=lambda row: (row["status"] != "ok", row[HEADLINE] if row["status"] == "ok" else 0.0))
+        ties = tied_with_best(lines, of_task)
+        rows += [{**row, "tied_best": title_tied} for row, title_tied in zip(lines, ties, strict=True)]
+    return rows
+
+
+def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
+    good = [r for r in results if r.status == "ok"]
+    bad = [r for r in results if r.status != "ok"]
+    first = results[0]
+    row: dict[str, Any] = {"task": task, "method": title}
+    for metric in (HEADLINE, "fd_l2_soft"):
+        row |= _average(metric, metric, first.scope, good)
+    frechet = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores if s["metric"].startswith("frechet_")})
+    for metric, scope in frechet:
+        row |= _average(f"{metric} to {scope}", metric, scope, good)
+    null = good[0].score(HEADLINE, first.scope) if good else None
+    return row | {
+        "fd_null_high": null["null_high"] if null else None,
+        "judge_accuracy": first.judge_accuracy(),
+        "nfe_per_image": float(np.mean([r.cost["nfe"] for r in good])) if good else None,
+        "backward_per_image": float(np.mean([r.cost["backward"] for r in good])) if good else None,
+        "n": first.work.n,
+        "seeds": len(good),
+        "status": bad[0].status if bad else "ok",
+        "reason": " ".join(bad[0].reason.split())[-300:] if bad else "",
+    }
+
+
+def _average(column: str, metric: str, scope: str, results: list[CellResult]) -> dict[str, Any]:
+    found = [s for r in results if (s := r.score(metric, scope))]
+    keys = (column, f"{column}_low", f"{column}_high")
+    if not found:
+        return dict.fromkeys(keys)
+    if len(found) == 1:
+        return dict(zip(keys, (found[0]["value"], found[0]["ci_low"], found[0]["ci_high"]), strict=True))
+    from scipy import stats
+
+    values = np.array([s["value"] for s in found])
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    mean = float(values.mean())
+    return dict(zip(keys, (mean, max(0.0, mean - half), mean + half), strict=True))
+
+
+def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> list[str]:
+    """Say "yes" where the headline's difference from the best row of the task is not significant, else "no".
+
+    Paired bootstrap over the samples: sample i of every method began from the same noise, so both methods are
+    redrawn with the same sample numbers (per seed). Differences are tested at 5 % with Holm's correction over the
+    methods of the task. The best row itself is "best".
+    """
+    from bench.stats import holm, paired_discrepancy_p
+
+    good = [line for line in lines if line["status"] == "ok"]
+    if not good:
+        return [""] * len(lines)
+    target = np.array(results[0].work.cell.target)
+    labels = {line["method"]: _labels([r for r in results if r.work.cell.title == line["method"]]) for line in good}
+    best = labels[good[0]["method"]]
+    rng = np.random.default_rng(0)
+    p = [paired_discrepancy_p(best, labels[line["method"]], target, rng) for line in good[1:]]
+    verdicts = iter(["best", *("no" if rejected else "yes" for rejected in holm(p, 0.05))])
+    return [next(verdicts) if line["status"] == "ok" else "" for line in lines]
+
+
+def _labels(results: list[CellResult]) -> np.ndarray:
+    """Judged classes of the joint, int64 [n over all seeds], in order of seed and sample number."""
+    return np.concatenate([judged_labels(r.work) for r in sorted(results, key=lambda r: r.work.cell.seed)])
+
+
+def _version() -> str:
+    try:
+        return version("fairdiff-bench")
+    except PackageNotFoundError:
+        return "source"
+
+
+def commit() -> str:
+    """The commit of the source tree, "+" where it has changes; empty where it is no git checkout."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--", "*.py", "*.yaml", "*.safetensors"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

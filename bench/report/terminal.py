@@ -1,0 +1,77 @@
+"""The leaderboard on the terminal, from leaderboard.csv and costs.csv alone."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
+
+
+def show_leaderboard(folder: Path, console: Console) -> None:
+    """Print one table a task."""
+    rows = _read(folder / "leaderboard.csv")
+    costs = _read(folder / "costs.csv")
+    for task in dict.fromkeys(row["task"] for row in rows):
+        console.print(task_table(task, [r for r in rows if r["task"] == task], costs))
+
+
+def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]]) -> Table:
+    """One task: discrepancy and Frechet distances with their intervals, calls and seconds."""
+    first = rows[0]
+    frechet = [c for c in first if c.startswith("frechet_") and not c.endswith(("_low", "_high"))]
+    table = Table(title=f"{task}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})")
+    table.add_column("method", no_wrap=True)
+    table.add_column("fd_l2_hard [95 %]", justify="right", no_wrap=True)
+    table.add_column("", justify="left")  # tied with the best
+    for column in frechet:
+        table.add_column(f"Frechet to {column.rpartition(' ')[2]}", justify="right", no_wrap=True)
+    for column in ("calls/image", "backward", "s/image", "fit s"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        if row["status"] != "ok":
+            table.add_row(row["method"], row["status"], row["reason"][:60])
+            continue
+        own = [c for c in costs if c["task"] == task and c["method"] == row["method"]]
+        table.add_row(
+            row["method"],
+            _interval(row, "fd_l2_hard", 3),
+            MARKS[row["tied_best"]],
+            *(_interval(row, column, 2) for column in frechet),
+            f"{float(row['nfe_per_image']):g}",
+            f"{float(row['backward_per_image']):g}",
+            f"{_mean(own, 'seconds_per_image'):.3f}",
+            f"{_mean(own, 'fit_seconds'):.1f}",
+        )
+    null = float(first["fd_null_high"] or "nan")
+    table.caption = (
+        f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size. "
+        "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %). "
+        "s/image and fit s are of this machine, one thread a worker."
+    )
+    return table
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as f:
+        return list(csv.DictReader(f))
+
+
+def _interval(row: dict[str, str], column: str, digits: int) -> str:
+    if not row[column]:
+        return "-"
+    value = f"{float(row[column]):.{digits}f}"
+    if not row[f"{column}_low"]:
+        return value
+    return f"{value} [{float(row[f'{column}_low']):.{digits}f}, {float(row[f'{column}_high']):.{digits}f}]"
+
+
+def _percent(text: str) -> str:
+    return f"{100 * float(text):.1f} %"
+
+
+def _mean(rows: list[dict[str, str]], column: str) -> float:
+    return sum(float(r[column]) for r in rows) / len(rows) if rows else float("nan")

@@ -1,0 +1,277 @@
+"""A run: plan the cells, sample and judge what is missing, write the tables and the pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import ConfigError
+from bench.files import digest_of, file_digest, write_json
+from bench.progress import bar, console
+from bench.suite import Suite
+
+FINISHED = "finished.json"  # beside the tables: what they rest on, so that a rerun can tell that nothing changed
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what.
+
+    Attributes:
+        out: folder of the tables (in a folder named after the suite) and of the store.
+        workers: processes; every core unless given, one on an accelerator.
+        device: a torch device.
+        compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
+        only: cells to keep, see `bench.suite.cells`.
+    """
+
+    out: Path
+    workers: int | None = None
+    device: str = "cpu"
+    compute_batch: int | None = None
+    only: dict[str, set[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the folder of its tables, and the cells that failed or were skipped, with reasons."""
+
+    folder: Path
+    problems: list[tuple[str, str, str]]  # (status, cell, reason)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a cell failed."""
+        return any(status == "failed" for status, _, _ in self.problems)
+
+
+def run(suite: Suite, options: Options) -> Outcome:
+    """Run a suite, or what is missing of it.
+
+    Raises:
+        ConfigError: something in the suite or the options cannot be run; nothing is written.
+    """
+    folder = options.out / suite.suite
+    _check_writable(folder)
+    finished = _nothing_to_do(suite, options, folder)
+    if finished is not None:
+        return finished
+    with bar():
+        return _run(suite, options, folder)
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / ".writable"
+    write_json(probe, {})
+    probe.unlink(missing_ok=True)
+
+
+def fingerprint(suite: Suite, options: Options) -> str:
+    """Hash of all that could change a run's outcome, without importing any of it."""
+    from bench.discovery import ROOT
+    from bench.models import model_folder
+
+    sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
+    assets = sorted((ROOT / "bench" / "assets").rglob("*.safetensors"))
+    model = sorted(p for p in model_folder(suite.model).rglob("*") if p.suffix in (".json", ".safetensors"))
+    return digest_of(
+        {
+            "suite": suite.model_dump(mode="json", by_alias=True),
+            "only": {k: sorted(v) for k, v in options.only.items()},
+            "files": [file_digest(p) for p in (*sources, *assets, *model)],
+            "versions": versions(),
+        }
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("torch", "diffusers", "numpy", "scipy", "clean-fid", "timm", "dicebear-core", "resvg-py"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | None:
+    """The outcome of a finished run whose inputs, tables and store entries are all as it left them."""
+    from bench.store import intact
+
+    try:
+        record = json.loads((folder / FINISHED).read_text())
+        same = record["fingerprint"] == fingerprint(suite, options) and all(
+            file_digest(folder / name) == digest for name, digest in record["files"].items()
+        )
+        if same and all(intact(options.out / entry) for entry in record["entries"]):
+            console.print(f"nothing to do: {folder} is finished and unchanged")
+            return Outcome(folder, [tuple(p) for p in record["problems"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
+    from bench.jobs import Job, run_jobs
+
+    works, judge, size = prepare(suite, options)
+    workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
+    reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
+    total = sum(job.rows for job in (*reference_jobs, *cell_jobs))
+    with bar() as progress:
+        line = progress.add_task(f"images of suite {suite.suite}", total=total)
+
+        def ended(job: Job) -> None:
+            progress.advance(line, job.rows)
+
+        run_jobs([*cell_jobs, *reference_jobs, *evaluations.values()], workers, ended)
+        progress.remove_task(line)
+    broken = next((job for job in reference_jobs if job.status != "ok"), None)
+    if broken:
+        raise ConfigError(f"the reference images could not be read: {broken.reason.strip().splitlines()[-1]}")
+    return _write(suite, options, folder, works, evaluations, judge)
+
+
+def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
+    """Check everything that the suite names, before the first sample.
+
+    Returns:
+        The work of every cell with what all share, the judge, and the side of the images.
+    """
+    from bench.cell import counted_model, extractor
+    from bench.data import list_data, load_data
+    from bench.discovery import load
+    from bench.errors import UnknownName
+    from bench.plan import Context, plan
+
+    _check_device(options.device)
+    if options.compute_batch is not None and options.compute_batch < 1:
+        raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
+    for name in (*suite.references, *([suite.labelled] if suite.labelled else [])):
+        if name not in list_data():
+            raise UnknownName("data set", name, list_data())
+    for metric in suite.metrics:
+        load("evaluator", metric, "Evaluator")
+    judge = extractor(suite.judge)
+    if not hasattr(judge, "attributes"):
+        raise ConfigError(f"judge must be a classifier of attributes, got {suite.judge}")
+    seers = [extractor(name) for name in suite.features]
+    model = counted_model(suite.model, options.device)
+    size = model.shape[-1]
+    limit = int(model.scheduler_config["num_train_timesteps"])
+    if suite.sampler.steps > limit:
+        raise ConfigError(f"sampler.steps must be at most {limit}, the model's timesteps, got {suite.sampler.steps}")
+    references = {name: load_data(name, n, size) for name, n in suite.references.items()}
+    labelled = load_data(suite.labelled, size=size) if suite.labelled else None
+    context = Context(
+        model_digest=model.digest,
+        labelled_digest=labelled.digest if labelled else None,
+        judge_digest=judge.digest,
+        feature_digests=tuple(s.digest for s in seers),
+        reference_digests=tuple(d.digest for d in references.values()),
+    )
+    store = options.out / "store"
+    works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, options.only)
+    return [(w, context) for w in works], judge, size
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"device {device!r} cannot be used here: {first}; try --device cpu") from error
+
+
+def make_jobs(
+    suite: Suite, works: list[Any], size: int, options: Options
+) -> tuple[list[Any], list[Any], dict[int, Any]]:
+    """Jobs for the references, for fits and shards, and for the evaluation of each cell by its place in `works`.
+
+    Cells that share their samples, such as vanilla on several tasks, share their jobs.
+    """
+    from bench import cell
+    from bench.jobs import Job
+    from bench.plan import scores_key
+
+    store = options.out / "store"
+    reference_jobs = [
+        Job(cell.extract_reference, (store, name, n, size, suite.features, block), rows=block[1] - block[0])
+        for name, n in suite.references.items()
+        for block in cell.reference_blocks(n)
+    ]
+    sampled: dict[str, list[Any]] = {}
+    fits, shards = [], []
+    for work, _ in works:
+        if work.sample_key not in sampled:
+            fit = Job(cell.fit, (work,))
+            fits.append(fit)
+            sampled[work.sample_key] = [
+                Job(cell.sample_shard, (work, i, s), after=(fit,), rows=s) for i, s in work.shards()
+            ]
+            shards += sampled[work.sample_key]
+    evaluations = {
+        i: Job(
+            cell.evaluate,
+            (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
+            after=(*sampled[work.sample_key], *reference_jobs),
+        )
+        for i, (work, context) in enumerate(works)
+    }
+    return reference_jobs, [*fits, *shards], evaluations
+
+
+def _write(
+    suite: Suite,
+    options: Options,
+    folder: Path,
+    works: list[Any],
+    evaluations: dict[int, Any],
+    judge: Any,
+) -> Outcome:
+    from bench.report.grids import write_grids
+    from bench.report.tables import CellResult, write_tables
+
+    results = []
+    for i, (work, context) in enumerate(works):
+        job = evaluations[i]
+        results.append(CellResult.of(work, context, job.status, job.reason, job.result or [], judge))
+    problems = [(r.status, r.name, _last_line(r.reason)) for r in results if r.status != "ok"]
+    files = write_tables(suite, folder, results)
+    files += write_grids(folder, [r for r in results if r.status == "ok"], _credit(suite))
+    log = folder / "failures.log"
+    log.unlink(missing_ok=True)
+    if problems:
+        log.write_text("\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in results if r.status != "ok") + "\n")
+    if not any(status == "failed" for status, _, _ in problems):
+        entries = sorted(
+            {str(entry.relative_to(options.out)) for r in results if r.status == "ok" for entry in r.entries()}
+        )
+        record = {
+            "fingerprint": fingerprint(suite, options),
+            "files": {str(f.relative_to(folder)): file_digest(f) for f in files},
+            "entries": entries,
+            "problems": problems,
+        }
+        write_json(folder / FINISHED, record)
+    return Outcome(folder, problems)
+
+
+def _credit(suite: Suite) -> str:
+    """The line owed to whoever drew what the model was trained on; empty where the model is not ours."""
+    from bench.data.avatars import CREDIT
+    from bench.models import list_models
+
+    return CREDIT if suite.model in list_models() else ""
+
+
+def _last_line(reason: str) -> str:
+    return reason.strip().splitlines()[-1] if reason.strip() else ""
