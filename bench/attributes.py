@@ -46,7 +46,7 @@ def joint_labels(labels: npt.NDArray[np.int64], attributes: tuple[Attribute, ...
         [n] in [0, product of the class counts), ordered as `product` orders its classes.
     """
     shape = tuple(a.n_classes for a in attributes)
-    return np.ravel_multi_index(tuple(labels.T), shape).astype(np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(labels.T), shape), dtype=np.int64)
 
 
 def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt.NDArray[np.float64]:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from bench.errors import BenchError, ConfigError, UnknownName
 
+
+class Commands(TyperGroup):
+    """The commands; typer itself would end at Ctrl-C without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and say how to go on where it was interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say("interrupted; the same command goes on from here")
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Compare debiasing methods for diffusion models, fairly: the same noise, sampler, steps and judge for all.",
     epilog="Without a command, the quick suite runs. Example: python run_bench.py run quick --only task=eyeglasses",
     invoke_without_command=True,
@@ -96,7 +112,7 @@ def list_(
     out_console.print(lists[what]())
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     table = Table(title=title)
     for column in columns:
         table.add_column(column)
@@ -183,12 +199,13 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """The entry point: the user's errors without a traceback, Ctrl-C with a word on how to go on."""
+    """The entry point: the user's errors as one line, without a traceback."""
     try:
         app()
     except BenchError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        _say("error: " + " ".join(line.strip() for line in str(error).splitlines()))
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on from here")
-        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)

@@ -29,10 +29,23 @@ def cache_root() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` among processes: what is made once is made by one of them, the others wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(path.name + ".lock")):
+    """Hold the lock of `path` among processes: what is made once is made by one of them, the others wait.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path.parent}: {error.strerror or error}; choose a folder that can be written and has room"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def digest_of(value: Any) -> str:

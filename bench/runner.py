@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
-from bench.files import digest_of, file_digest, write_json
+from bench.files import digest_of, file_digest, write_bytes, write_json
 from bench.progress import bar, console
 from bench.suite import Suite
 
@@ -55,7 +55,6 @@ def run(suite: Suite, options: Options) -> Outcome:
         ConfigError: something in the suite or the options cannot be run; nothing is written.
     """
     folder = options.out / suite.suite
-    _check_writable(folder)
     finished = _nothing_to_do(suite, options, folder)
     if finished is not None:
         return finished
@@ -121,6 +120,8 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     from bench.jobs import Job, run_jobs
 
     works, judge, size = prepare(suite, options)
+    _check_writable(folder)
+    _check_writable(options.out / "store")
     workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
     reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
     total = sum(job.rows for job in (*reference_jobs, *cell_jobs))
@@ -144,11 +145,15 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
     Returns:
         The work of every cell with what all share, the judge, and the side of the images.
     """
+    import torch
+
     from bench.cell import counted_model, extractor
     from bench.data import list_data, load_data
     from bench.discovery import load
     from bench.errors import UnknownName
     from bench.plan import Context, plan
+    from bench.sampling import Sampler
+    from bench.suite import cells
 
     _check_device(options.device)
     if options.compute_batch is not None and options.compute_batch < 1:
@@ -161,12 +166,13 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
     judge = extractor(suite.judge)
     if not hasattr(judge, "attributes"):
         raise ConfigError(f"judge must be a classifier of attributes, got {suite.judge}")
+    cells(suite, judge.attributes, options.only)  # refused here, before models are loaded and references drawn
     seers = [extractor(name) for name in suite.features]
-    model = counted_model(suite.model, options.device)
+    model: Any = counted_model(suite.model, options.device)
     size = model.shape[-1]
-    limit = int(model.scheduler_config["num_train_timesteps"])
-    if suite.sampler.steps > limit:
-        raise ConfigError(f"sampler.steps must be at most {limit}, the model's timesteps, got {suite.sampler.steps}")
+    Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
+    for seer in (judge, *seers):
+        seer.extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # refuses images of a size it cannot see
     references = {name: load_data(name, n, size) for name, n in suite.references.items()}
     labelled = load_data(suite.labelled, size=size) if suite.labelled else None
     context = Context(
@@ -185,9 +191,9 @@ def _check_device(device: str) -> None:
     import torch
 
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).strip().splitlines()[0]
+        torch.zeros(1, device=device).item()  # read back: "meta" has no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        first = str(error).strip().splitlines()[0].split(". ")[0]
         raise ConfigError(f"device {device!r} cannot be used here: {first}; try --device cpu") from error
 
 
@@ -238,19 +244,20 @@ def _write(
     judge: Any,
 ) -> Outcome:
     from bench.report.grids import write_grids
-    from bench.report.tables import CellResult, write_tables
+    from bench.report.tables import CellResult, last_line, write_tables
 
     results = []
     for i, (work, context) in enumerate(works):
         job = evaluations[i]
         results.append(CellResult.of(work, context, job.status, job.reason, job.result or [], judge))
-    problems = [(r.status, r.name, _last_line(r.reason)) for r in results if r.status != "ok"]
+    problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
     files = write_tables(suite, folder, results)
     files += write_grids(folder, [r for r in results if r.status == "ok"], _credit(suite))
     log = folder / "failures.log"
     log.unlink(missing_ok=True)
     if problems:
-        log.write_text("\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in results if r.status != "ok") + "\n")
+        text = "\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in results if r.status != "ok") + "\n"
+        write_bytes(log, text.encode())
     if not any(status == "failed" for status, _, _ in problems):
         entries = sorted(
             {str(entry.relative_to(options.out)) for r in results if r.status == "ok" for entry in r.entries()}
@@ -271,7 +278,3 @@ def _credit(suite: Suite) -> str:
     from bench.models import list_models
 
     return CREDIT if suite.model in list_models() else ""
-
-
-def _last_line(reason: str) -> str:
-    return reason.strip().splitlines()[-1] if reason.strip() else ""

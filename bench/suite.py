@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from bench.attributes import Attribute, check_distribution, product
 from bench.errors import ConfigError, UnknownName
@@ -25,9 +25,16 @@ class SamplerChoice(Strict):
     """As `bench.sampling.Sampler`."""
 
     name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
-    steps: int = Field(50, ge=1)
-    eta: float = Field(0.0, ge=0, le=1)
+    steps: int = Field(default=50, ge=1)
+    eta: float = Field(default=0.0, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "fp32"
+
+    @field_validator("eta")
+    @classmethod
+    def _only_ddim_has_it(cls, eta: float, info: ValidationInfo) -> float:
+        if eta and info.data.get("name", "ddim") != "ddim":
+            raise ValueError(f"eta is a setting of ddim, got {eta} for {info.data['name']}; leave it out")
+        return eta
 
 
 class TaskChoice(Strict):
@@ -35,6 +42,19 @@ class TaskChoice(Strict):
 
     attributes: tuple[str, ...] = Field(min_length=1)
     target: Literal["uniform"] | tuple[float, ...] = "uniform"
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _is_distribution(cls, target: Any) -> Any:
+        if target == "uniform":
+            return target
+        if not isinstance(target, list | tuple) or not all(type(share) in (int, float) for share in target):
+            raise ValueError(f'target must be "uniform" or a list of numbers, one a class, got {target!r:.80}')
+        try:
+            check_distribution(target, len(target), "target")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return target
 
 
 class MethodChoice(Strict):
@@ -67,29 +87,55 @@ class Suite(Strict):
     references: dict[str, int] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
 
+    @field_validator("suite")
+    @classmethod
+    def _not_the_store(cls, suite: str) -> str:
+        if suite.lower() == "store":
+            raise ValueError(
+                f"a suite must not be called {suite!r}, the folder of what was sampled; choose another name"
+            )
+        return suite
+
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError("the seeds must be different and >= 0")
+            raise ValueError(f"the seeds must be different and >= 0, got {list(seeds)}")
         return seeds
+
+    @field_validator("guidance_batch")
+    @classmethod
+    def _at_most_n(cls, guidance_batch: int, info: ValidationInfo) -> int:
+        if guidance_batch > info.data.get("n", guidance_batch):
+            raise ValueError(f"guidance_batch must be at most n = {info.data['n']}, got {guidance_batch}")
+        return guidance_batch
+
+    @field_validator("methods")
+    @classmethod
+    def _titles_differ(cls, methods: tuple[MethodChoice, ...]) -> tuple[MethodChoice, ...]:
+        twice = _twice([m.title for m in methods])
+        if twice is not None:
+            raise ValueError(f"two methods are called {twice!r}; give one a `label`")
+        return methods
+
+    @field_validator("features", "metrics")
+    @classmethod
+    def _names_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = _twice(list(names))
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice; name it once")
+        return names
 
     @field_validator("references")
     @classmethod
     def _enough(cls, references: dict[str, int]) -> dict[str, int]:
         if any(n < 2 for n in references.values()):
-            raise ValueError("a reference set must have at least 2 images")
+            raise ValueError(f"a reference set must have at least 2 images, got {references}")
         return references
 
-    @model_validator(mode="after")
-    def _fits(self) -> Suite:
-        if self.guidance_batch > self.n:
-            raise ValueError(f"guidance_batch must be at most n = {self.n}, got {self.guidance_batch}")
-        titles = [m.title for m in self.methods]
-        twice = next((t for t in titles if titles.count(t) > 1), None)
-        if twice:
-            raise ValueError(f"two methods are called {twice!r}; give one a `label`")
-        return self
+
+def _twice(names: list[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,16 +245,20 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] 
             or by its full name.
 
     Raises:
-        ConfigError: `only` leaves nothing, or has another key.
+        ConfigError: a method or a task that cannot be, two tasks that are one, or an `only` that names nothing.
     """
     only = only or {}
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
     built = {m.title: build_method(m.name, m.fields) for m in suite.methods}
+    tasks = [resolve_target(t, known) for t in suite.tasks]
+    twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
+    if twice is not None:
+        raise ConfigError(f"two tasks of suite {suite.suite} are {twice!r}; keep one")
     found = [
-        Cell(m.title, m.name, dataclasses.asdict(built[m.title]), *resolve_target(t, known), seed)
-        for t in suite.tasks
+        Cell(m.title, m.name, dataclasses.asdict(built[m.title]), attributes, target, seed)
+        for attributes, target in tasks
         for m in suite.methods
         for seed in suite.seeds
     ]

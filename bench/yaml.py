@@ -31,18 +31,47 @@ def read_yaml(path: Path, model: type[M]) -> M:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{path}{where}: not valid YAML: {reason}") from error
+    except ValueError as error:  # such as the date 2024-13-01
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
+    twice = _repeated_key(tree)
+    if twice is not None:
+        raise ConfigError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} is given twice; keep one")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise ConfigError(describe(error, model, str(path), tree)) from error
 
 
+def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:
+    """The first key that its mapping has already; YAML itself would quietly take the later value."""
+    todo, seen = [tree], set[int]()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue  # an alias
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            for i, (key, value) in enumerate(node.value):
+                if key.value in names[:i]:
+                    return key  # type: ignore[no-any-return]
+                todo.append(value)
+    return None
+
+
 def describe(error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None = None) -> str:
     """The first problem of a validation as one sentence."""
-    first = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # An unknown key first: a required key that is misspelt is missing as well, and the spelling is what to mend.
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     line = line_of(tree, first["loc"]) if tree else None
     where = f"{source}, line {line}" if line else source

@@ -38,12 +38,22 @@ def kl_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
 GRADIENTS = {"chi_square": chi_square_gradient, "kl": kl_gradient}
 
 
+def relative_flatness(loss: str, r: Tensor) -> float:
+    """The step that keeps a strength stable when the target is skewed: 1 for a uniform r, in (0, 1].
+
+    Chi-square's largest second derivative is 2 / min_k r_k. A step sized for a uniform target (2 K) overshoots by
+    1 / (K min_k r_k) on a skewed one, and the batch runs away from it. The slope of KL grows as a logarithm only.
+    """
+    return float(len(r) * r.min()) if loss == "chi_square" else 1.0
+
+
 @dataclass(frozen=True)
 class Method:
     """A batch of samples is pushed in h-space until the mean of the ADP's probabilities meets the target.
 
     Source: Parihar et al. 2024 (Balancing Act), arXiv 2402.18206, Eqs. 6-8. Differs from the release in the ADP's
-    closed-form fit (`methods.hspace.adp`) and in the unit of the strength (`methods.hspace.guidance`).
+    closed-form fit (`methods.hspace.adp`), in the unit of the strength (`methods.hspace.guidance`), and in
+    the smaller step for skewed targets (`relative_flatness`).
 
     Attributes:
         strength: of the push, in gaps between class means; 0 gives the base model exactly.
@@ -60,12 +70,12 @@ class Method:
         needs=frozenset({"bottleneck", "labels", "target"}),
         couples_batch=True,
     )
-    strength: float = 1.0
+    strength: float = 100.0
     loss: Literal["chi_square", "kl"] = "chi_square"
-    temperature: float = 1.0
+    temperature: float = 3.0
     window: tuple[float, float] = (0.0, 1.0)
     over: Literal["joint", "marginals"] = "joint"
-    labels_per_class: int = 500
+    labels_per_class: int = 300
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -86,7 +96,7 @@ class Method:
             def gradient(p: Tensor, mean: Tensor, _index: Tensor, target: Tensor = target) -> Tensor:
                 return slope(mean, target).expand_as(p)
 
-            parts.append((heads, gradient, self.strength))
+            parts.append((heads, gradient, self.strength * relative_flatness(self.loss, target)))
             notes[attribute.name] = heads.notes()
         guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=True)
         return Guided(guided, cost=parts[0][0].cost, notes=notes)

@@ -35,10 +35,10 @@ class Method:
         stage="sampling",
         needs=frozenset({"bottleneck", "labels", "target"}),
     )
-    strength: float = 1.0
-    temperature: float = 1.0
+    strength: float = 300.0
+    temperature: float = 2.0
     window: tuple[float, float] = (0.0, 1.0)
-    labels_per_class: int = 500
+    labels_per_class: int = 300
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -21,6 +21,7 @@ def save_tiny_unet(folder: Path, **changes: Any) -> Path:
         "out_channels": 48,
         "block_out_channels": (32, 32),
         "layers_per_block": 1,
+        "norm_num_groups": 8,  # 32 groups of one channel would normalise the embeddings of t and class away
         "down_block_types": ("DownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "UpBlock2D"),
         **changes,

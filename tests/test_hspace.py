@@ -19,7 +19,7 @@ from bench.models.unet import PixelUNet
 from bench.sampling import Sampler, sample_batch
 from methods import distribution_guidance, sample_guidance, vanilla
 from methods.base import Batch, Guided, Task
-from methods.distribution_guidance import chi_square, chi_square_gradient, kl, kl_gradient
+from methods.distribution_guidance import chi_square, chi_square_gradient, kl, kl_gradient, relative_flatness
 from methods.hspace.adp import (
     Heads,
     fit_heads,
@@ -44,6 +44,7 @@ def tiny_unet() -> PixelUNet:
         out_channels=12,
         block_out_channels=(32, 32),
         layers_per_block=1,
+        norm_num_groups=8,  # 32 groups of one channel would normalise the embedding of t away
         down_block_types=("DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D"),
     )
@@ -84,6 +85,16 @@ def test_loss_gradients_match_automatic_differentiation(loss, gradient, r: tuple
     p = torch.rand(len(r), dtype=torch.float64, generator=torch.Generator().manual_seed(1)).softmax(0).requires_grad_()
     (exact,) = torch.autograd.grad(loss(p, target), p)
     assert torch.allclose(gradient(p.detach(), target), exact)
+
+
+@pytest.mark.parametrize("r", [(0.5, 0.5), (0.1, 0.9), (0.2, 0.3, 0.5)])
+def test_the_step_shrinks_as_the_losss_largest_curvature_grows(r: tuple[float, ...]) -> None:
+    target = torch.tensor(r, dtype=torch.float64)
+    hessian = torch.autograd.functional.hessian(lambda p: chi_square(p, target), target)
+    uniform = torch.full_like(target, 1 / len(r))
+    reference = torch.autograd.functional.hessian(lambda p: chi_square(p, uniform), uniform)
+    ratio = float(reference.diagonal().max() / hessian.diagonal().max())
+    assert relative_flatness("chi_square", target) == pytest.approx(ratio)
 
 
 def test_losses_at_known_values() -> None:

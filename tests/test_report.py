@@ -23,11 +23,7 @@ LEADERBOARD = (
     "a uniform,vanilla,0.4,0.3,0.5,13.5,12.0,15.0,0.06,0.998,25.0,100,1,ok,,no,0.0\n"
     "a uniform,broken,,,,,,,,0.998,,100,0,failed,the denoiser returned NaN,,\n"
 )
-COSTS = (
-    "task,method,seconds_per_image,fit_seconds\n"
-    "a uniform,guided,0.105,31.25\n"
-    "a uniform,vanilla,0.1,0.0\n"
-)
+COSTS = "task,method,seconds_per_image,fit_seconds\na uniform,guided,0.105,31.25\na uniform,vanilla,0.1,0.0\n"
 
 
 def test_the_terminal_shows_the_tables_numbers(tmp_path: Path) -> None:

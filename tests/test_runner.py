@@ -184,7 +184,7 @@ def test_kills_at_random_moments_leave_the_same_tables(finished: tuple[Path, Pat
     rng = random.Random(0)
     for _ in range(3):
         child = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(4, 14))
+        time.sleep(rng.uniform(3, 10))
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

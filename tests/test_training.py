@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, bad):
 
     with pytest.raises(ConfigError, match=rf"the loss of test is -?{bad} at step 3; lower peak_lr or check the data"):
         train(module, loss, Budget(9, 0.1, 0, 0, ALWAYS), tmp_path / "c.pt", "test")
-    assert len(torch.load(tmp_path / "c.pt")["losses"]) == 3, "the last good step is kept"
+    assert len(torch.load(tmp_path / "c.pt", weights_only=True)["losses"]) == 3, "the last good step is kept"
 
 
 def test_a_checkpoint_of_another_architecture(tmp_path):

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +64,7 @@ def correlated(
 ) -> npt.NDArray[np.float64]:
     """Joint distribution [2, 3, 2] over ATTRIBUTES in which glasses and facial hair depend on the skin tone only."""
     g, s, f = (np.array(v) for v in (glasses_given_skin, skin, hair_given_skin))
-    return np.einsum("gs,s,fs->gsf", np.stack([1 - g, g]), s, np.stack([1 - f, f]))
+    return np.asarray(np.einsum("gs,s,fs->gsf", np.stack([1 - g, g]), s, np.stack([1 - f, f])))
 
 
 BALANCED = np.full((2, 3, 2), 1 / 12)
@@ -181,7 +182,7 @@ def avatar_faces(
 
 def _draw_all(
     joint: npt.NDArray[np.float64], seed: int, n: int, size: int, name: str, workers: int | None
-) -> dict[str, npt.NDArray[np.generic]]:
+) -> dict[str, npt.NDArray[Any]]:
     workers = workers or os.cpu_count() or 1
     starts = list(range(0, n, 100))
     if n <= 200 or workers == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def model_folder(name: str) -> Path:
     """
     kind, _, rest = name.partition(":")
     if kind == "path":
-        folder = Path(rest).expanduser()
+        folder = Path(os.path.expanduser(rest))
         if not folder.is_dir():
             raise ConfigError(f"no folder {folder}; give one saved by diffusers' save_pretrained")
         return folder

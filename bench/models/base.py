@@ -16,11 +16,29 @@ from torch import Tensor
 Bottleneck = Callable[[Tensor], Tensor]  # h [n, *bottleneck_shape] -> h of the same shape and dtype
 
 
-class Denoiser(Protocol):
-    """D(x, t, condition) -> E[x_0 | x_t = x, condition]."""
+class DiffusionModel(Protocol):
+    """A denoiser with what a sampler and a method must know of it."""
 
-    def __call__(self, x: Tensor, t: Tensor, condition: Tensor, /, bottleneck: Bottleneck | None = None) -> Tensor:
-        """Denoise a batch.
+    name: str
+    digest: str  # hash of everything that decides what it computes
+    shape: tuple[int, ...]  # of one sample x
+    bottleneck_shape: tuple[int, ...] | None  # of one h, or None where the model has no bottleneck
+    conditions: tuple[str, ...]  # names; the first is "none": nothing asked
+    alphas_cumprod: Tensor  # float64 [T], a_t
+    dtype: torch.dtype  # of samples
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples live."""
+        ...
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """Of a diffusers scheduler."""
+        ...
+
+    def denoise(self, x: Tensor, t: Tensor, condition: Tensor, /, bottleneck: Bottleneck | None = None) -> Tensor:
+        """Denoise a batch: D(x, t, condition) = E[x_0 | x_t = x, condition].
 
         Args:
             x: [n, *shape], the noised samples.
@@ -32,22 +50,6 @@ class Denoiser(Protocol):
             [n, *shape], same dtype as x.
         """
         ...
-
-
-class DiffusionModel(Protocol):
-    """A denoiser with what a sampler and a method must know of it."""
-
-    name: str
-    digest: str  # hash of everything that decides what it computes
-    shape: tuple[int, ...]  # of one sample x
-    bottleneck_shape: tuple[int, ...] | None  # of one h, or None where the model has no bottleneck
-    conditions: tuple[str, ...]  # names; the first is "none": nothing asked
-    scheduler_config: Mapping[str, Any]  # of a diffusers scheduler
-    alphas_cumprod: Tensor  # float64 [T], a_t
-    device: torch.device
-    dtype: torch.dtype  # of samples
-
-    denoise: Denoiser
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """h [n, *bottleneck_shape] alone, without the decoder half (half a denoiser call)."""

@@ -28,12 +28,15 @@ def make_scheduler(sampler: str, config: Mapping[str, Any], steps: int) -> Any:
         steps: number of sampling steps, 1 to the number of training timesteps.
 
     Raises:
-        ConfigError: an unknown sampler, or a number of steps out of range.
+        ConfigError: an unknown sampler, a number of steps out of range, or a configuration without a noise schedule.
     """
     from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
     if sampler not in SAMPLERS:
         raise ConfigError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    for key in ("num_train_timesteps", "beta_schedule"):  # a flow-matching scheduler, say, has the one only
+        if key not in config:
+            raise ConfigError(f"the model's scheduler configuration must hold {key}; save it with DDIMScheduler")
     limit = config["num_train_timesteps"]
     if not 1 <= steps <= limit:
         raise ConfigError(f"steps must be 1 to {limit}, the model's training timesteps, got {steps}")

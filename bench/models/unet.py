@@ -43,14 +43,15 @@ class PixelUNet:
         Args:
             unet: a diffusers `UNet2DModel` with 3 p^2 input and output channels.
             scheduler_config: of a diffusers scheduler: the noise schedule and `prediction_type`.
-            conditions: the names of the class labels, "none" first.
+            conditions: the names of the class labels, "none" first; "none" alone where the network takes no labels.
             name: the public name.
             digest: hash of the weights and configuration.
 
         Raises:
-            ConfigError: the network's channels or the prediction type are none this adapter knows.
+            ConfigError: the network's channels or size, its labels or the prediction type do not fit this adapter.
         """
         self.unet = unet
+        self._middle: Any = unet.mid_block
         config: Any = unet.config
         block = round((config.in_channels / 3) ** 0.5)
         if 3 * block * block != config.in_channels or config.in_channels != config.out_channels:
@@ -58,23 +59,27 @@ class PixelUNet:
                 f"a pixel U-Net must have 3 p^2 input channels and as many output channels, "
                 f"got {config.in_channels} and {config.out_channels}"
             )
+        if not isinstance(config.sample_size, int):
+            raise ConfigError(f"a pixel U-Net's sample_size must be one number, got {config.sample_size}")
         self.block = block
         self.prediction = scheduler_config.get("prediction_type", "epsilon")
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ConfigError(f"prediction_type must be epsilon, v_prediction or sample, got {self.prediction!r}")
+        self._labelled = config.num_class_embeds is not None
         n_labels = config.num_class_embeds or 1
-        if len(conditions) != n_labels:
-            raise ConfigError(f"the network has {n_labels} class labels, but {CONDITIONS} names {len(conditions)}")
+        if len(conditions) != n_labels or conditions[0] != "none":
+            raise ConfigError(
+                f'{CONDITIONS} must name the network\'s {n_labels} class labels, "none" first, '
+                f"got {len(conditions)}: {', '.join(map(str, conditions[:5]))}"
+            )
         self.name, self.digest, self.conditions = name, digest, conditions
         self.scheduler_config = dict(scheduler_config)
         side = config.sample_size * block
         self.shape: tuple[int, ...] = (3, side, side)
         depth = 2 ** (len(config.block_out_channels) - 1)
-        self.bottleneck_shape: tuple[int, ...] | None = (
-            config.block_out_channels[-1],
-            config.sample_size // depth,
-            config.sample_size // depth,
-        )
+        self.bottleneck_shape: tuple[int, ...] | None = None
+        if self._middle is not None:
+            self.bottleneck_shape = (config.block_out_channels[-1], *[config.sample_size // depth] * 2)
         self.alphas_cumprod = alphas_cumprod(self.scheduler_config)
         self._a = self.alphas_cumprod.to(self.device)
 
@@ -85,17 +90,17 @@ class PixelUNet:
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """What the network itself predicts: eps, v or x_0, shaped as x."""
-        labels = condition if len(self.conditions) > 1 else None
+        labels = condition if self._labelled else None
         blocks = pixel_unshuffle(x, self.block) if self.block > 1 else x
         out = self.unet(blocks, t, class_labels=labels, return_dict=False)[0]
         return pixel_shuffle(out, self.block) if self.block > 1 else out
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
-        """D(x, t, c), as `bench.models.base.Denoiser` says; the network runs once, with or without `bottleneck`."""
+        """D(x, t, c), as the protocol says; the network runs once, with or without `bottleneck`."""
         if bottleneck is None:
             out = self.predict(x, t, condition)
         else:
-            hook = self.unet.mid_block.register_forward_hook(lambda _module, _args, h: bottleneck(h))
+            hook = self._middle.register_forward_hook(lambda _module, _args, h: bottleneck(h))
             try:
                 out = self.predict(x, t, condition)
             finally:
@@ -105,7 +110,7 @@ class PixelUNet:
             return a.sqrt() * x - (1 - a).sqrt() * out
         if self.prediction == "epsilon":  # undefined at a = 0, where eps says nothing about x_0
             return (x - (1 - a).sqrt() * out) / a.sqrt()
-        return out
+        return out.to(x.dtype)
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """h [n, *bottleneck_shape]: the output of `mid_block`; the decoder half is not run."""
@@ -115,7 +120,7 @@ class PixelUNet:
             found.append(h)
             raise _DecoderHalfNotNeeded
 
-        hook = self.unet.mid_block.register_forward_hook(stop)
+        hook = self._middle.register_forward_hook(stop)
         try:
             self.predict(x, t, condition)
         except _DecoderHalfNotNeeded:
@@ -161,15 +166,32 @@ def load_unet(folder: Path, device: str = "cpu", name: str | None = None) -> Pix
             f"{unet_folder / 'config.json'} must describe a UNet2DModel, got {config.get('_class_name')!r}; "
             "give a folder saved by UNet2DModel.save_pretrained"
         )
-    scheduler_config = _read_config(schedule)
+    scheduler_config = _read_schedule(schedule)
     weights = unet_folder / WEIGHTS
     if not weights.is_file():
         raise ConfigError(f"no weights at {weights}; only safetensors are read: save with safe_serialization=True")
     unet = _load_network(unet_folder)
-    names = folder / CONDITIONS
-    conditions = tuple(_read_config(names)["conditions"]) if names.is_file() else ("none",)
+    conditions = _read_conditions(folder / CONDITIONS)
     digest = digest_of([file_digest(weights), config, scheduler_config, list(conditions)])
     return PixelUNet(unet.to(device), scheduler_config, conditions, name or folder.name, digest)
+
+
+def _read_schedule(path: Path) -> dict[str, Any]:
+    config = _read_config(path)
+    try:
+        alphas_cumprod(config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigError(f"{path} does not describe a noise schedule: {error}") from error
+    return config
+
+
+def _read_conditions(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        return ("none",)
+    names = _read_config(path).get("conditions")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
+        raise ConfigError(f'{path} must hold {{"conditions": ["none", ...]}}, one name a class label, got {names!r}')
+    return tuple(names)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -207,4 +229,5 @@ def _load_network(folder: Path) -> nn.Module:
     except (RuntimeError, ValueError, TypeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
-    return unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network: nn.Module = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network

@@ -126,7 +126,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
     text = str(value)
-    return "'" + text if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text  # inert in a spreadsheet
+    return (
+        "'" + text if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+    )  # inert in a spreadsheet
 
 
 def _is_number(text: str) -> bool:
@@ -176,7 +178,7 @@ def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[s
                 "scope": score["scope"],
                 **{k: score.get(k) for k in ("value", "ci_low", "ci_high", "null_high", "n")},
                 "status": score["status"],
-                "reason": " ".join(score["reason"].split())[-500:],
+                "reason": last_line(score["reason"]),
                 **end,
             }
 
@@ -234,8 +236,13 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
         "n": first.work.n,
         "seeds": len(good),
         "status": bad[0].status if bad else "ok",
-        "reason": " ".join(bad[0].reason.split())[-300:] if bad else "",
+        "reason": last_line(bad[0].reason) if bad else "",
     }
+
+
+def last_line(reason: str) -> str:
+    """The sentence of a reason; of a defect's traceback, the exception. The whole of it is in failures.log."""
+    return reason.strip().splitlines()[-1] if reason.strip() else ""
 
 
 def _average(column: str, metric: str, scope: str, results: list[CellResult]) -> dict[str, Any]:

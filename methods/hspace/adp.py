@@ -187,9 +187,10 @@ def fit_heads(
     steps = torch.tensor(timesteps)
     heads = []
     for attribute in labels:
-        weight, bias, shift = (torch.stack([fit[i] for fit in fits[attribute]]) for i in range(3))
-        accuracy = torch.tensor([fit[3] for fit in fits[attribute]], dtype=torch.float64)
-        heads.append(Heads(attribute, steps, weight, bias, shift, accuracy, len(x0), cost))
+        *maps, accuracy = zip(*fits[attribute], strict=True)
+        weight, bias, shift = (torch.stack(m).to(model.device) for m in maps)
+        balanced = torch.tensor(accuracy, dtype=torch.float64)
+        heads.append(Heads(attribute, steps, weight, bias, shift, balanced, len(x0), cost))
     return heads
 
 
@@ -214,7 +215,9 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
     if data is None:
         raise Incompatible("there are no labelled images to learn from; add `labelled: NAME` to the suite")
     single = attribute in data.attributes
-    fitted = {a: (a,) for a in data.attributes} if single else {attribute: task.attributes}
+    fitted: dict[Attribute, tuple[Attribute, ...]] = {attribute: task.attributes}
+    if single:
+        fitted = {a: (a,) for a in data.attributes}
     n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
     place = list(fitted).index(attribute)
     if task.cache is None:
@@ -249,7 +252,7 @@ _FIELDS = ("timesteps", "weight", "bias", "shift", "accuracy")
 
 
 def _pack(heads: list[Heads]) -> dict[str, npt.NDArray[Any]]:
-    return {f"{i}-{field}": getattr(head, field).numpy() for i, head in enumerate(heads) for field in _FIELDS}
+    return {f"{i}-{field}": getattr(head, field).cpu().numpy() for i, head in enumerate(heads) for field in _FIELDS}
 
 
 def _unpack(

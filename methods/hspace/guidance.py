@@ -10,6 +10,8 @@ Strength. The paper tunes gamma for every attribute and batch size. Here two cho
   the ADP's weights are Sigma^-1 (mu_k - mu), so the step becomes a step along the differences of the class means:
   its unit is the gap between classes at that timestep, whatever the attribute and the network, and it does not
   run along the directions of little variance that fool a linear head without changing the image.
+The unit is multiplied by p (1 - p) and by how far the batch is off, both below one and small near the target, so
+useful strengths are tens to hundreds of gaps.
 """
 
 from __future__ import annotations
