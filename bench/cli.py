@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out_console = Console(width=None if sys.stdout.isatty() else 150)  # a pipe has no width: do not wrap at 80
+out_console = Console(width=None if sys.stdout.isatty() else 170)  # a pipe has no width: do not wrap at 80
 OUT = Path("leaderboards")
 
 
