@@ -71,10 +71,10 @@ def source_digest(kind: str, name: str) -> str:
     while todo:
         for value in vars(todo.pop()).values():
             origin = getattr(value, "__module__", None)
-            module = sys.modules.get(origin) if isinstance(origin, str) else None
-            if module and origin not in seen and origin.split(".")[0] in FOLDERS.values():
-                seen[origin] = module
-                todo.append(module)
+            if not isinstance(origin, str) or origin in seen or origin.split(".")[0] not in FOLDERS.values():
+                continue
+            seen[origin] = sys.modules[origin]
+            todo.append(seen[origin])
     total = hashlib.sha256()
     for module_name in sorted(seen):
         file = seen[module_name].__file__

@@ -89,7 +89,7 @@ class Rows:
     def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
         self.parts = parts
         self.ends = np.cumsum([len(p) for p in parts])
-        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+        self.shape: tuple[int, ...] = (int(self.ends[-1]), *parts[0].shape[1:])
         self.dtype = parts[0].dtype
         self.ndim = len(self.shape)
 

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench.report.grids import COLOURS, FRAME, draw_strips
+from bench.report.markdown import leaderboard_markdown
 from bench.report.tables import to_csv
 from bench.report.terminal import show_leaderboard
 from bench.stats import holm, paired_discrepancy_p
@@ -94,3 +95,8 @@ def test_frames_carry_the_judged_class() -> None:
     ring = (64 + 2 * FRAME) ** 2 - 64**2
     # One frame each for classes 0 and 2, two for class 1, and a legend patch of 10 x 10 each.
     assert counts == [ring + 100, 2 * ring + 100, ring + 100]
+
+
+def test_the_readme_shows_the_committed_leaderboard() -> None:
+    root = Path(__file__).parent.parent
+    assert leaderboard_markdown(root / "leaderboards" / "quick") in (root / "README.md").read_text(encoding="utf-8")

@@ -46,12 +46,13 @@ def write_grids(folder: Path, results: Sequence[CellResult], credit: str) -> lis
 
 def shown(result: CellResult, n: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """The first n images of a cell, uint8 [n, 3, h, w], and their judged classes, int64 [n]."""
-    store, found = Store(result.work.store), []
+    store, found, held = Store(result.work.store), list[npt.NDArray[np.uint8]](), 0
     for index, size in result.work.shards():
         arrays = store.read(store.shard(result.work.sample_key, index, size))
         assert arrays is not None, "a shard of an evaluated cell is there"
-        found.append(arrays["images"][: n - sum(map(len, found))])
-        if sum(map(len, found)) >= n:
+        found.append(arrays["images"][: n - held])
+        held += len(found[-1])
+        if held >= n:
             break
     images = np.concatenate(found)
     return images, judged_labels(result.work)[: len(images)]

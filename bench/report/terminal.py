@@ -13,8 +13,8 @@ MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
 
 def show_leaderboard(folder: Path, console: Console) -> None:
     """Print one table a task."""
-    rows = _read(folder / "leaderboard.csv")
-    costs = _read(folder / "costs.csv")
+    rows = read_table(folder / "leaderboard.csv")
+    costs = read_table(folder / "costs.csv")
     for task in dict.fromkeys(row["task"] for row in rows):
         console.print(task_table(task, [r for r in rows if r["task"] == task], costs))
 
@@ -38,9 +38,9 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
         own = [c for c in costs if c["task"] == task and c["method"] == row["method"]]
         table.add_row(
             row["method"],
-            _interval(row, "fd_l2_hard", 3),
+            interval(row, "fd_l2_hard", 3),
             MARKS[row["tied_best"]],
-            *(_interval(row, column, 2) for column in frechet),
+            *(interval(row, column, 2) for column in frechet),
             f"{float(row['nfe_per_image']):g}",
             f"{float(row['backward_per_image']):g}",
             f"{_mean(own, 'seconds_per_image'):.3f}",
@@ -55,12 +55,14 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
     return table
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV, as text."""
     with path.open(newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))
 
 
-def _interval(row: dict[str, str], column: str, digits: int) -> str:
+def interval(row: dict[str, str], column: str, digits: int) -> str:
+    """A value with its interval, or a dash where there is none."""
     if not row[column]:
         return "-"
     value = f"{float(row[column]):.{digits}f}"
