@@ -78,10 +78,12 @@ def _run(name: str, only: list[str], out: Path, workers: int | None, device: str
     outcome = run_suite(read_suite(name), options)
     show_leaderboard(outcome.folder, out_console)
     for status, cell, reason in outcome.problems:
-        out_console.print(f"{status}: {cell}: {reason}", markup=False)
-    out_console.print(f"tables and grids: {outcome.folder}", markup=False)
+        out_console.print(f"{status}: {cell}: {reason}", markup=False, soft_wrap=True)
+    out_console.print(f"tables and grids: {outcome.folder}", markup=False, soft_wrap=True)
     if outcome.failed:
-        out_console.print(f"some cells failed; whole reasons: {outcome.folder / 'failures.log'}", markup=False)
+        out_console.print(
+            f"some cells failed; whole reasons: {outcome.folder / 'failures.log'}", markup=False, soft_wrap=True
+        )
         raise typer.Exit(1)
 
 

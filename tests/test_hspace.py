@@ -305,7 +305,7 @@ def test_distribution_guidance_brings_the_mixture_to_the_target(target: tuple[fl
     model, r = pictures((0.8, 0.2)), np.array(target)
     task = mixture_task(model, r)
     before = np.linalg.norm(shares(model, draw(task, vanilla.Method().build(task, 0), 200)) - r)
-    guided = distribution_guidance.Method(strength=2.0, loss=loss).build(task, 0)
+    guided = distribution_guidance.Method(strength=20.0, temperature=1.0, loss=loss).build(task, 0)
     after = np.linalg.norm(shares(model, draw(task, guided, 200)) - r)
     assert after < before / (3 if loss == "chi_square" else 2)  # the slope of KL is gentler at the same strength
 
@@ -344,7 +344,7 @@ def test_several_attributes_as_joint_or_as_marginals(over: str) -> None:
         return float(np.linalg.norm(joint - 0.25)), float(np.linalg.norm(joint.sum(1) - 0.5))
 
     before = gap(vanilla.Method().build(task, 0))
-    method = distribution_guidance.Method(strength=2.0, over=over)
+    method = distribution_guidance.Method(strength=6.0, over=over)
     guided = method.build(task, 0)
     after = gap(guided)
     assert after[1] < before[1] / 2

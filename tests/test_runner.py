@@ -142,9 +142,10 @@ def test_more_samples_keep_those_that_are_there(finished: tuple[Path, Path], tmp
 def test_changing_a_metric_samples_nothing_again(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     suite, out = finished
     monkeypatch.setattr("bench.cell._draw", lambda *_: pytest.fail("sampled again"))
-    monkeypatch.setattr("bench.plan.scores_key", lambda *_: "changed")
+    monkeypatch.setattr("bench.plan.scores_key", lambda work, *_: f"changed {work.cell.task} {work.sample_key}")
     (out / "small" / "finished.json").unlink()
     run(read_suite(str(suite)), Options(out, workers=1))
+    assert len(rows(out, "leaderboard.csv")) == 6
 
 
 def test_nan_in_the_denoiser_fails_its_cells_and_spares_the_others(tmp_path: Path) -> None:
