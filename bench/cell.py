@@ -60,7 +60,7 @@ def build(work: Work) -> Guided:
             attributes=work.cell.attributes,
             target=np.array(work.cell.target),
             timesteps=sampler.timesteps(model),
-            labelled=load_data(work.labelled) if work.labelled else None,
+            labelled=load_data(work.labelled, size=model.shape[-1]) if work.labelled else None,
             cache=Store(work.store).fits,
         )
         while len(_built) >= 8:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
-from bench.files import digest_of, file_digest, write_bytes, write_json
+from bench.files import digest_of, file_digest, read_arrays, write_bytes, write_json
 from bench.progress import bar, console
 from bench.suite import Suite
 
@@ -101,14 +101,12 @@ def versions() -> dict[str, str]:
 
 def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | None:
     """The outcome of a finished run whose inputs, tables and store entries are all as it left them."""
-    from bench.store import intact
-
     try:
         record = json.loads((folder / FINISHED).read_text())
         same = record["fingerprint"] == fingerprint(suite, options) and all(
             file_digest(folder / name) == digest for name, digest in record["files"].items()
         )
-        if same and all(intact(options.out / entry) for entry in record["entries"]):
+        if same and all(read_arrays(options.out / entry) is not None for entry in record["entries"]):
             console.print(f"nothing to do: {folder} is finished and unchanged")
             return Outcome(folder, [tuple(p) for p in record["problems"]])
     except (OSError, ValueError, KeyError, TypeError):
@@ -118,6 +116,7 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
 
 def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     from bench.jobs import Job, run_jobs
+    from bench.report.tables import last_line
 
     works, judge, size = prepare(suite, options)
     _check_writable(folder)
@@ -135,7 +134,7 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
         progress.remove_task(line)
     broken = next((job for job in reference_jobs if job.status != "ok"), None)
     if broken:
-        raise ConfigError(f"the reference images could not be read: {broken.reason.strip().splitlines()[-1]}")
+        raise ConfigError(f"the reference images could not be read: {last_line(broken.reason)}")
     return _write(suite, options, folder, works, evaluations, judge)
 
 

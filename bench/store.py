@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.files import MANIFEST, digest_of, read_arrays, read_note, write_arrays, write_json
+from bench.files import digest_of, read_arrays, read_note, write_arrays, write_json
 from bench.progress import console
 
 
@@ -109,8 +109,3 @@ class Rows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
-
-
-def intact(folder: Path) -> bool:
-    """Whether an entry passes its checksums."""
-    return (folder / MANIFEST).is_file() and read_arrays(folder) is not None

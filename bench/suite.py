@@ -6,19 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from bench.attributes import Attribute, check_distribution, product
 from bench.errors import ConfigError, UnknownName
-from bench.yaml import read_yaml
+from bench.yaml import Strict, read_yaml
 
 HERE = Path(__file__).parent / "suites"
-
-
-class Strict(BaseModel):
-    """A frozen model that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SamplerChoice(Strict):
