@@ -89,6 +89,27 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
+def read_object(path: Path, otherwise: str) -> dict[str, Any]:
+    """The JSON object of a file that the user gave.
+
+    Args:
+        path: the file.
+        otherwise: what to do where there is no such file, for the error's sentence.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, no JSON or no object.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"no file {path}; {otherwise}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
 def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Mapping[str, Any] | None = None) -> None:
     """Write named arrays as one folder that appears whole, by a rename: a .npy each and a manifest of checksums.
 

@@ -6,7 +6,6 @@ can be trusted.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from importlib.resources import files
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.attributes import Attribute
 from bench.errors import ConfigError
-from bench.files import digest_of, file_digest, write_bytes, write_json
+from bench.files import digest_of, file_digest, read_object, write_bytes, write_json
 
 ASSET = Path(str(files("bench"))) / "assets" / "avatars-cnn"
 CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"
@@ -181,12 +180,4 @@ def load_network(folder: Path) -> AttributeCNN:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}; give a folder that a classifier was trained into") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
+    return read_object(path, "give a folder that a classifier was trained into")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from bench.errors import ConfigError
-from bench.files import digest_of, file_digest
+from bench.files import digest_of, file_digest, read_object
 from bench.models.base import Bottleneck, broadcast, decode_pixels, encode_pixels
 from bench.models.schedule import alphas_cumprod
 
@@ -195,15 +194,7 @@ def _read_conditions(path: Path) -> tuple[str, ...]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}; give a folder saved by diffusers' save_pretrained") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
+    return read_object(path, "give a folder saved by diffusers' save_pretrained")
 
 
 def _load_network(folder: Path) -> nn.Module:
