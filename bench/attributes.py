@@ -49,6 +49,16 @@ def joint_labels(labels: npt.NDArray[np.int64], attributes: tuple[Attribute, ...
     return np.asarray(np.ravel_multi_index(tuple(labels.T), shape), dtype=np.int64)
 
 
+def marginal(
+    joint: npt.NDArray[np.float64], attributes: tuple[Attribute, ...], attribute: Attribute
+) -> npt.NDArray[np.float64]:
+    """The marginal [K] of one attribute of a joint distribution over `attributes`."""
+    table = joint.reshape([a.n_classes for a in attributes])
+    rest = tuple(i for i, a in enumerate(attributes) if a != attribute)
+    summed: npt.NDArray[np.float64] = table.sum(axis=rest)
+    return summed
+
+
 def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt.NDArray[np.float64]:
     """The distribution as float64 [n_classes], or a ConfigError that names what is wrong with it."""
     values = np.asarray(weights, dtype=np.float64)

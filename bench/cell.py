@@ -60,7 +60,8 @@ def build(work: Work) -> Guided:
             attributes=work.cell.attributes,
             target=np.array(work.cell.target),
             timesteps=sampler.timesteps(model),
-            labelled=load_data(work.labelled, size=model.shape[-1]) if work.labelled else None,
+            **{place: load_data(name, size=model.shape[-1]) for place, name in work.data.items()},
+            classifier=extractor,
             cache=Store(work.store).fits,
         )
         while len(_built) >= 8:
@@ -75,7 +76,8 @@ def fit(work: Work) -> None:
     path = fit_record(work)
     if store.read(path) is None:
         guided = build(work)
-        store.write(path, {}, {**dataclasses.asdict(guided.cost), "notes": dict(guided.notes or {})})
+        curves = [dataclasses.asdict(c) for c in guided.curves]
+        store.write(path, {}, {**dataclasses.asdict(guided.cost), "notes": dict(guided.notes or {}), "curves": curves})
 
 
 def fit_record(work: Work) -> Path:
@@ -100,14 +102,14 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
     model: Any = counted_model(work.model, work.device)
     first = index * work.guidance_batch
     numbers = torch.arange(first, first + size)
-    condition = torch.zeros(size, dtype=torch.int64, device=model.device)
-    batch = Batch(numbers, condition, work.compute_batch)
+    nothing_asked = torch.zeros(size, dtype=torch.int64, device=model.device)
+    batch = Batch(numbers, nothing_asked, work.compute_batch)
     start = time.perf_counter()
-    x = sample_batch(model, guided.denoise, Sampler(**work.sampler), batch, work.cell.seed)
+    x = sample_batch(model, guided.denoise, Sampler(**work.sampler), batch, work.cell.seed, guided.repeats)
     images = model.decode(x).cpu().numpy()
     seconds = time.perf_counter() - start
     preset = guided.presets(numbers.numpy()) if guided.presets else np.full(size, -1)
-    arrays = {"images": images, "condition": condition.cpu().numpy(), "preset": preset.astype(np.int64)}
+    arrays = {"images": images, "preset": preset.astype(np.int64)}
     store.write(folder, arrays, {"seconds": seconds, **dataclasses.asdict(counts)})
     return arrays
 
@@ -157,9 +159,8 @@ def evaluate(
     sample: Any = Sample(
         probabilities=judged,
         features={name: _gather(store, work, name)["features"] for name in work.features},
-        condition=np.concatenate(
-            [_entry(store, store.shard(work.sample_key, i, s))["condition"] for i, s in work.shards()]
-        ),
+        preset=np.concatenate([_entry(store, store.shard(work.sample_key, i, s))["preset"] for i, s in work.shards()]),
+        confusion=extractor(work.judge).confusion,
     )
     seen: Any = {
         name: {ref: _reference_features(work.store, name, ref, n, size) for ref, n in references.items()}

@@ -124,16 +124,19 @@ def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 
 
 def _methods() -> Table:
-    from bench.discovery import load, names
+    from bench.discovery import names
+    from bench.suite import build_method
 
     rows = []
     for name in names("method"):
-        method = load("method", name, "Method")
+        method = build_method(name, {})
         traits = method.traits
         doc = (method.__doc__ or "").strip().splitlines()[0]
         needs = ", ".join(sorted(traits.needs)) or "-"
-        rows.append((name, doc, traits.paper, traits.stage, needs, "yes" if traits.couples_batch else "no"))
-    return _table("methods", ("name", "what it does", "paper", "stage", "needs", "couples batch"), rows)
+        cost = f"{traits.calls:g} + {traits.backward:g}"
+        rows.append((name, doc, traits.paper, traits.stage, needs, cost, "yes" if traits.couples_batch else "no"))
+    columns = ("name", "what it does", "paper", "stage", "needs", "calls + backward a step", "couples batch")
+    return _table("methods", columns, rows)
 
 
 def _evaluators() -> Table:

@@ -150,14 +150,14 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
     from bench.data import list_data, load_data
     from bench.discovery import load
     from bench.errors import UnknownName
-    from bench.plan import Context, plan
+    from bench.plan import Context, classifiers, learnt_from, plan
     from bench.sampling import Sampler
-    from bench.suite import cells
+    from bench.suite import build_method, cells
 
     _check_device(options.device)
     if options.compute_batch is not None and options.compute_batch < 1:
         raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
-    for name in (*suite.references, *([suite.labelled] if suite.labelled else [])):
+    for name in (*suite.references, *learnt_from(suite).values()):
         if name not in list_data():
             raise UnknownName("data set", name, list_data())
     for metric in suite.metrics:
@@ -165,6 +165,9 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
     judge = extractor(suite.judge)
     if not hasattr(judge, "attributes"):
         raise ConfigError(f"judge must be a classifier of attributes, got {suite.judge}")
+    for name in classifiers(suite):
+        if not hasattr(extractor(name), "logits"):
+            raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
     cells(suite, judge.attributes, options.only)  # refused here, before models are loaded and references drawn
     seers = [extractor(name) for name in suite.features]
     model: Any = counted_model(suite.model, options.device)
@@ -173,16 +176,22 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
     for seer in (judge, *seers):
         seer.extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # refuses images of a size it cannot see
     references = {name: load_data(name, n, size) for name, n in suite.references.items()}
-    labelled = load_data(suite.labelled, size=size) if suite.labelled else None
+    digests = {place: load_data(name, size=size).digest for place, name in learnt_from(suite).items()}
     context = Context(
         model_digest=model.digest,
-        labelled_digest=labelled.digest if labelled else None,
+        data_digests=digests,
+        classifier_digests={name: extractor(name).digest for name in classifiers(suite)},
         judge_digest=judge.digest,
+        judge_confusion=digest_of(dict(judge.confusion)),
         feature_digests=tuple(s.digest for s in seers),
         reference_digests=tuple(d.digest for d in references.values()),
     )
     store = options.out / "store"
     works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, options.only)
+    needs = {need for w in works for need in build_method(w.cell.method, w.cell.fields).traits.needs}
+    labelled = [load_data(suite.labelled, size=size)] if suite.labelled and "labelled" in needs else []
+    for data in (*references.values(), *labelled):
+        assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
     return [(w, context) for w in works], judge, size
 
 
@@ -242,6 +251,7 @@ def _write(
     evaluations: dict[int, Any],
     judge: Any,
 ) -> Outcome:
+    from bench.report.curves import write_curves
     from bench.report.grids import write_grids
     from bench.report.tables import CellResult, last_line, write_tables
 
@@ -252,6 +262,7 @@ def _write(
     problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
     files = write_tables(suite, folder, results)
     files += write_grids(folder, [r for r in results if r.status == "ok"], _credit(suite))
+    files += write_curves(folder, [r for r in results if r.status == "ok"])
     log = folder / "failures.log"
     log.unlink(missing_ok=True)
     if problems:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError, NotFinite
+from bench.errors import ConfigError, Incompatible, NotFinite
 from bench.models.base import DiffusionModel
 from bench.models.schedule import make_scheduler
 from methods.base import Batch, GuidedDenoiser
@@ -24,6 +24,7 @@ class Sampler:
         name: "ddim", "ddpm" or "dpmsolver++".
         steps: number of sampling steps, 1 to the model's training timesteps.
         eta: noise of DDIM, 0 (none) to 1 (as DDPM); only for "ddim".
+        spacing: of the timesteps: "model", as its configuration says, or "logsnr", even in log-SNR.
         precision: "fp32", or "bf16": the network under autocast, the sampler's own arithmetic as in fp32.
     """
 
@@ -31,6 +32,7 @@ class Sampler:
     steps: int = 50
     eta: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    spacing: str = "model"
 
     def __post_init__(self) -> None:
         """Check what does not depend on the model."""
@@ -41,7 +43,7 @@ class Sampler:
 
     def timesteps(self, model: DiffusionModel) -> tuple[int, ...]:
         """The training timesteps that sampling visits, in order."""
-        scheduler = make_scheduler(self.name, model.scheduler_config, self.steps)
+        scheduler = make_scheduler(self.name, model.scheduler_config, self.steps, self.spacing)
         return tuple(int(t) for t in scheduler.timesteps)
 
 
@@ -66,6 +68,7 @@ def sample_batch(
     sampler: Sampler,
     batch: Batch,
     seed: int,
+    repeats: int = 1,
     on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Draw one guidance batch.
@@ -76,6 +79,7 @@ def sample_batch(
         sampler: scheduler, steps, eta and precision.
         batch: the numbers of the samples, their conditions, and the largest compute batch.
         seed: of the noise.
+        repeats: how often each step is taken; in between, its result is noised back to the step's noise level.
         on_step: called after each step.
 
     Returns:
@@ -83,8 +87,11 @@ def sample_batch(
 
     Raises:
         NotFinite: the denoiser returned NaN or infinity; the step and the samples are named.
+        Incompatible: steps are to be repeated under a sampler that remembers earlier steps.
     """
-    scheduler = make_scheduler(sampler.name, model.scheduler_config, sampler.steps)
+    if repeats > 1 and sampler.name == "dpmsolver++":
+        raise Incompatible("dpmsolver++ remembers earlier steps, so none can be repeated; use ddim or ddpm")
+    scheduler = make_scheduler(sampler.name, model.scheduler_config, sampler.steps, sampler.spacing)
     sources = generators(seed, batch.index)
     x = draw_noise(sources, model)
     options: dict[str, Any] = {"generator": sources}
@@ -93,14 +100,29 @@ def sample_batch(
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
     with torch.no_grad():
         for t in scheduler.timesteps:
-            with autocast:
-                denoised = denoise(x, int(t), batch).to(x.dtype)
-            if not torch.isfinite(denoised).all():
-                _complain(denoised, int(t), batch.index)
-            x = scheduler.step(denoised, t, x, **options).prev_sample
+            for again in reversed(range(repeats)):
+                with autocast:
+                    denoised = denoise(x, int(t), batch).to(x.dtype)
+                if not torch.isfinite(denoised).all():
+                    _complain(denoised, int(t), batch.index)
+                x = scheduler.step(denoised, t, x, **options).prev_sample
+                if again:
+                    x = renoise(x, kept_signal(scheduler, int(t)), draw_noise(sources, model))
             if on_step is not None:
                 on_step()
     return x
+
+
+def kept_signal(scheduler: Any, t: int) -> float:
+    """a_t / a_s, s being the timestep that the scheduler's step from t leads to: the share that noising back keeps."""
+    a, s = scheduler.alphas_cumprod, int(scheduler.previous_timestep(t))
+    end = float(getattr(scheduler, "final_alpha_cumprod", 1.0))  # DDPM ends at 1
+    return float(a[t]) / (float(a[s]) if s >= 0 else end)
+
+
+def renoise(x: Tensor, kept: float, eps: Tensor) -> Tensor:
+    """x_t = sqrt(a_t / a_s) x_s + sqrt(1 - a_t / a_s) eps: the forward transition from s back to t > s."""
+    return kept**0.5 * x + (1 - kept) ** 0.5 * eps
 
 
 def _complain(denoised: Tensor, t: int, index: Tensor) -> None:

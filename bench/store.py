@@ -1,6 +1,6 @@
 """The content-addressed store: what was sampled, extracted and evaluated, by the hash of what decides it.
 
-    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, condition, preset
+    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, preset
     ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
     ROOT/fits/...                           what methods learnt
     ROOT/scores/ab/abcd....json             what the evaluators made of a cell

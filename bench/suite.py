@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from bench.attributes import Attribute, check_distribution, product
+from bench.discovery import names, with_member
 from bench.errors import ConfigError, UnknownName
 from bench.yaml import Strict, read_yaml
 
@@ -22,6 +23,7 @@ class SamplerChoice(Strict):
     steps: int = Field(default=50, ge=1)
     eta: float = Field(default=0.0, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = "fp32"
+    spacing: Literal["model", "logsnr"] = "model"
 
     @field_validator("eta")
     @classmethod
@@ -58,6 +60,11 @@ class MethodChoice(Strict):
     fields: dict[str, Any] = Field(default_factory=dict, alias="with")
     label: str | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        return _known("method", name, names("method"))
+
     @property
     def title(self) -> str:
         """What the leaderboard calls it."""
@@ -76,7 +83,10 @@ class Suite(Strict):
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     methods: tuple[MethodChoice, ...] = Field(min_length=1)
     labelled: str | None = None
+    observed: str | None = None
+    unbiased: str | None = None
     judge: str = "attribute_cnn"
+    judge_may_guide: bool = False  # let a method guide with the network that judges it; every table then says so
     features: tuple[str, ...] = ("efficientnet_lite0",)
     references: dict[str, int] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
@@ -114,11 +124,19 @@ class Suite(Strict):
 
     @field_validator("features", "metrics")
     @classmethod
-    def _names_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        twice = _twice(list(names))
+    def _names_differ(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        twice = _twice(list(found))
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once")
-        return names
+        return found
+
+    @field_validator("judge", "features", "metrics")
+    @classmethod
+    def _exist(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        member, kind = ("Evaluator", "metric") if info.field_name == "metrics" else ("Extractor", "extractor")
+        for name in (value,) if isinstance(value, str) else value:
+            _known(kind, name, with_member("evaluator", member))
+        return value
 
     @field_validator("references")
     @classmethod
@@ -128,8 +146,14 @@ class Suite(Strict):
         return references
 
 
-def _twice(names: list[str]) -> str | None:
-    return next((name for name in names if names.count(name) > 1), None)
+def _twice(found: list[str]) -> str | None:
+    return next((name for name in found if found.count(name) > 1), None)
+
+
+def _known(kind: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise ValueError(str(UnknownName(kind, name, known)))
+    return name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,8 @@ class Score:
         ci_low: lower end of the 95 % interval; None where there is none.
         ci_high: upper end of the 95 % interval; None where there is none.
         n: number of samples it was computed from.
-        null_high: 95th percentile of the metric for a perfect sampler at this n; None where that is not known.
+        null_bound: what a perfect sampler reaches or betters in 95 of 100 samples of this n; None where that is not
+            known.
         status: "ok", or why there is no value, as one word.
         reason: why there is no value, as a sentence; empty where status is "ok".
     """
@@ -44,7 +45,7 @@ class Score:
     ci_low: float | None = None
     ci_high: float | None = None
     n: int = 0
-    null_high: float | None = None
+    null_bound: float | None = None
     status: Status = "ok"
     reason: str = ""
 
@@ -56,12 +57,15 @@ class Sample:
     Attributes:
         probabilities: attribute name to float [n, K], the judge's class probabilities.
         features: extractor name to float [n, d].
-        condition: int64 [n], the condition each sample was asked for; 0 where nothing was asked.
+        preset: int64 [n], the class of the task's joint that each sample was asked for or given beforehand; -1
+            where it was not.
+        confusion: attribute name to counts [K, K] of the judge on held-out labelled images, rows the true class.
     """
 
     probabilities: Mapping[str, npt.NDArray[np.floating]]
     features: Mapping[str, npt.NDArray[np.floating]]
-    condition: npt.NDArray[np.int64]
+    preset: npt.NDArray[np.int64]
+    confusion: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

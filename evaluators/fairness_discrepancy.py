@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import rel_entr
 
-from bench.attributes import Attribute, joint_labels, product
+from bench.attributes import Attribute, joint_labels, marginal, product
 from bench.errors import ConfigError, Incompatible
 from bench.stats import LEVEL, percentile_interval, redraw_mean, redraw_shares, wilson_interval
 from evaluators.base import CHUNK, Card, Reference, Sample, Score
@@ -109,13 +109,6 @@ def _probabilities(sample: Sample, attribute: Attribute) -> npt.NDArray[np.float
     return array
 
 
-def marginal(reference: Reference, index: int) -> Floats:
-    """The target distribution of attribute `index`, float64 [K_index], from that of the joint."""
-    shape = tuple(attribute.n_classes for attribute in reference.attributes)
-    others = tuple(axis for axis in range(len(shape)) if axis != index)
-    return np.asarray(reference.distribution.reshape(shape).sum(axis=others))
-
-
 @dataclass(frozen=True)
 class Evaluator:
     """The distance of class shares from the target, for every attribute and for their joint, with the shares.
@@ -123,13 +116,13 @@ class Evaluator:
     Source: Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206. The headline `fd_l2_hard`
     counts labels; `fd_l2_soft` is the papers' mean of probabilities.
 
-    `null_high` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
+    `null_bound` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
     that is an upper bound, since a judge in doubt spreads its probabilities less than labels do.
 
     The interval is a percentile bootstrap: multinomial redraws of the counts, normal redraws of the mean
     probabilities, with a fixed seed, so that equal samples have equal intervals. A distance is never negative, so
     redraws never reach 0 and the plain interval would exclude a perfect sampler every time: where the value is at or
-    below `null_high`, a distance of 0 cannot be excluded and `ci_low` is 0. Measured coverage away from 0, at n = 300
+    below `null_bound`, a distance of 0 cannot be excluded and `ci_low` is 0. Measured coverage away from 0, at n = 300
     and three classes, is 94 to 96 %; that of `fd_l1` falls to 93 % where a class is exactly on its target. Shares
     have Wilson's interval.
 
@@ -165,8 +158,9 @@ class Evaluator:
             ConfigError: an array has the wrong shape.
         """
         scores = []
-        for index, attribute in enumerate(reference.attributes):
-            scores += _scores((attribute,), tally(sample, (attribute,)), marginal(reference, index))
+        for attribute in reference.attributes:
+            r = marginal(reference.distribution, reference.attributes, attribute)
+            scores += _scores((attribute,), tally(sample, (attribute,)), r)
         if len(reference.attributes) > 1:
             scores += _scores(reference.attributes, tally(sample, reference.attributes), reference.distribution)
         return scores
@@ -202,17 +196,17 @@ def _distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, nul
     if not np.isfinite(value):
         reason = "a class that the target excludes was generated, so the divergence is infinite"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
-    null_high = float(np.quantile(null, LEVEL))
+    null_bound = float(np.quantile(null, LEVEL))
     low, high = percentile_interval(draws)
-    low = 0.0 if value <= null_high else min(low, float(value))
-    return Score(metric, scope, float(value), low, max(high, float(value)), n, null_high)
+    low = 0.0 if value <= null_bound else min(low, float(value))
+    return Score(metric, scope, float(value), low, max(high, float(value)), n, null_bound)
 
 
 def _shares(joint: Attribute, seen: Tally, null: Floats) -> list[Score]:
-    null_high = np.quantile(null, LEVEL, axis=0)
+    null_bound = np.quantile(null, LEVEL, axis=0)
     scores = []
     for k, name in enumerate(joint.classes):
         low, high = wilson_interval(int(seen.counts[k]), seen.n)
         share = float(seen.counts[k] / seen.n)
-        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, seen.n, float(null_high[k])))
+        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, seen.n, float(null_bound[k])))
     return scores

@@ -7,10 +7,10 @@ dataclass whose fields are the hyper-parameters. The sampling loop never learns 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from bench.attributes import Attribute
 from bench.data.base import LabelledImages
 from bench.models.base import DiffusionModel
 
-Need = Literal["bottleneck", "labels", "target"]
+Need = Literal["bottleneck", "target", "conditions", "classifier", "labelled", "observed", "unbiased"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,37 @@ class Traits:
     Attributes:
         paper: authors, year and arXiv id.
         stage: when the method acts.
-        needs: "bottleneck" (the model has one), "labels" (labelled images to learn from), "target" (its samples
-            depend on the task's target distribution; a method without it shares its samples among tasks).
+        needs: "bottleneck" (the model has one), "target" (its samples depend on the task's attributes and target
+            distribution), "conditions" (the model can be asked for the classes of the task's attribute; the samples
+            depend on the attributes), "classifier" (its field `classifier` names a differentiable attribute
+            classifier; the samples depend on the attributes), and the image sets of the task that it learns from:
+            "labelled", "observed", "unbiased". Samples that do not depend on the task are shared
+            among tasks.
         couples_batch: whether a sample depends on the others of its guidance batch.
+        calls: denoiser calls a sample and step, where the guidance batch is one compute batch.
+        backward: backward passes through the network a sample and step, where a_t > 0.
+        neutral: fields with which it equals the base model bit for bit (asked for the preset class, where it needs
+            "conditions"); None where no field does that, since another model is trained.
     """
 
     paper: str
     stage: Literal["sampling", "training"]
     needs: frozenset[Need] = frozenset()
     couples_batch: bool = False
+    calls: float = 1.0
+    backward: float = 0.0
+    neutral: Mapping[str, object] | None = None
+
+
+class Classifier(Protocol):
+    """An attribute classifier whose gradient in the image can be had; those of evaluators/ that say so fit."""
+
+    attributes: tuple[Attribute, ...]
+    digest: str  # hash of the weights and of everything else that decides its output
+
+    def logits(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Attribute name to logits [n, K] of float images x [n, 3, h, w] in [-1, 1]; differentiable in x."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,9 @@ class Task:
         target: float64 [K], the distribution over their joint, summing to 1; zeros are allowed.
         timesteps: the training timesteps that sampling will visit, in order (falling).
         labelled: images a method may learn from; None where there are none.
+        classifier: extractor name to the attribute classifier of that name; None where there are none.
+        observed: the biased images, for methods that train a model; None where there are none.
+        unbiased: an unbiased set, whose labels a method must not look at; None where there is none.
         cache: a folder for what `build` learns, keyed by content; None keeps nothing.
     """
 
@@ -60,6 +85,9 @@ class Task:
     target: npt.NDArray[np.float64]
     timesteps: tuple[int, ...]
     labelled: LabelledImages | None = None
+    classifier: Callable[[str], Classifier] | None = None
+    observed: LabelledImages | None = None
+    unbiased: LabelledImages | None = None
     cache: Path | None = None
 
 
@@ -98,27 +126,56 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """Lines over one axis that `build` found, for a plot beside the tables.
+
+    Attributes:
+        title: what they show.
+        x_label: of the axis, with its unit or range.
+        y_label: of the values, likewise.
+        x: [n].
+        lines: name to values [n].
+        marks: name of a line to a place on the axis worth a dashed line in its colour.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x: list[float]
+    lines: dict[str, list[float]]
+    marks: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Guided:
     """What `build` returns: the guided denoiser, and what finding it cost.
 
     Attributes:
         denoise: the guided denoiser.
         presets: sample numbers int64 [n] -> the class of the joint that each was given beforehand, int64 [n]; None
-            where nothing is preset.
+            where nothing is preset. A method that asks the model for a class, or starts from one, presets it.
+        repeats: how often each step is taken (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section 3.3):
+            after all but the last time the sampler noises its result back to the step's noise level.
         cost: of what `build` learnt.
         notes: what `build` found, for the record (JSON-able).
+        curves: what of it is best seen.
     """
 
     denoise: GuidedDenoiser
     presets: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None
+    repeats: int = 1
     cost: Cost = Cost()
     notes: dict[str, object] | None = None
+    curves: tuple[Curves, ...] = ()
 
 
 class Method(Protocol):
     """A debiasing method."""
 
-    traits: ClassVar[Traits]
+    @property
+    def traits(self) -> Traits:
+        """What it declares of itself; a class variable where no field changes it."""
+        ...
 
     def build(self, task: Task, seed: int) -> Guided:
         """Learn or find what the method needs, and return the guided denoiser.

@@ -8,43 +8,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.attributes import product
+from bench.attributes import marginal, product
 from methods.base import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, guide_bottleneck
-from methods.hspace.targets import marginal, smooth
-
-
-def chi_square(p_hat: Tensor, r: Tensor) -> Tensor:
-    """L = sum_k (p_hat_k - r_k)^2 / r_k, for r_k > 0."""
-    return ((p_hat - r) ** 2 / r).sum()
-
-
-def chi_square_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
-    """dL/dp_hat_k = 2 (p_hat_k - r_k) / r_k."""
-    return 2 * (p_hat - r) / r
-
-
-def kl(p_hat: Tensor, r: Tensor) -> Tensor:
-    """L = sum_k p_hat_k log(p_hat_k / r_k), for p_hat_k, r_k > 0."""
-    return (p_hat * (p_hat / r).log()).sum()
-
-
-def kl_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
-    """dL/dp_hat_k = log(p_hat_k / r_k) + 1."""
-    return (p_hat / r).log() + 1
-
-
-GRADIENTS = {"chi_square": chi_square_gradient, "kl": kl_gradient}
-
-
-def relative_flatness(loss: str, r: Tensor) -> float:
-    """The step that keeps a strength stable when the target is skewed: 1 for a uniform r, in (0, 1].
-
-    Chi-square's largest second derivative is 2 / min_k r_k. A step sized for a uniform target (2 K) overshoots by
-    1 / (K min_k r_k) on a skewed one, and the batch runs away from it. The slope of KL grows as a logarithm only.
-    """
-    return float(len(r) * r.min()) if loss == "chi_square" else 1.0
+from methods.target.losses import GRADIENTS, relative_flatness, smooth
 
 
 @dataclass(frozen=True)
@@ -67,8 +35,9 @@ class Method:
     traits: ClassVar[Traits] = Traits(
         paper="Parihar et al. 2024, arXiv 2402.18206",
         stage="sampling",
-        needs=frozenset({"bottleneck", "labels", "target"}),
+        needs=frozenset({"bottleneck", "labelled", "target"}),
         couples_batch=True,
+        neutral={"strength": 0.0},
     )
     strength: float = 100.0
     loss: Literal["chi_square", "kl"] = "chi_square"

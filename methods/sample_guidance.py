@@ -13,7 +13,7 @@ from bench.attributes import product
 from methods.base import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, guide_bottleneck
-from methods.hspace.targets import presets
+from methods.target.presets import presets
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Method:
     traits: ClassVar[Traits] = Traits(
         paper="Parihar et al. 2024, arXiv 2402.18206",
         stage="sampling",
-        needs=frozenset({"bottleneck", "labels", "target"}),
+        needs=frozenset({"bottleneck", "labelled", "target"}),
+        neutral={"strength": 0.0},
     )
     strength: float = 300.0
     temperature: float = 2.0

@@ -15,7 +15,7 @@ from methods.base import Batch, Guided, Task, Traits, micro_batches, timestep
 class Method:
     """No debiasing: D(x, t, nothing asked)."""
 
-    traits: ClassVar[Traits] = Traits(paper="none: the undebiased model", stage="sampling")
+    traits: ClassVar[Traits] = Traits(paper="none: the undebiased model", stage="sampling", neutral={})
 
     def build(self, task: Task, seed: int) -> Guided:
         """There is nothing to learn."""

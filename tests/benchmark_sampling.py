@@ -15,43 +15,29 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.data.base import LabelledImages
-from bench.models.mixture import SCHEDULER
+from bench.cell import extractor
+from bench.data import load_data
+from bench.discovery import names
+from bench.models import load_model
 from bench.models.unet import PixelUNet
 from bench.sampling import Sampler, draw_noise, generators, sample_batch
+from bench.suite import build_method
 from methods.base import Batch, Task
-from methods.distribution_guidance import Method as DistributionGuidance
-from methods.vanilla import Method as Vanilla
-from tests.mixtures import GROUP
 
-CONFIG = {**SCHEDULER, "prediction_type": "v_prediction"}
 N, ROUNDS = 50, 9
 STEPS = Sampler("ddim", 5)
 BATCH = Batch(torch.arange(N), torch.zeros(N, dtype=torch.long), N)
 
 
 @pytest.fixture(scope="module")
-def task() -> Task:
-    """Images of 32 x 32 as 16 x 16 blocks, random weights, and 200 bright and dark images to learn from."""
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=16,
-        in_channels=12,
-        out_channels=12,
-        block_out_channels=(64, 96, 128),
-        down_block_types=("DownBlock2D",) * 3,
-        up_block_types=("UpBlock2D",) * 3,
-    )
-    unet = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    model = PixelUNet(unet, CONFIG, digest="benchmark")
-    rng = np.random.default_rng(0)
-    labels = np.arange(200)[:, None] % 2
-    images = (rng.integers(0, 100, size=(200, 3, 32, 32)) + 150 * labels[:, :, None, None]).astype(np.uint8)
-    faces = LabelledImages("made", images, labels, (GROUP,), np.full(2, 0.5), "benchmark")
-    return Task(model, (GROUP,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces)
+def faces() -> Task:
+    """The embedded model, with 200 labelled faces to learn from."""
+    model, data = load_model("avatars-unet"), load_data("avatars-labelled", 200)
+    glasses = data.attributes[0]
+    return Task(model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), data, extractor)
 
 
 def compare(benchmark: BenchmarkFixture, name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:
@@ -80,20 +66,20 @@ def compare(benchmark: BenchmarkFixture, name: str, ours: Callable[[], object], 
 
 
 @pytest.mark.benchmark(group="the sampling loop against a bare loop over diffusers")
-def test_the_loop(benchmark: BenchmarkFixture, task: Task) -> None:
-    model = task.model
+def test_the_loop(benchmark: BenchmarkFixture, faces: Task) -> None:
+    model = faces.model
     assert isinstance(model, PixelUNet)
-    guided = Vanilla().build(task, 0)
+    guided = build_method("vanilla", {}).build(faces, 0)
 
     def bare() -> torch.Tensor:
-        """On blocks from start to end, as a user of diffusers would have it; from the same noise."""
-        scheduler = DDIMScheduler(**CONFIG)
+        """As a user of diffusers would have it; from the same noise."""
+        scheduler = DDIMScheduler(**model.scheduler_config)
         scheduler.set_timesteps(STEPS.steps)
-        x = torch.nn.functional.pixel_unshuffle(draw_noise(generators(0, BATCH.index), model), model.block)
+        x = draw_noise(generators(0, BATCH.index), model)
         with torch.no_grad():
             for t in scheduler.timesteps:
-                x = scheduler.step(model.unet(x, t).sample, t, x).prev_sample
-        return torch.nn.functional.pixel_shuffle(x, model.block)
+                x = scheduler.step(model.unet(x, t, class_labels=BATCH.condition).sample, t, x).prev_sample
+        return x
 
     def ours() -> torch.Tensor:
         return sample_batch(model, guided.denoise, STEPS, BATCH, 0)
@@ -102,15 +88,22 @@ def test_the_loop(benchmark: BenchmarkFixture, task: Task) -> None:
     compare(benchmark, "loop / bare loop", ours, bare)
 
 
-@pytest.mark.benchmark(group="distribution guidance against vanilla, its fit excluded")
-def test_distribution_guidance(benchmark: BenchmarkFixture, task: Task) -> None:
-    plain = Vanilla().build(task, 0)
-    guided = DistributionGuidance().build(task, 0)
+def sampling_methods() -> list[str]:
+    """Every method that acts while sampling, but the plain one."""
+    found = {name: build_method(name, {}) for name in names("method")}
+    return [name for name, method in found.items() if method.traits.stage == "sampling" and name != "vanilla"]
+
+
+@pytest.mark.benchmark(group="a step of each method against vanilla's, its fit excluded")
+@pytest.mark.parametrize("name", sampling_methods())
+def test_a_method(benchmark: BenchmarkFixture, faces: Task, name: str) -> None:
+    plain = build_method("vanilla", {}).build(faces, 0)
+    guided = build_method(name, {}).build(faces, 0)
     benchmark.extra_info["fit_seconds"] = guided.cost.seconds
 
     def run(denoise: Callable[..., torch.Tensor]) -> torch.Tensor:
-        return sample_batch(task.model, denoise, STEPS, BATCH, 0)
+        return sample_batch(faces.model, denoise, STEPS, BATCH, 0)
 
     assert not torch.equal(run(guided.denoise), run(plain.denoise))
-    compare(benchmark, "distribution guidance / vanilla", lambda: run(guided.denoise), lambda: run(plain.denoise))
-    print(f"fit of the ADP on {len(task.labelled or ())} images: {guided.cost.seconds:.2f} s")
+    compare(benchmark, f"{name} / vanilla", lambda: run(guided.denoise), lambda: run(plain.denoise))
+    print(f"fit: {guided.cost.seconds:.2f} s")

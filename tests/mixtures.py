@@ -9,7 +9,7 @@ from bench.attributes import Attribute
 from bench.data.base import LabelledImages
 from bench.models.mixture import GaussianMixture
 
-GROUP = Attribute("group", ("a", "b"))
+GROUP = Attribute("group", ("0", "1"))  # named as the mixture names its conditions
 
 
 def line(weights: tuple[float, ...] = (0.8, 0.2)) -> GaussianMixture:

@@ -1,4 +1,4 @@
-"""The embedded judge is as good as the confusion beside it says, and says what is wrong with a damaged copy."""
+"""The embedded classifiers are as good as the confusion beside them says, and say what is wrong with a damaged copy."""
 
 from __future__ import annotations
 
@@ -14,16 +14,28 @@ from safetensors.torch import load_file, save_file
 from bench.attributes import Attribute
 from bench.data import load_data
 from bench.data.avatars import ATTRIBUTES, BALANCED, avatar_faces
-from bench.errors import ConfigError
+from bench.errors import ConfigError, Incompatible
+from bench.files import digest_of, file_digest
 from bench.training.classifier import confusion
-from evaluators.attribute_cnn import ASSET, AttributeCNN, Extractor, load_network, save_network, to_input
+from evaluators import attribute_cnn, attribute_resnet
+from evaluators.attribute_cnn import ASSET, AttributeCNN, Extractor
+from evaluators.attribute_resnet import AttributeResNet
+from evaluators.classifiers.files import load_network, save_network
+from evaluators.classifiers.reading import to_input
 
 FILES = ("config.json", "heldout.json", "model.safetensors")
+MODULES = (attribute_cnn, attribute_resnet)
+
+
+@pytest.fixture(scope="module", params=MODULES, ids=lambda module: module.Extractor.name)
+def module(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def judge():
-    return Extractor()
+def judge(module):
+    """Either classifier: each may judge what the other guides."""
+    return module.Extractor()
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +73,8 @@ def test_softer_and_noisier_faces_are_judged_as_well(judge, fresh):
             assert (found[attribute.name].argmax(1) == fresh.labels[:, j]).mean() >= 0.95, attribute.name
 
 
-def test_the_stored_confusion_is_what_the_judge_does(judge):
-    stored = json.loads((ASSET / "heldout.json").read_text())
+def test_the_stored_confusion_is_what_the_judge_does(module, judge):
+    stored = json.loads((module.ASSET / "heldout.json").read_text())
     heldout = load_data(stored["data"], stored["n"])
     found = judge.extract(torch.from_numpy(np.array(heldout.images)))
     for j, attribute in enumerate(ATTRIBUTES):
@@ -90,11 +102,33 @@ def test_no_images_give_no_rows(judge):
     assert {name: p.shape for name, p in found.items()} == {a.name: (0, a.n_classes) for a in ATTRIBUTES}
 
 
-def test_the_network_is_frozen_but_differentiable_in_the_image(judge, fresh):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logits_are_those_of_the_probabilities_and_differentiable_in_the_image(judge, fresh, dtype):
+    images = torch.from_numpy(np.array(fresh.images[:3]))
+    x = to_input(images).to(dtype).requires_grad_()
+    logits = judge.logits(x)
+    for name, p in judge.extract(images).items():
+        np.testing.assert_allclose(logits[name].detach().softmax(1), p, atol=1e-5)
+        (gradient,) = torch.autograd.grad(logits[name][1, 1], x, retain_graph=True)
+        assert gradient.dtype == dtype
+        assert gradient[1].abs().sum() > 0
+        assert gradient[[0, 2]].abs().sum() == 0, "a row depends on its image alone"
     assert not any(p.requires_grad for p in judge.network.parameters())
-    x = to_input(torch.from_numpy(np.array(fresh.images[:2]))).requires_grad_()
-    (gradient,) = torch.autograd.grad(judge.network(x)["eyeglasses"][:, 1].sum(), x)
-    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 4, 32, 32), torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 32, 32).byte()])
+def test_logits_of_what_is_no_image_of_its_size_are_refused(judge, x):
+    with pytest.raises(Incompatible, match=rf"{judge.name} must be given float images \[n, 3, 32, 32\], got torch"):
+        judge.logits(x)
+
+
+def test_the_two_have_other_architectures_and_weights():
+    judge, guide = (module.Extractor() for module in MODULES)
+    assert judge.digest != guide.digest
+    assert judge.attributes == guide.attributes
+    assert sum(p.numel() for p in guide.network.parameters()) <= 400_000
+    kinds = [{type(m) for m in network.modules()} for network in (judge.network, guide.network)]
+    assert attribute_resnet.Residual in kinds[1] - kinds[0]
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 64, 64), (2, 1, 32, 32), (3, 32, 32)])
@@ -108,24 +142,42 @@ def test_images_of_another_type(judge):
         judge.extract(torch.zeros(2, 3, 32, 32))
 
 
-def test_a_network_survives_its_files(tmp_path):
+@pytest.mark.parametrize("architecture", [AttributeCNN, AttributeResNet])
+def test_a_network_survives_its_files(tmp_path, architecture):
     torch.manual_seed(0)
-    network = AttributeCNN((Attribute("b", ("x", "y", "z")), Attribute("a", ("u", "v"))), (8, 12), 16).eval()
+    network = architecture((Attribute("b", ("x", "y", "z")), Attribute("a", ("u", "v"))), (8, 12), 16).eval()
     save_network(network, tmp_path)
-    again = load_network(tmp_path)
+    again = load_network(tmp_path, architecture)
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for name, logits in network(x).items():
         torch.testing.assert_close(again(x)[name], logits, atol=5e-3, rtol=0)  # half precision on disk
     assert {(a.name, a.classes) for a in again.attributes} == {("a", ("u", "v")), ("b", ("x", "y", "z"))}
 
 
-def test_the_digest_sees_weights_and_configuration_but_not_the_folder(judge, copy):
-    assert Extractor(copy).digest == judge.digest
+@pytest.mark.parametrize(("mine", "other"), [MODULES, MODULES[::-1]])
+def test_a_folder_of_the_other_architecture_is_refused(mine, other):
+    wanted, found = mine.Extractor().network.architecture, other.Extractor().network.architecture
+    with pytest.raises(ConfigError, match=f"must describe a network of kind {wanted}, got '{found}'; give a folder"):
+        mine.Extractor(other.ASSET)
+
+
+def test_a_cnns_configuration_and_digest_are_as_they_were_before_there_were_two(tmp_path):
+    """What is stored under the shipped judge's digest stays found."""
+    config = json.loads((ASSET / "config.json").read_text())
+    assert set(config) == {"attributes", "size", "widths"}
+    assert Extractor().digest == digest_of([file_digest(ASSET / "model.safetensors"), config])
+    save_network(Extractor().network, tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (ASSET / name).read_bytes()
+
+
+def test_the_digest_sees_weights_and_configuration_but_not_the_folder(copy):
+    assert Extractor(copy).digest == Extractor().digest
     weights = load_file(copy / "model.safetensors")
     name = next(iter(weights))
     weights[name] = weights[name] + 1
     save_file(weights, copy / "model.safetensors")
-    assert Extractor(copy).digest != judge.digest
+    assert Extractor(copy).digest != Extractor().digest
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -89,12 +89,21 @@ def must_not_draw(*_arguments: object) -> None:
 
 def test_the_second_call_reads_what_the_first_drew(monkeypatch):
     first = avatar_faces(BALANCED, 35, 6, 16, workers=1)
+    assert len(first.images) == len(first) == 6
     monkeypatch.setattr(avatars, "_draw_block", must_not_draw)
     second = avatar_faces(BALANCED, 35, 6, 16, workers=1)
     np.testing.assert_array_equal(first.images, second.images)
     assert first.digest == second.digest
     with pytest.raises(AssertionError, match="drew faces"):
-        avatar_faces(BALANCED, 35, 7, 16, workers=1)
+        avatar_faces(BALANCED, 35, 7, 16, workers=1).images  # noqa: B018 -- looking is what draws
+
+
+def test_hash_and_length_are_known_without_drawing(monkeypatch):
+    monkeypatch.setattr(avatars, "_draw_block", must_not_draw)
+    data = load_data("avatars-biased", size=16)
+    assert (len(data), data.name, len(data.digest)) == (20_000, "avatars-biased", 64)
+    with pytest.raises(AssertionError, match="drew faces"):
+        data.column(ATTRIBUTES)
 
 
 def test_a_damaged_cache_is_drawn_again(cache):

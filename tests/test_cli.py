@@ -80,9 +80,9 @@ def tiny(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"methods": [{"name": "vanila"}]}, "unknown method 'vanila'; did you mean 'vanilla'?"),
-        ({"metrics": ["frechett"]}, "unknown evaluator 'frechett'; did you mean 'frechet'?"),
-        ({"metrics": ["attribute_cnn"]}, "unknown evaluator 'attribute_cnn'; known: "),  # an extractor, no metric
+        ({"methods": [{"name": "vanila"}]}, "methods.0.name: unknown method 'vanila'; did you mean 'vanilla'?"),
+        ({"metrics": ["frechett"]}, "small.yaml, line 26: metrics: unknown metric 'frechett'; did you mean 'frechet'?"),
+        ({"metrics": ["attribute_cnn"]}, "unknown metric 'attribute_cnn'; known: "),  # an extractor, no metric
         ({"tasks": [{"attributes": ["eyeglases"]}]}, "unknown attribute 'eyeglases'; did you mean 'eyeglasses'?"),
         ({"model": "avatars-une"}, "unknown model 'avatars-une'; did you mean 'avatars-unet'?"),
         ({"model": "path:/no/such"}, "no folder /no/such; give one saved by diffusers"),
@@ -93,11 +93,24 @@ def tiny(folder: Path, **changes: Any) -> Path:
             {"references": {"avatars-balance": 10}},
             "unknown data set 'avatars-balance'; did you mean 'avatars-balanced'",
         ),
-        ({"judge": "attribute_cn"}, "unknown evaluator 'attribute_cn'; did you mean 'attribute_cnn'?"),
-        ({"judge": "frechet"}, "unknown extractor 'frechet'; known: attribute_cnn, efficientnet_lite0"),
+        ({"judge": "attribute_cn"}, "judge: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'"),
+        (
+            {"judge": "frechet"},
+            "unknown extractor 'frechet'; known: attribute_cnn, attribute_resnet, efficientnet_lite0",
+        ),
         ({"judge": "efficientnet_lite0"}, "judge must be a classifier of attributes, got efficientnet_lite0"),
-        ({"features": ["efficientnet"]}, "unknown evaluator 'efficientnet'; did you mean 'efficientnet_lite0'?"),
+        ({"features": ["efficientnet"]}, "unknown extractor 'efficientnet'; did you mean 'efficientnet_lite0'?"),
         ({"labelled": None}, "learns from labelled images; add `labelled: NAME` to the suite"),
+        (
+            {"methods": [{"name": "universal_guidance", "with": {"classifier": "attribute_cnn"}}]},
+            "method universal_guidance must not guide with attribute_cnn, which also judges it",
+        ),
+        (
+            {"methods": [{"name": "universal_guidance", "with": {"classifier": "efficientnet_lite0"}}]},
+            "a method's classifier must be differentiable, with `logits`, got efficientnet_lite0",
+        ),
+        ({"methods": [{"name": "tiw_dsm"}]}, "learns from observed images; add `observed: NAME` to the suite"),
+        ({"observed": "avatars-biassed"}, "unknown data set 'avatars-biassed'; did you mean 'avatars-biased'"),
         ({"sed": [1]}, "unknown key 'sed'; did you mean 'seeds'?"),
         ({"methods": [{"name": "sample_guidance", "with": {"strengh": 2}}]}, "did you mean 'strength'?"),
         ({"methods": [{"name": "sample_guidance", "with": {"strength": float("inf")}}]}, "strength must be a finite"),

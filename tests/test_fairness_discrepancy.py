@@ -82,13 +82,13 @@ def test_noise_floor_of_a_perfect_sampler() -> None:
     assert (f**2).mean() == pytest.approx((1 - (r**2).sum()) / n, rel=0.01)
 
 
-def test_null_high_is_the_95th_percentile_of_a_perfect_sampler() -> None:
+def test_null_bound_is_the_95th_percentile_of_a_perfect_sampler() -> None:
     scores = scores_of({"skin_tone": one_hot([50, 40, 10])}, (TONE,), [0.5, 0.3, 0.2])
     r = np.array([0.5, 0.3, 0.2])
     null = np.random.default_rng(7).multinomial(100, r, size=100_000) / 100
     for metric, f in {"fd_l2_hard": l2, "fd_l1": l1, "kl": kl, "fd_l2_soft": l2}.items():
-        assert scores[metric, "skin_tone"].null_high == pytest.approx(np.quantile(f(null, r), 0.95), rel=0.06)
-    assert scores["share_hard", "skin_tone=dark"].null_high == pytest.approx(0.27, abs=0.011)
+        assert scores[metric, "skin_tone"].null_bound == pytest.approx(np.quantile(f(null, r), 0.95), rel=0.06)
+    assert scores["share_hard", "skin_tone=dark"].null_bound == pytest.approx(0.27, abs=0.011)
 
 
 def test_hard_counts_labels_and_soft_averages_probabilities() -> None:
@@ -206,7 +206,7 @@ def test_bounds_hold_and_the_interval_holds_the_value(counts: list[int]) -> None
         low, high = ends_of(score)
         assert 0 <= low <= value_of(score) <= high
         assert value_of(score) <= highest.get(metric, 1.0) + 1e-9
-        if metric != "share_hard" and score.null_high is not None and value_of(score) <= score.null_high:
+        if metric != "share_hard" and score.null_bound is not None and value_of(score) <= score.null_bound:
             assert low == 0.0
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from bench.attributes import Attribute, product
+from bench.attributes import Attribute, marginal, product
 from bench.data.base import LabelledImages
 from bench.errors import ConfigError, Incompatible
 from bench.models.counting import Counted
@@ -19,7 +19,6 @@ from bench.models.unet import PixelUNet
 from bench.sampling import Sampler, sample_batch
 from methods import distribution_guidance, sample_guidance, vanilla
 from methods.base import Batch, Guided, Task
-from methods.distribution_guidance import chi_square, chi_square_gradient, kl, kl_gradient, relative_flatness
 from methods.hspace.adp import (
     Heads,
     fit_heads,
@@ -29,7 +28,8 @@ from methods.hspace.adp import (
     ridge_leave_one_out,
 )
 from methods.hspace.guidance import guide_bottleneck, softmax_gradient
-from methods.hspace.targets import BLOCK, FLOOR, largest_remainder, marginal, presets, smooth
+from methods.target.losses import FLOOR, chi_square, chi_square_gradient, kl, kl_gradient, relative_flatness, smooth
+from methods.target.presets import BLOCK, largest_remainder, presets
 from tests.mixtures import GROUP, labelled, pictures
 
 STEPS = Sampler("ddim", 10)
@@ -387,5 +387,5 @@ def test_needs_that_are_not_met_are_refused_with_the_reason() -> None:
         method.build(mixture_task(model), 0)
     data = labelled(pictures())
     one_sided = dataclasses.replace(data, labels=np.zeros_like(data.labels))
-    with pytest.raises(Incompatible, match="fewer than 2 of group=b"):
+    with pytest.raises(Incompatible, match="fewer than 2 of group=1"):
         method.build(mixture_task(labelled=one_sided), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 import signal
@@ -14,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from bench.files import read_arrays
+from bench.report.markdown import leaderboard_markdown
+from bench.report.terminal import show_leaderboard
 from bench.runner import Options, run
 from bench.store import Rows, Store
 from bench.suite import read_suite
@@ -85,6 +90,38 @@ def test_vanilla_shares_its_samples_among_tasks(finished: tuple[Path, Path]) -> 
     keys = {(r["method"], r["attributes"]): r["sample_key"] for r in rows(finished[1])}
     assert keys["vanilla", "eyeglasses"] == keys["vanilla", "skin_tone"]
     assert keys["distribution_guidance", "eyeglasses"] != keys["distribution_guidance", "skin_tone"]
+
+
+def test_guiding_with_the_judge_is_said_in_every_table(tmp_path: Path) -> None:
+    fields = {"classifier": "attribute_cnn"}
+    methods = [{"name": "vanilla"}, {"name": "universal_guidance", "with": fields}]
+    tasks = [{"attributes": ["eyeglasses"]}]
+    suite = small_suite(tmp_path, n=4, guidance_batch=4, methods=methods, tasks=tasks, judge_may_guide=True)
+    assert not run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
+    for name in TABLES:
+        flags = {(r["method"], r["guided_by_judge"]) for r in rows(tmp_path / "out", name)}
+        assert flags == {("vanilla", "False"), ("universal_guidance", "True")}
+    shown = io.StringIO()
+    show_leaderboard(tmp_path / "out" / "small", Console(file=shown, width=200))
+    for text in (shown.getvalue(), leaderboard_markdown(tmp_path / "out" / "small")):
+        assert "universal_guidance (guided by its judge)" in text
+        assert "vanilla (guided" not in text
+
+
+def test_presets_reach_the_metrics_and_curves_become_pictures(tmp_path: Path) -> None:
+    methods = [{"name": "vanilla"}, {"name": "attribute_switching", "with": {"minibatch": 2, "minibatches": 2}}]
+    tasks = [{"attributes": ["eyeglasses"]}]
+    suite = small_suite(
+        tmp_path, n=60, guidance_batch=30, model="avatars-unet", sampler={"steps": 2}, methods=methods, tasks=tasks,
+        features=["efficientnet_lite0"], metrics=["fairness_discrepancy", "epsilon_fairness"],
+    )  # fmt: skip
+    assert not run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
+    found = {r["method"]: r for r in rows(tmp_path / "out") if r["metric"] == "epsilon_efficientnet_lite0"}
+    assert (found["vanilla"]["status"], found["vanilla"]["reason"]) == ("undefined", "no class was asked for")
+    assert found["attribute_switching"]["status"] == "ok"
+    curves = list((tmp_path / "out" / "small" / "curves").iterdir())
+    assert [p.name for p in curves] == ["eyeglasses-uniform-attribute-switching-seed0.png"]
+    assert Image.open(curves[0]).size[0] > 400
 
 
 def test_a_rerun_does_nothing(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,15 @@ import torch
 from torch import nn
 
 import bench.training.classifier
+from bench.assets import asset_folder, list_assets
 from bench.data import load_data
 from bench.errors import ConfigError
 from bench.training import RECORD, train_recipe
 from bench.training.classifier import augment, confusion, shifted
 from bench.training.loop import Budget, summary, train
+from bench.training.recipe import read_recipe
 from bench.training.score_model import condition_names, target
+from evaluators import attribute_resnet
 
 STEPS = 12
 ALWAYS = 1e-9  # minutes: a checkpoint after every step
@@ -202,6 +205,27 @@ def test_train_recipe_leaves_everything_that_is_needed(tmp_path, recipe):
     for values in measured["attributes"].values():
         assert np.sum(values["confusion"]) == 24
         assert values["accuracy"] == pytest.approx(np.trace(values["confusion"]) / 24)
+
+
+def test_a_recipe_names_its_architecture(tmp_path, recipe):
+    """And one that does not means the first, in records as in recipes."""
+    assert "network" not in train_recipe(recipe, tmp_path / "first")["recipe"]
+    recipe.write_text(RECIPE.replace("kind: classifier", "kind: classifier\n  network: resnet"))
+    record = train_recipe(recipe, tmp_path / "second")
+    assert record["recipe"]["network"] == "resnet"
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["network"] == "resnet"
+    assert attribute_resnet.Extractor(tmp_path / "second").network.widths == (8, 12)
+    recipe.write_text(RECIPE.replace("kind: classifier", "kind: classifier\n  network: transformer"))
+    with pytest.raises(ConfigError, match="network"):
+        train_recipe(recipe, tmp_path / "third")
+
+
+@pytest.mark.parametrize("name", list_assets("classifier"))
+def test_a_shipped_classifier_was_trained_from_the_recipe_beside_it(name):
+    folder = asset_folder(name)
+    record = json.loads((folder / RECORD).read_text())
+    assert record["finished"]
+    assert record["recipe"] == read_recipe(folder / "recipe.yaml").model_dump(mode="json")
 
 
 def test_train_recipe_resumes_to_the_same_weights(tmp_path, recipe, monkeypatch):

@@ -13,6 +13,7 @@ import io
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.attributes import Attribute, check_distribution
-from bench.data.base import LabelledImages
+from bench.data.base import ImagesOnDemand, LabelledImages
 from bench.errors import ConfigError
 from bench.files import cache_root, read_arrays, write_arrays
 from bench.progress import track
@@ -146,7 +147,7 @@ def _draw_block(
 def avatar_faces(
     joint: npt.ArrayLike, seed: int, n: int, size: int = 32, name: str = "avatars", workers: int | None = None
 ) -> LabelledImages:
-    """A set of avatar faces with any joint distribution of the attributes, made once and kept on disk.
+    """A set of avatar faces with any joint distribution of the attributes, drawn when first looked at and kept on disk.
 
     Args:
         joint: distribution [2, 3, 2] over ATTRIBUTES, entries >= 0 summing to 1.
@@ -172,12 +173,16 @@ def avatar_faces(
     recipe = [DRAWING, table.tolist(), seed, n, size, versions, SKIN, STYLE]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     folder = cache_root() / "data" / f"avatars-{digest[:16]}"
-    arrays = read_arrays(folder)
-    if arrays is None:
-        arrays = _draw_all(table, seed, n, size, name, workers)
-        write_arrays(folder, arrays)
-        arrays = read_arrays(folder) or arrays
-    return LabelledImages(name, arrays["images"], arrays["labels"], ATTRIBUTES, table, digest, CREDIT)
+
+    def draw() -> dict[str, npt.NDArray[Any]]:
+        arrays = read_arrays(folder)
+        if arrays is None:
+            arrays = _draw_all(table, seed, n, size, name, workers)
+            write_arrays(folder, arrays)
+            arrays = read_arrays(folder) or arrays
+        return arrays
+
+    return ImagesOnDemand(name, n, draw, ATTRIBUTES, table, digest, CREDIT)
 
 
 def _draw_all(
@@ -191,7 +196,11 @@ def _draw_all(
         import multiprocessing
 
         # "spawn": a forked child of a process that has used torch can hang in its thread pool.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
-            blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
+        try:
+            with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+                jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
+                blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
+        except BrokenProcessPool:
+            # A spawned process runs the caller's script again, up to its `if __name__ == "__main__"`, which it lacks.
+            return _draw_all(joint, seed, n, size, name, workers=1)
     return {"images": np.concatenate([b[0] for b in blocks]), "labels": np.concatenate([b[1] for b in blocks])}

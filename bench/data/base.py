@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,3 +50,51 @@ class LabelledImages:
         kept = self.joint.sum(axis=rest)
         order = np.argsort(np.argsort(index))  # the axes of `kept` stand in the set's order, not in the asked one
         return np.transpose(kept, order).reshape(product(attributes).n_classes)
+
+
+class ImagesOnDemand(LabelledImages):
+    """A set whose images are made when they are first looked at.
+
+    Its hash and length are known without them, which is all that weights trained on it are found by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        n: int,
+        make: Callable[[], Mapping[str, npt.NDArray[Any]]],
+        attributes: tuple[Attribute, ...],
+        joint: npt.NDArray[np.float64],
+        digest: str,
+        credit: str = "",
+    ) -> None:
+        """Describe the set.
+
+        Args:
+            name: the data set's public name.
+            n: number of images.
+            make: gives `images` and `labels`.
+            attributes: as of `LabelledImages`.
+            joint: likewise.
+            digest: likewise.
+            credit: likewise.
+        """
+        known = {"name": name, "attributes": attributes, "joint": joint, "digest": digest, "credit": credit}
+        self.__dict__.update(known, _n=n, _make=make)  # frozen: no attribute may be set
+
+    @cached_property
+    def _arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        return self.__dict__["_make"]()  # type: ignore[no-any-return]
+
+    @property
+    def images(self) -> npt.NDArray[np.uint8]:  # type: ignore[override]
+        """As of `LabelledImages`."""
+        return self._arrays["images"]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:  # type: ignore[override]
+        """As of `LabelledImages`."""
+        return self._arrays["labels"]
+
+    def __len__(self) -> int:
+        return int(self.__dict__["_n"])

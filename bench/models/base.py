@@ -79,6 +79,15 @@ def score_of(x: Tensor, denoised: Tensor, a_t: Tensor) -> Tensor:
     return (broadcast(a_t.sqrt(), x) * denoised - x) / broadcast(1 - a_t, x)
 
 
+def ddim_step(x: Tensor, denoised: Tensor, a_t: Tensor, a_s: Tensor) -> Tensor:
+    """The deterministic step from t to s < t: x_s = sqrt(a_s) D + sqrt(1 - a_s) eps, for scalars a_t in [0, 1) and a_s.
+
+    Source: Song et al. 2020, arXiv 2010.02502, Eq. 12 with sigma = 0.
+    """
+    eps = noise_of(x, denoised, a_t.reshape(1))
+    return broadcast(a_s.reshape(1).sqrt(), x) * denoised + broadcast((1 - a_s).reshape(1).sqrt(), x) * eps
+
+
 def encode_pixels(images: Tensor) -> Tensor:
     """uint8 [n, 3, h, w] as float32 in [-1, 1]."""
     return images.to(torch.float32) / 127.5 - 1

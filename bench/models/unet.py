@@ -64,6 +64,12 @@ class PixelUNet:
         self.prediction = scheduler_config.get("prediction_type", "epsilon")
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ConfigError(f"prediction_type must be epsilon, v_prediction or sample, got {self.prediction!r}")
+        self.alphas_cumprod = alphas_cumprod(dict(scheduler_config))
+        if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
+            raise ConfigError(
+                "a network that predicts epsilon must have a noise schedule that ends above a_t = 0, where epsilon "
+                "says nothing about the image; set rescale_betas_zero_snr to false in its scheduler_config.json"
+            )
         self._labelled = config.num_class_embeds is not None
         n_labels = config.num_class_embeds or 1
         if len(conditions) != n_labels or conditions[0] != "none":
@@ -79,7 +85,6 @@ class PixelUNet:
         self.bottleneck_shape: tuple[int, ...] | None = None
         if self._middle is not None:
             self.bottleneck_shape = (config.block_out_channels[-1], *[config.sample_size // depth] * 2)
-        self.alphas_cumprod = alphas_cumprod(self.scheduler_config)
         self._a = self.alphas_cumprod.to(self.device)
 
     @property

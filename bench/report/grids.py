@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.attributes import product
 from bench.cell import judged_labels
-from bench.report.tables import CellResult
+from bench.report.tables import CellResult, slug
 from bench.store import Store
 
 # Okabe & Ito 2008: eight colours that people with any common colour blindness can tell apart.
@@ -30,7 +30,7 @@ def write_grids(folder: Path, results: Sequence[CellResult], credit: str) -> lis
     tasks: dict[str, list[CellResult]] = {}
     for r in results:
         tasks.setdefault(r.work.cell.task, []).append(r)
-        path = folder / "grids" / f"{_slug(r.work.cell.task)}-{_slug(r.work.cell.title)}-seed{r.work.cell.seed}.png"
+        path = folder / "grids" / f"{r.slug}.png"
         images, labels = shown(r, SHOWN)
         rows = [(r.work.cell.title if i == 0 else "", slice(i, i + COLUMNS)) for i in range(0, len(images), COLUMNS)]
         strips = [(name, images[part], labels[part]) for name, part in rows]
@@ -40,7 +40,7 @@ def write_grids(folder: Path, results: Sequence[CellResult], credit: str) -> lis
         same = [r for r in of_task if r.work.cell.seed == seed]
         strips = [(r.work.cell.title, *shown(r, COLUMNS)) for r in same]
         title = f"{task}: the same noise in every column, seed {seed}"
-        files.append(_save(strips, same[0], title, credit, folder / "grids" / f"{_slug(task)}.png"))
+        files.append(_save(strips, same[0], title, credit, folder / "grids" / f"{slug(task)}.png"))
     return files
 
 
@@ -125,7 +125,3 @@ def _legend(classes: tuple[str, ...], font: Any, width: int) -> list[tuple[int, 
         places.append((x, y))
         x += needed
     return places
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-")

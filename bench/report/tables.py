@@ -61,6 +61,11 @@ class CellResult:
         return f"{self.work.cell.task}, {self.work.cell.title}, seed {self.work.cell.seed}"
 
     @property
+    def slug(self) -> str:
+        """The same, as a file's name."""
+        return f"{slug(self.work.cell.task)}-{slug(self.work.cell.title)}-seed{self.work.cell.seed}"
+
+    @property
     def scope(self) -> str:
         """The scope of the headline score: the joint of the task's attributes."""
         return product(self.work.cell.attributes).name
@@ -98,6 +103,11 @@ def _cost(work: Work) -> dict[str, float]:
     }
 
 
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-")
+
+
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
     """Write the three CSVs; seconds are in costs.csv alone, so the other two come out the same on every run."""
     tables = {
@@ -111,10 +121,10 @@ def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> l
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with the same keys as CSV; floats in the shortest form that reads back to the same number."""
+    """Rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same number."""
     out = io.StringIO()
     if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(out, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
     return out.getvalue()
@@ -158,12 +168,14 @@ def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[s
             "sampler": r.work.sampler["name"],
             "steps": r.work.sampler["steps"],
             "eta": r.work.sampler["eta"],
+            "spacing": r.work.sampler["spacing"],
             "precision": r.work.sampler["precision"],
             "nfe_per_image": r.cost.get("nfe"),
             "backward_per_image": r.cost.get("backward"),
             "method_file": cell.method,
             "fields": json.dumps(cell.fields, sort_keys=True),
             "judge": suite.judge,
+            "guided_by_judge": r.work.guided_by_judge,
             "judge_confusion": json.dumps({a.name: r.confusion[a.name] for a in cell.attributes}),
             "model_sha256": r.context.model_digest,
             "judge_sha256": r.context.judge_digest,
@@ -176,7 +188,7 @@ def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[s
                 **start,
                 "metric": score["metric"],
                 "scope": score["scope"],
-                **{k: score.get(k) for k in ("value", "ci_low", "ci_high", "null_high", "n")},
+                **{k: score.get(k) for k in ("value", "ci_low", "ci_high", "null_bound", "n")},
                 "status": score["status"],
                 "reason": last_line(score["reason"]),
                 **end,
@@ -224,13 +236,17 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
     row: dict[str, Any] = {"task": task, "method": title}
     for metric in (HEADLINE, "fd_l2_soft"):
         row |= _average(metric, metric, first.scope, good)
-    frechet = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores if s["metric"].startswith("frechet_")})
-    for metric, scope in frechet:
-        row |= _average(f"{metric} to {scope}", metric, scope, good)
+    found = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores})
+    for metric, scope in found:
+        if metric.startswith("frechet_"):
+            row |= _average(f"{metric} to {scope}", metric, scope, good)
+        elif metric.startswith("epsilon_"):
+            row |= _average(metric, metric, scope, good)
     null = good[0].score(HEADLINE, first.scope) if good else None
     return row | {
-        "fd_null_high": null["null_high"] if null else None,
+        "fd_null_bound": null["null_bound"] if null else None,
         "judge_accuracy": first.judge_accuracy(),
+        "guided_by_judge": first.work.guided_by_judge,
         "nfe_per_image": float(np.mean([r.cost["nfe"] for r in good])) if good else None,
         "backward_per_image": float(np.mean([r.cost["backward"] for r in good])) if good else None,
         "n": first.work.n,

@@ -22,37 +22,51 @@ def show_leaderboard(folder: Path, console: Console) -> None:
 def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]]) -> Table:
     """One task: discrepancy and Frechet distances with their intervals, calls and seconds."""
     first = rows[0]
-    frechet = [c for c in first if c.startswith("frechet_") and not c.endswith(("_low", "_high"))]
+    frechet, epsilon = columns(first, "frechet_"), columns(first, "epsilon_")
     table = Table(title=f"{task}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})")
     table.add_column("method", no_wrap=True)
     table.add_column("fd_l2_hard [95 %]", justify="right", no_wrap=True)
     table.add_column("", justify="left")  # tied with the best
     for column in frechet:
         table.add_column(f"Frechet to {column.rpartition(' ')[2]}", justify="right", no_wrap=True)
+    for _ in epsilon:
+        table.add_column("epsilon", justify="right", no_wrap=True)
     for column in ("calls/image", "backward", "s/image", "fit s"):
         table.add_column(column, justify="right")
     for row in rows:
         if row["status"] != "ok":
-            table.add_row(row["method"], row["status"], row["reason"][:60])
+            table.add_row(method_name(row), row["status"], row["reason"][:60])
             continue
         own = [c for c in costs if c["task"] == task and c["method"] == row["method"]]
         table.add_row(
-            row["method"],
+            method_name(row),
             interval(row, "fd_l2_hard", 3),
             MARKS[row["tied_best"]],
             *(interval(row, column, 2) for column in frechet),
+            *(interval(row, column, 3) for column in epsilon),
             f"{float(row['nfe_per_image']):g}",
             f"{float(row['backward_per_image']):g}",
             f"{_mean(own, 'seconds_per_image'):.3f}",
             f"{_mean(own, 'fit_seconds'):.1f}",
         )
-    null = float(first["fd_null_high"] or "nan")
+    null = float(first["fd_null_bound"] or "nan")
     table.caption = (
         f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size. "
+        "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer. "
         "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %). "
         "s/image and fit s are of this machine, one thread a worker."
     )
     return table
+
+
+def columns(row: dict[str, str], prefix: str) -> list[str]:
+    """The columns of the metrics of a prefix, without their intervals'."""
+    return [c for c in row if c.startswith(prefix) and not c.endswith(("_low", "_high"))]
+
+
+def method_name(row: dict[str, str]) -> str:
+    """The method of a leaderboard row, with a warning where it guided with the network that judges it."""
+    return row["method"] + (" (guided by its judge)" if row.get("guided_by_judge") == "True" else "")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

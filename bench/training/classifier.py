@@ -1,4 +1,4 @@
-"""Train the attribute classifier, and measure it on faces it has not seen."""
+"""Train an attribute classifier, and measure it on faces it has not seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from bench.files import write_json
 from bench.progress import console
 from bench.training.loop import summary, train
 from bench.training.recipe import ClassifierRecipe
-from evaluators.attribute_cnn import HELDOUT, AttributeCNN, load_network, probabilities, save_network, to_input
+from evaluators.attribute_cnn import AttributeCNN
+from evaluators.attribute_resnet import AttributeResNet
+from evaluators.classifiers.files import HELDOUT, load_network, save_network
+from evaluators.classifiers.network import AttributeNetwork
+from evaluators.classifiers.reading import probabilities, to_input
+
+NETWORKS: dict[str, type[AttributeNetwork]] = {n.architecture: n for n in (AttributeCNN, AttributeResNet)}
 
 
 def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
@@ -35,7 +41,8 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
     if heldout.attributes != data.attributes or heldout.images.shape[1:] != data.images.shape[1:]:
         raise ConfigError(f"heldout must have the attributes and the size of data, got {heldout.name} and {data.name}")
     torch.manual_seed(recipe.training.seed)  # layers are initialised from the global generator
-    network = AttributeCNN(data.attributes, recipe.widths, recipe.data.size).to(memory_format=torch.channels_last)
+    architecture = NETWORKS[recipe.network]
+    network = architecture(data.attributes, recipe.widths, recipe.data.size).to(memory_format=torch.channels_last)
     images = torch.from_numpy(np.array(data.images))
     labels = torch.from_numpy(np.array(data.labels))
     settings = recipe.training
@@ -49,7 +56,7 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
     losses = train(network, loss, settings.budget(), folder / "checkpoint.pt", f"classifier {folder.name}")
     save_network(network, folder)
-    measured = measure(load_network(folder), heldout)  # what was written, half precision included
+    measured = measure(load_network(folder, architecture), heldout)  # what was written, half precision included
     write_json(folder / HELDOUT, measured)
     console.print(f"wrote {folder}")
     accuracy = {name: values["accuracy"] for name, values in measured["attributes"].items()}
@@ -100,7 +107,7 @@ def shifted(x: Tensor, offsets: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
 
 
-def measure(network: AttributeCNN, heldout: LabelledImages) -> dict[str, Any]:
+def measure(network: AttributeNetwork, heldout: LabelledImages) -> dict[str, Any]:
     """Confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length."""
     found = probabilities(network, torch.from_numpy(np.array(heldout.images)))
     attributes = {}

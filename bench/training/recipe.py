@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.training.loop import Budget
 from bench.yaml import Strict, read_yaml
@@ -51,11 +51,20 @@ class ClassifierRecipe(Strict):
     """A convolutional attribute classifier, one head an attribute."""
 
     kind: Literal["classifier"]
+    network: Literal["cnn", "resnet"] = "cnn"
     data: DataChoice
     heldout: DataChoice
     training: Training
     widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
     shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_two(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the default network: records of trainings that are older than the choice stay comparable."""
+        found: dict[str, Any] = dump(self)
+        if found["network"] == "cnn":
+            del found["network"]
+        return found
 
 
 class Recipe(Strict):

@@ -1,36 +1,11 @@
-"""Target distributions as guidance uses them: marginals, zeros made finite, and exact presets."""
+"""Presets: a class for every sample beforehand, the classes meeting the target exactly."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute
-
-FLOOR = 0.01  # share that a class of target 0 gets in a loss, so that its term stays finite
 BLOCK = 60  # samples whose presets meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
-
-
-def smooth(r: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """r with its zeros raised to FLOOR and the rest scaled to sum to 1; r itself where it has no zero.
-
-    Both losses grow without bound as r_k falls to 0 for a class that still occurs. A floor keeps the push away from
-    such a class strong and finite.
-    """
-    zeros = r == 0
-    if not zeros.any():
-        return r
-    return np.where(zeros, FLOOR, r * (1 - FLOOR * zeros.sum()))
-
-
-def marginal(
-    joint: npt.NDArray[np.float64], attributes: tuple[Attribute, ...], attribute: Attribute
-) -> npt.NDArray[np.float64]:
-    """The marginal [K] of one attribute of a joint distribution over `attributes`."""
-    table = joint.reshape([a.n_classes for a in attributes])
-    rest = tuple(i for i, a in enumerate(attributes) if a != attribute)
-    summed: npt.NDArray[np.float64] = table.sum(axis=rest)
-    return summed
 
 
 def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:

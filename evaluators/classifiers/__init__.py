@@ -1,0 +1,1 @@
+"""What the attribute classifiers of evaluators/ share: the network's frame, its files, and how it reads images."""

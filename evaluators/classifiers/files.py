@@ -1,0 +1,87 @@
+"""The folder of a trained attribute classifier: weights, configuration, and its confusion on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.attributes import Attribute
+from bench.errors import ConfigError
+from bench.files import digest_of, file_digest, read_object, write_bytes, write_json
+from evaluators.classifiers.network import AttributeNetwork
+
+CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"
+FIRST = "cnn"  # what a configuration without the key "network" describes: those of the first kind are older than it
+
+Network = TypeVar("Network", bound=AttributeNetwork)
+
+
+def save_network(network: AttributeNetwork, folder: Path) -> None:
+    """Write the weights in half precision, and the configuration."""
+    from safetensors.torch import save
+
+    write_bytes(folder / WEIGHTS, save({k: v.half().contiguous() for k, v in network.state_dict().items()}))
+    attributes = {a.name: list(a.classes) for a in network.attributes}
+    kind = {} if network.architecture == FIRST else {"network": network.architecture}
+    write_json(
+        folder / CONFIG, {"attributes": attributes, "size": network.size, "widths": list(network.widths), **kind}
+    )
+
+
+def load_network(folder: Path, architecture: type[Network]) -> Network:
+    """The network of a folder, in float32 and evaluation mode, its weights frozen.
+
+    Raises:
+        ConfigError: a file is missing or damaged, or the folder holds another architecture.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config, weights = _read_json(folder / CONFIG), folder / WEIGHTS
+    kind = config.get("network", FIRST)
+    if kind != architecture.architecture:
+        raise ConfigError(
+            f"{folder / CONFIG} must describe a network of kind {architecture.architecture}, got {kind!r}; "
+            "give a folder that such a classifier was trained into"
+        )
+    try:
+        attributes = tuple(Attribute(name, tuple(classes)) for name, classes in config["attributes"].items())
+        network = architecture(attributes, tuple(config["widths"]), config["size"])
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{folder / CONFIG} does not describe an attribute classifier: {error}") from error
+    try:
+        stored = load_file(weights)
+    except FileNotFoundError:
+        raise ConfigError(f"no weights at {weights}; give a folder that a classifier was trained into") from None
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"cannot read {weights}: {error}; it is damaged or cut short: copy it again") from error
+    found = {name: tuple(v.shape) for name, v in stored.items()}
+    wanted = {name: tuple(v.shape) for name, v in network.state_dict().items()}
+    odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+    if odd:
+        raise ConfigError(f"{weights} is of another architecture than its {CONFIG}: {odd[0]!r} does not fit")
+    network.load_state_dict({k: v.float() for k, v in stored.items()})
+    return network.eval().requires_grad_(False)
+
+
+def content_digest(folder: Path) -> str:
+    """Hash of the weights and the configuration: of all that decides what the network reads."""
+    return digest_of([file_digest(folder / WEIGHTS), _read_json(folder / CONFIG)])
+
+
+def read_confusion(folder: Path, attributes: tuple[Attribute, ...]) -> Mapping[str, list[list[int]]]:
+    """Attribute name to its measured confusion matrix, rows the true class.
+
+    Raises:
+        ConfigError: the file is missing or damaged, or lacks an attribute.
+    """
+    measured = _read_json(folder / HELDOUT)
+    try:
+        return {a.name: measured["attributes"][a.name]["confusion"] for a in attributes}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / HELDOUT} must hold a confusion matrix for {error}; train it again") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return read_object(path, "give a folder that a classifier was trained into")

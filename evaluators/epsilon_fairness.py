@@ -1,0 +1,174 @@
+"""Epsilon-fairness: how well any probe can tell, from a generated image, which class was asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import product
+from bench.stats import percentile_interval
+from evaluators.base import Card, Reference, Sample, Score
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+FOLDS = 5  # outer, whose errors are reported
+INNER = 3  # inner, which pick the probe
+COMPONENTS = 32  # principal components that the probes see
+MIN_GROUP = 20  # samples that every group must have: four an outer fold
+MAX_N = 2000  # samples used, the first ones: the probes' time grows faster than n
+N_DRAWS = 2000
+SEED = 20_240_103
+
+
+def balanced_error(wrong: npt.NDArray[np.bool_], group: Ints, n_groups: int) -> float:
+    """BER = mean over groups s of P(f(x) wrong | s), in [0, 1]; 1 - 1/K is chance for K groups.
+
+    Source: Choi et al. 2024, arXiv 2401.03140 (after Feldman et al. 2015, arXiv 1412.3756).
+    """
+    return float(np.mean([wrong[group == s].mean() for s in range(n_groups)]))
+
+
+def probes() -> dict[str, Callable[[], Any]]:
+    """The family of probes: linear, local, smooth, and of steps. Deterministic."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    return {
+        "logistic_regression": lambda: LogisticRegression(C=0.1, class_weight="balanced", max_iter=200),
+        "nearest_neighbours": lambda: KNeighborsClassifier(15),
+        "mlp": lambda: MLPClassifier((32,), alpha=1.0, max_iter=150, random_state=SEED),
+        "gradient_boosting": lambda: HistGradientBoostingClassifier(
+            max_iter=40, max_leaf_nodes=8, min_samples_leaf=10, class_weight="balanced", random_state=SEED
+        ),
+    }
+
+
+def cross_validated(features: Floats, group: Ints) -> tuple[npt.NDArray[np.int64], Ints, list[str]]:
+    """Out-of-fold predictions of the best probe, picked anew inside every training part.
+
+    The probe is picked by an inner cross-validation that never sees the outer fold, so that the smallest of several
+    errors is reported without the optimism of having picked it.
+
+    Args:
+        features: [n, d].
+        group: int64 [n] in [0, K), every group at least MIN_GROUP times.
+
+    Returns:
+        Predicted groups int64 [n], the outer fold of every row int64 [n], and the probe picked in each fold.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    found, fold_of, picked = np.empty_like(group), np.empty_like(group), []
+    for fold, (train, test) in enumerate(
+        StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(features, group)
+    ):
+        name = _pick(features[train], group[train])
+        found[test] = _fit(name, features[train], group[train]).predict(features[test])
+        fold_of[test] = fold
+        picked.append(name)
+    return found, fold_of, picked
+
+
+def _pick(features: Floats, group: Ints) -> str:
+    from sklearn.model_selection import StratifiedKFold
+
+    n_groups = int(group.max()) + 1
+    errors: dict[str, list[float]] = {name: [] for name in probes()}
+    for train, test in StratifiedKFold(INNER, shuffle=True, random_state=SEED).split(features, group):
+        for name, kept in errors.items():
+            wrong = _fit(name, features[train], group[train]).predict(features[test]) != group[test]
+            kept.append(balanced_error(wrong, group[test], n_groups))
+    return min(errors, key=lambda name: float(np.mean(errors[name])))
+
+
+def _fit(name: str, features: Floats, group: Ints) -> Any:
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    steps: list[Any] = [StandardScaler()]
+    if features.shape[1] > COMPONENTS:
+        steps += [PCA(min(COMPONENTS, len(features) - 1), random_state=SEED), StandardScaler()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is part of the probe's definition
+        return make_pipeline(*steps, probes()[name]()).fit(features, group)
+
+
+def null_draws(found: Ints, group: Ints, fold_of: Ints, n_groups: int, rng: np.random.Generator) -> Floats:
+    """BER under "the image does not tell the group", float64 [N_DRAWS]: groups permuted within each outer fold.
+
+    Within a fold, the predictions were made without its groups; where images and groups are independent, every
+    permutation of them was as likely.
+    """
+    draws = np.empty(N_DRAWS)
+    rows = [np.flatnonzero(fold_of == fold) for fold in range(FOLDS)]
+    shuffled = group.copy()
+    for i in range(N_DRAWS):
+        for part in rows:
+            shuffled[part] = rng.permutation(group[part])
+        draws[i] = balanced_error(found != shuffled, shuffled, n_groups)
+    return draws
+
+
+def redraws(wrong: npt.NDArray[np.bool_], group: Ints, n_groups: int, rng: np.random.Generator) -> Floats:
+    """Stratified bootstrap of the BER, float64 [N_DRAWS]; the probes are held as they are.
+
+    Half an error and half a success are added to every group, so that no errors at all keep an interval.
+    """
+    counts = [(wrong[group == s].sum(), (group == s).sum()) for s in range(n_groups)]
+    rates = [rng.binomial(n, (k + 0.5) / (n + 1), N_DRAWS) / n for k, n in counts]
+    return np.asarray(np.mean(rates, axis=0), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The balanced error of the best probe that guesses, from features of an image, which class was asked for.
+
+    Source: Choi et al. 2024, arXiv 2401.03140: a generator is epsilon-fair if BER(f) > epsilon for every f. The
+    smallest over four kinds of probes stands for "every f": an upper bound of the true epsilon, which another probe
+    may lower. `null_bound` is the 5th percentile of the error where images tell nothing: a value above it is not
+    told from fair.
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Balanced error of the best probe that tells from an image which class was asked for; chance is fair.",
+        source="Choi et al. 2024, arXiv 2401.03140",
+        better="higher",
+        low=0.0,
+        high=1.0,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """`epsilon_<features>` over the joint of the task's attributes, one for each extractor."""
+        joint = product(reference.attributes)
+        preset = np.asarray(sample.preset)[:MAX_N]
+        return [_score(name, array, preset, joint.name) for name, array in sample.features.items()]
+
+
+def _score(name: str, array: npt.NDArray[np.floating], preset: Ints, scope: str) -> Score:
+    metric, n = f"epsilon_{name}", len(preset)
+    if (preset < 0).all():
+        return Score(metric, scope, None, n=n, status="undefined", reason="no class was asked for")
+    _, group, counts = np.unique(preset, return_inverse=True, return_counts=True)
+    if len(counts) < 2 or counts.min() < MIN_GROUP:
+        reason = f"every class asked for must have {MIN_GROUP} samples, got {counts.tolist()}; raise n"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+    group = group.astype(np.int64)
+    features = np.asarray(array[:MAX_N], dtype=np.float64)
+    found, fold_of, picked = cross_validated(features, group)
+    wrong, rng = found != group, np.random.default_rng(SEED)
+    low, high = percentile_interval(redraws(wrong, group, len(counts), rng))
+    null = float(np.quantile(null_draws(found, group, fold_of, len(counts), rng), 0.05))
+    value = balanced_error(wrong, group, len(counts))
+    winner = Counter(picked).most_common(1)[0][0]
+    return Score(metric, scope, value, min(low, value), max(high, value), n, null, reason=f"best probe: {winner}")

@@ -1,0 +1,42 @@
+"""DSM(obs): denoising score matching on all images, biased as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from methods.base import Guided, Task, Traits
+from methods.reweighting.family import Family, plain
+from methods.reweighting.settings import Settings, check_fraction
+
+
+@dataclass(frozen=True)
+class Method:
+    """A score model of the observed images and the reference set together, every image as often as any other.
+
+    Source: the baseline "DSM(obs)" of Kim et al. 2024, arXiv 2403.01189.
+
+    Attributes:
+        reference_frac: size of the reference set, as a fraction of the observed set's.
+        training: networks and budgets; those for the kind of sample unless given.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        paper="Kim et al. 2024, arXiv 2403.01189",
+        stage="training",
+        needs=frozenset({"observed", "unbiased"}),
+    )
+    reference_frac: float = 0.05
+    training: Settings | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_fraction(self.reference_frac)
+
+    def build(self, task: Task, seed: int) -> Guided:
+        """Train the score network, or take it from where it is kept.
+
+        Raises:
+            Incompatible: a set is missing, or the unbiased one has too few images.
+        """
+        return Family(task, self.reference_frac, self.training).learn("dsm_obs", "union", plain)

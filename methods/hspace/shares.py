@@ -1,0 +1,70 @@
+"""The model's own class shares: what the ADP sees in samples drawn without guidance, at the last timestep."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import time
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
+from bench.models.base import DiffusionModel, ddim_step
+from bench.progress import track
+from methods.base import Cost, Task, micro_batches, timestep
+from methods.hspace.adp import CHUNK, Heads
+
+FORMAT = "unguided 1"  # part of the cache's key: raise when the calibration changes
+
+
+def unguided_bottleneck(model: DiffusionModel, timesteps: tuple[int, ...], n: int, seed: int) -> Tensor:
+    """h [n, D] of n unguided samples at the last timestep, along deterministic DDIM steps; nothing asked.
+
+    Their noise is that of no sample of an evaluation.
+    """
+    digest = hashlib.sha256(f"unguided {seed}".encode()).digest()
+    g = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    noise = torch.randn(n, *model.shape, generator=g).to(model.device, model.dtype)
+    found = []
+    with torch.no_grad():
+        for part in track(micro_batches(n, CHUNK), "sampling without guidance for the class shares"):
+            x, asked = noise[part], timestep(0, len(noise[part]), model.device)
+            for t, following in itertools.pairwise(timesteps):
+                denoised = model.denoise(x, timestep(t, len(x), x.device), asked)
+                x = ddim_step(x, denoised, model.alphas_cumprod[t], model.alphas_cumprod[following])
+            last = timestep(timesteps[-1], len(x), x.device)
+            found.append(model.encode_bottleneck(x, last, asked).flatten(1).float().cpu())
+    return torch.cat(found)
+
+
+def unguided(task: Task, n: int, seed: int) -> tuple[Tensor, Cost]:
+    """What `unguided_bottleneck` finds for a task's model, from the cache or drawn now, and what it cost."""
+    if task.cache is None:
+        return _draw(task, n, seed)
+    key = digest_of([FORMAT, task.model.digest, task.timesteps, n, seed])
+    folder = task.cache / f"unguided-{key[:24]}"
+    with locked(folder):
+        arrays = read_arrays(folder)
+        if arrays is None:
+            h, cost = _draw(task, n, seed)
+            write_arrays(folder, {"h": h.numpy()}, {"cost": dataclasses.asdict(cost)})
+            return h, cost
+        return torch.from_numpy(np.array(arrays["h"])), Cost(**read_note(folder)["cost"])
+
+
+def _draw(task: Task, n: int, seed: int) -> tuple[Tensor, Cost]:
+    start = time.perf_counter()
+    h = unguided_bottleneck(task.model, task.timesteps, n, seed)
+    rows = n * (len(task.timesteps) - 0.5)  # the last step needs the encoder half alone
+    return h, Cost(time.perf_counter() - start, forward_rows=rows)
+
+
+def class_shares(heads: Heads, h: Tensor, t: int) -> npt.NDArray[np.float64]:
+    """The shares [K] of the classes that the ADP sees in h [n, D] of timestep t."""
+    seen = heads.logits(h.to(heads.weight.device), heads.at(t)).argmax(1)
+    counts: npt.NDArray[np.float64] = torch.bincount(seen, minlength=heads.attribute.n_classes).double().cpu().numpy()
+    return counts / counts.sum()

@@ -1,0 +1,100 @@
+"""The two image sets that this family learns from, as one pool to draw clean and noised samples from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.models.base import DiffusionModel, broadcast
+from methods.reweighting.ratio import Reading
+
+# "observed" and "reference": one of the two sets. "halves": even rows from the reference set and odd rows from the
+# observed one, (p_bias + p_data) / 2. "union": all images equally often.
+Draw = Literal["observed", "reference", "halves", "union"]
+DRAWS: dict[Reading, Draw] = {"disjoint": "observed", "pooled": "halves"}  # draws of p_obs
+
+
+@dataclass(frozen=True)
+class Noised:
+    """A batch of the forward process, x = sqrt(a) x_0 + sqrt(1-a) eps.
+
+    Attributes:
+        x0: float32 [n, *shape], clean.
+        eps: as x0, standard normal.
+        x: as x0, x_t.
+        t: int64 [n].
+        a: float32 [n, 1, ...], a_t, shaped to multiply x.
+    """
+
+    x0: Tensor
+    eps: Tensor
+    x: Tensor
+    t: Tensor
+    a: Tensor
+
+
+def noised(x0: Tensor, eps: Tensor, t: Tensor, alphas_cumprod: Tensor) -> Noised:
+    """x_t of x0 and eps [n, *shape] at t int64 [n]."""
+    a = broadcast(alphas_cumprod[t], x0)
+    return Noised(x0, eps, a.sqrt() * x0 + (1 - a).sqrt() * eps, t, a)
+
+
+class Pool:
+    """Draws from the reference and the observed images; their labels are not in it.
+
+    Every draw comes from a generator on the CPU, so that it does not depend on the model's device.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        reference: npt.NDArray[np.uint8],
+        observed: npt.NDArray[np.uint8],
+        flips: bool,
+    ) -> None:
+        """Hold two sets of images.
+
+        Args:
+            model: encodes images to samples.
+            reference: uint8 [m, 3, h, w], m >= 1.
+            observed: uint8 [n, 3, h, w], n >= 1.
+            flips: mirror half of what is drawn.
+        """
+        self.model, self.flips, self.n_reference = model, flips, len(reference)
+        self.images = torch.from_numpy(np.concatenate([reference, observed]))
+        self.alphas_cumprod = model.alphas_cumprod.float().to(model.device)
+
+    def clean(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
+        """x_0 float32 [n, *shape], drawn with replacement."""
+        x0 = self.model.encode(self.images[self.rows(draw, n, g)]).to(torch.float32)
+        if self.flips:
+            mirrored = (torch.rand(n, generator=g) < 0.5).to(x0.device)
+            x0 = torch.where(mirrored.reshape(n, *[1] * (x0.ndim - 1)), x0.flip(-1), x0)
+        return x0
+
+    def rows(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
+        """Numbers int64 [n] of images, those of the reference set first."""
+        m, total = self.n_reference, len(self.images)
+        if draw == "union":
+            return torch.randint(total, (n,), generator=g)
+        reference = torch.randint(m, (n,), generator=g)
+        observed = torch.randint(m, total, (n,), generator=g)
+        if draw == "halves":
+            return torch.where(from_reference(n), reference, observed)
+        return reference if draw == "reference" else observed
+
+    def noised(self, draw: Draw, t: Tensor, g: torch.Generator) -> Noised:
+        """Clean samples with fresh noise at t int64 [n]."""
+        x0 = self.clean(draw, len(t), g)
+        eps = torch.randn(x0.shape, generator=g).to(x0.device)
+        return noised(x0, eps, t.to(x0.device), self.alphas_cumprod)
+
+
+def from_reference(n: int) -> Tensor:
+    """Which rows of a draw by "halves" are of the reference set: bool [n], every other one."""
+    return torch.arange(n) % 2 == 0

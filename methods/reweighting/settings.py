@@ -1,0 +1,111 @@
+"""How the networks of this family are made and trained: one set of settings for every row of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.errors import ConfigError
+from bench.training.loop import Budget
+
+BLOCK = 2  # pixels a side of the blocks that the networks for images work on (space to depth)
+GROUPS = 8  # of the U-Net's normalisation; it must divide every level's channels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Networks and budgets. The defaults are for the embedded faces of 32 x 32 pixels.
+
+    The score network is trained from scratch, for the same number of steps in every method.
+
+    Attributes:
+        steps: optimiser steps of the score network.
+        discriminator_steps: optimiser steps of a discriminator.
+        batch: rows of a step, even, since a discriminator sees both sides equally often.
+        peak_lr: the score network's highest learning rate.
+        discriminator_lr: a discriminator's.
+        ema: decay of the averaged weights, in [0, 1).
+        flips: mirror half of the images; has no effect on samples that are not images.
+        channels: of each level of the score U-Net, multiples of 8.
+        discriminator_channels: of each convolution of a discriminator of images.
+        width: of the hidden layers of the perceptrons that stand in for both where samples are not images.
+        seed: of the initial weights and of every draw. The seed of a cell is not in it: all seeds of a suite sample
+            from one trained network, unless this one is changed.
+        checkpoint_minutes: time between checkpoints; changes nothing that is learnt.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a suite's unknown key is an error
+
+    steps: int = 3000
+    discriminator_steps: int = 1500
+    batch: int = 64
+    peak_lr: float = 1e-3
+    discriminator_lr: float = 1e-3
+    ema: float = 0.998
+    flips: bool = True
+    channels: tuple[int, ...] = (32, 64, 80)
+    discriminator_channels: tuple[int, ...] = (32, 64, 128)
+    width: int = 64
+    seed: int = 0
+    checkpoint_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        for name in ("steps", "discriminator_steps", "width"):
+            _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
+        _check("batch", self.batch >= 2 and self.batch % 2 == 0, "even and at least 2", self.batch)
+        for name in ("peak_lr", "discriminator_lr", "checkpoint_minutes"):
+            _check(name, 0 < getattr(self, name) < math.inf, "> 0", getattr(self, name))
+        _check("ema", 0 <= self.ema < 1, "in [0, 1)", self.ema)
+        _check("seed", self.seed >= 0, "at least 0", self.seed)
+        fits = bool(self.channels) and all(c > 0 and c % GROUPS == 0 for c in self.channels)
+        _check("channels", fits, f"one multiple of {GROUPS} or more", list(self.channels))
+        fits = bool(self.discriminator_channels) and min(self.discriminator_channels) > 0
+        _check("discriminator_channels", fits, "one number > 0 or more", list(self.discriminator_channels))
+
+    def is_image(self, shape: tuple[int, ...]) -> bool:
+        """Whether samples of this shape go to the networks for images: square, and halved evenly at every level."""
+        return len(shape) == 3 and shape[1] == shape[2] and shape[1] % (BLOCK * 2 ** (len(self.channels) - 1)) == 0
+
+    def score_budget(self) -> Budget:
+        """Of the score network."""
+        return Budget(self.steps, self.peak_lr, self.ema, self.seed, self.checkpoint_minutes)
+
+    def discriminator_budget(self) -> Budget:
+        """Of a discriminator."""
+        return Budget(self.discriminator_steps, self.discriminator_lr, self.ema, self.seed, self.checkpoint_minutes)
+
+    def of_score(self) -> dict[str, object]:
+        """What decides a score network, apart from its data and objective; JSON-able."""
+        return self._without("discriminator_steps", "discriminator_lr", "discriminator_channels")
+
+    def of_discriminator(self) -> dict[str, object]:
+        """What decides a discriminator, apart from its data; JSON-able."""
+        return self._without("steps", "peak_lr", "channels")
+
+    def _without(self, *names: str) -> dict[str, object]:
+        kept = dataclasses.asdict(self)
+        for name in (*names, "checkpoint_minutes"):
+            del kept[name]
+        return kept
+
+
+def check_fraction(reference_frac: float) -> None:
+    """Refuse a reference fraction out of range.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if not 0 < reference_frac <= 1:
+        raise ConfigError(f"reference_frac must be in (0, 1], got {reference_frac}")
+
+
+def _check(name: str, fits: bool, constraint: str, value: object) -> None:
+    if not fits:
+        raise ConfigError(f"training.{name} must be {constraint}, got {value}")
+
+
+IMAGES = Settings()
+VECTORS = Settings(steps=400, discriminator_steps=400, batch=128, peak_lr=5e-3, discriminator_lr=5e-3, ema=0.98)

@@ -1,0 +1,57 @@
+"""Losses of a batch's predicted distribution p_hat against the target r.
+
+Source: Parihar et al. 2024, arXiv 2402.18206, section 4.2: chi-square for unconditional models,
+KL for Stable Diffusion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+FLOOR = 0.01  # share that a class of target 0 gets in a loss, so that its term stays finite
+
+
+def chi_square(p_hat: Tensor, r: Tensor) -> Tensor:
+    """L = sum_k (p_hat_k - r_k)^2 / r_k, for r_k > 0."""
+    return ((p_hat - r) ** 2 / r).sum()
+
+
+def chi_square_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
+    """dL/dp_hat_k = 2 (p_hat_k - r_k) / r_k."""
+    return 2 * (p_hat - r) / r
+
+
+def kl(p_hat: Tensor, r: Tensor) -> Tensor:
+    """L = sum_k p_hat_k log(p_hat_k / r_k), for p_hat_k, r_k > 0."""
+    return (p_hat * (p_hat / r).log()).sum()
+
+
+def kl_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
+    """dL/dp_hat_k = log(p_hat_k / r_k) + 1."""
+    return (p_hat / r).log() + 1
+
+
+GRADIENTS = {"chi_square": chi_square_gradient, "kl": kl_gradient}
+
+
+def relative_flatness(loss: str, r: Tensor) -> float:
+    """The step that keeps a strength stable when the target is skewed: 1 for a uniform r, in (0, 1].
+
+    Chi-square's largest second derivative is 2 / min_k r_k. A step sized for a uniform target (2 K) overshoots by
+    1 / (K min_k r_k) on a skewed one, and the batch runs away from it. The slope of KL grows as a logarithm only.
+    """
+    return float(len(r) * r.min()) if loss == "chi_square" else 1.0
+
+
+def smooth(r: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """r with its zeros raised to FLOOR and the rest scaled to sum to 1; r itself where it has no zero.
+
+    Both losses grow without bound as r_k falls to 0 for a class that still occurs. A floor keeps the push away from
+    such a class strong and finite.
+    """
+    zeros = r == 0
+    if not zeros.any():
+        return r
+    return np.where(zeros, FLOOR, r * (1 - FLOOR * zeros.sum()))

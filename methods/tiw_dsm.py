@@ -1,0 +1,161 @@
+"""TIW-DSM: a score model of the unbiased distribution, trained on biased data with a time-dependent importance weight.
+
+With x_t = sqrt(a) x_0 + sqrt(1-a) eps, u = sqrt(a) x_t, and p_obs the distribution of the training samples:
+
+1. Discriminator d(x_t, t): noised reference samples (1) against noised biased ones (0), balanced, at every t
+   (`methods.reweighting.ratio.discriminator_loss`, `time_density`).
+2. Ratio w_t(x) = p_data(x_t) / p_obs(x_t), from d (`methods.reweighting.ratio.log_ratio`).
+3. Correction: grad log w_t is what the score of p_data has over that of p_obs (`slope`).
+4. Corrected target: the score of p(x_t | x_0) plus grad log w_t, in the terms of eps and x_0 (`corrected`), then v.
+5. Objective: E_t E_{p_obs} lambda(t) w_t(x_t) || s_hat - corrected target ||^2
+   (`methods.reweighting.family.weighted_square`).
+
+Its minimiser is the score of p_data at every t. Since w_t depends on (x_t, t) alone, the correction by itself moves
+the minimiser and the weight by itself does not. The weight decides where a network that cannot meet the target
+everywhere, or has seen too few samples to, errs: under p_data, where it will be used, instead of under p_obs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bench.errors import ConfigError
+from bench.training.score_model import target
+from methods.base import Cost, Guided, Task, Traits
+from methods.reweighting.family import Family, Logit, Plan, discriminator_found, weighted_square
+from methods.reweighting.pool import DRAWS, Noised
+from methods.reweighting.ratio import Reading, log_ratio
+from methods.reweighting.settings import Settings, check_fraction
+
+Variant = Literal["full", "weight_only", "correction_only"]
+Formula = Literal["paper", "released"]
+
+
+def slope(logit: Logit, u: Tensor, t: Tensor, reading: Reading, formula: Formula = "paper") -> tuple[Tensor, Tensor]:
+    """Log w_t, and its gradient in u = sqrt(a_t) x_t: grad_u log w = grad_x log w / sqrt(a_t), finite at a_t = 0.
+
+    Args:
+        logit: of the discriminator, a function of (u, t).
+        u: [n, *shape].
+        t: int64 [n].
+        reading: what p_obs is.
+        formula: "released" takes the gradient of d itself, not of log w.
+
+    Returns:
+        log w [n] and the gradient [n, *shape], both detached.
+    """
+    with torch.enable_grad():
+        u = u.detach().requires_grad_()
+        found = logit(u, t)
+        log_w = log_ratio(found, reading)
+        (gradient,) = torch.autograd.grad((found.sigmoid() if formula == "released" else log_w).sum(), u)
+    return log_w.detach(), gradient
+
+
+def corrected(x0: Tensor, eps: Tensor, a: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair (x_0', eps') whose eps' carries the corrected score, at the same x_t = sqrt(a) x_0' + sqrt(1-a) eps'.
+
+    The score is -eps / sqrt(1-a), so adding grad_x log w to it is eps' = eps - sqrt(1-a) grad_x log w. At fixed x_t,
+    x_0' = (x_t - sqrt(1-a) eps') / sqrt(a) = x_0 + (1-a) / sqrt(a) grad_x log w. With grad_x = sqrt(a) grad_u both
+    are finite at a = 0, and so is v' = sqrt(a) eps' - sqrt(1-a) x_0' = v - sqrt(1-a) grad_u log w.
+
+    Args:
+        x0: [n, *shape].
+        eps: [n, *shape].
+        a: a_t, broadcast to x0.
+        gradient: grad_u log w_t [n, *shape], u = sqrt(a_t) x_t.
+    """
+    return x0 + (1 - a) * gradient, eps - (a * (1 - a)).sqrt() * gradient
+
+
+def reweighted(
+    logit: Logit,
+    batch: Noised,
+    reading: Reading,
+    variant: Variant = "full",
+    formula: Formula = "paper",
+) -> tuple[Tensor, Tensor]:
+    """The weight [n] of each row and the v [n, *shape] that the network is to predict.
+
+    With formula "released", as the published code computes them, for the record: the gradient of d in place of that
+    of log d; and the weights 2 d, given one axis too many, multiply every row alike, so that each row weighs as
+    much as the batch does on average. The sign is the paper's.
+
+    Args:
+        logit: of the discriminator, a function of (u, t).
+        batch: of p_obs, noised.
+        reading: what p_obs is.
+        variant: "weight_only" leaves the target as it is, "correction_only" gives every row weight 1.
+        formula: of the paper, or of its code.
+    """
+    log_w, gradient = slope(logit, batch.a.sqrt() * batch.x, batch.t, reading, formula)
+    weight = log_w.exp()
+    if formula == "released":
+        weight = weight.mean().expand_as(weight)
+    if variant == "correction_only":
+        weight = torch.ones_like(weight)
+    if variant == "weight_only":
+        gradient = torch.zeros_like(gradient)
+    x0, eps = corrected(batch.x0, batch.eps, batch.a, gradient)
+    return weight, target("v_prediction", x0, eps, batch.a)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A score model trained on biased images, reweighted and corrected towards a small unbiased reference set.
+
+    Source: Kim et al. 2024, arXiv 2403.01189. It aims at the distribution of the unbiased set, whatever a task's
+    target is. Differs from the release in: v-prediction on the model's own noise schedule, with equal loss weight on
+    v at every t; a discriminator that is a function of sqrt(a_t) x_t; small networks, trained from scratch. All
+    rows of its family share these (`methods.reweighting.settings`).
+
+    Attributes:
+        reference_frac: size of the reference set, as a fraction of the observed set's; 0.05 to 0.5 in the paper.
+        reading: "pooled", half of every batch is of the reference set and w = 2 d <= 2; or "disjoint", observed
+            images alone and w = d / (1 - d), which has no bound.
+        variant: "full", or one of the two ablations.
+        formula: "paper", or "released": the published code's arithmetic, which is of the pooled reading.
+        training: networks and budgets; those for the kind of sample unless given.
+    """
+
+    traits: ClassVar[Traits] = Traits(
+        paper="Kim et al. 2024, arXiv 2403.01189",
+        stage="training",
+        needs=frozenset({"observed", "unbiased"}),
+    )
+    reference_frac: float = 0.05
+    reading: Reading = "pooled"
+    variant: Variant = "full"
+    formula: Formula = "paper"
+    training: Settings | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_fraction(self.reference_frac)
+        if self.formula == "released" and self.reading != "pooled":
+            raise ConfigError(f"formula released must go with reading pooled, got reading {self.reading}")
+
+    def build(self, task: Task, seed: int) -> Guided:
+        """Train the discriminator and the score network, or take them from where they are kept.
+
+        Raises:
+            Incompatible: a set is missing, or the unbiased one has too few images.
+        """
+        family = Family(task, self.reference_frac, self.training)
+
+        def plan() -> Plan:
+            logit, note = family.discriminator(time_dependent=True)
+
+            def objective(v_hat: Tensor, batch: Noised) -> Tensor:
+                weight, v = reweighted(logit, batch, self.reading, self.variant, self.formula)
+                return weighted_square(v_hat, v, weight)
+
+            return Plan(objective, Cost(**note["cost"]), discriminator_found(note, self.reading))
+
+        fields = {"reading": self.reading, "variant": self.variant, "formula": self.formula}
+        recipe = family.discriminator_recipe(time_dependent=True)
+        return family.learn("tiw_dsm", DRAWS[self.reading], plan, fields, recipe)

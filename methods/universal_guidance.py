@@ -1,0 +1,296 @@
+"""Universal guidance: an ordinary classifier of clean images steers every step through the predicted image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.attributes import Attribute
+from bench.errors import ConfigError, Incompatible
+from bench.models.base import DiffusionModel
+from methods.base import Batch, Classifier, Guided, Task, Traits, micro_batches, timestep
+from methods.target.losses import GRADIENTS, relative_flatness, smooth
+from methods.target.presets import presets
+
+Through = Literal["unet", "noise"]
+LossName = Literal["preset", "chi_square", "kl"]
+# (log-probabilities of the joint [n, K] of some rows, mean probabilities of the whole guidance batch [K], the rows'
+# sample numbers [n]) -> a scalar whose gradient in the rows is that of L, summed over the guidance batch
+RowsLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def forward_guided(denoised: Tensor, gradient: Tensor, a: float, strength: float) -> Tensor:
+    """Forward guidance: eps_hat = eps + s sqrt(1 - a) grad_x l, as a change of D; section 3.1.
+
+    With D = (x - sqrt(1 - a) eps) / sqrt(a) this is D_hat = D - s (1 - a) / sqrt(a) grad_x l. For l = -log p(c | x_t)
+    and s = 1 it is the class-conditional denoiser, by Tweedie's formula: the score gains grad log p(c | x_t).
+
+    Args:
+        denoised: D [n, *shape].
+        gradient: grad_x l, shaped as D.
+        a: a_t, in (0, 1).
+        strength: s.
+    """
+    return denoised - strength * (1 - a) / math.sqrt(a) * gradient
+
+
+def with_noise_held(gradient: Tensor, a: float) -> Tensor:
+    """grad_x l from grad_D l where eps is held constant, so that dD/dx = 1 / sqrt(a), a > 0."""
+    return gradient / math.sqrt(a)
+
+
+def descend(gradient: Callable[[Tensor], Tensor], denoised: Tensor, steps: int, lr: float) -> Tensor:
+    """Backward guidance: delta after `steps` steps of gradient descent on l(c, f(D + delta)) from 0; section 3.2.
+
+    eps_hat = eps - sqrt(a / (1 - a)) delta is D_hat = D + delta, since D = (x - sqrt(1 - a) eps) / sqrt(a).
+    """
+    delta = torch.zeros_like(denoised)
+    for _ in range(steps):
+        delta = delta - lr * gradient(denoised + delta)
+    return delta
+
+
+def joint_log_probabilities(logits: Mapping[str, Tensor], attributes: tuple[Attribute, ...]) -> Tensor:
+    """log p [n, K] of the joint of independent readings: the sum of the attributes' own, the last varying fastest."""
+    first, *rest = (logits[a.name].log_softmax(1) for a in attributes)
+    joint = first
+    for other in rest:
+        joint = (joint[:, :, None] + other[:, None, :]).flatten(1)
+    return joint
+
+
+@dataclass(frozen=True)
+class Steering:
+    """A loss L of a guidance batch of clean images, and its gradient in them.
+
+    L is summed over the batch, not averaged, so a sample's push does not depend on how many others there are.
+
+    Attributes:
+        log_probabilities: images [n, *shape] to the classifier's log p of the joint [n, K].
+        loss: of some rows; see `RowsLoss`.
+        couples_batch: whether `loss` looks at the mean probabilities of the whole guidance batch.
+    """
+
+    log_probabilities: Callable[[Tensor], Tensor]
+    loss: RowsLoss
+    couples_batch: bool
+
+    def gradient(self, images: Tensor, index: Tensor, micro: int) -> Tensor:
+        """dL/dimages [n, *shape] for the images of a whole guidance batch, `micro` rows at a time."""
+        pieces = micro_batches(len(images), micro)
+        mean = self._mean(images, pieces) if self.couples_batch and len(pieces) > 1 else None
+        found: list[Tensor] = []
+        for piece in pieces:
+            with torch.enable_grad():
+                rows = images[piece].detach().requires_grad_()
+                log_p = self.log_probabilities(rows)
+                p_hat = log_p.detach().exp().mean(0) if mean is None else mean
+                found += torch.autograd.grad(self.loss(log_p, p_hat, index[piece]), rows)
+        return torch.cat(found)
+
+    def _mean(self, images: Tensor, pieces: list[slice]) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.log_probabilities(images[piece]).exp() for piece in pieces]).mean(0)
+
+
+def predict(model: DiffusionModel, x: Tensor, t: int, batch: Batch) -> Tensor:
+    """D(x, t) of a whole guidance batch, without a graph."""
+    pieces = micro_batches(len(x), batch.micro)
+    with torch.no_grad():
+        return torch.cat([model.denoise(x[p], timestep(t, len(x[p]), x.device), batch.condition[p]) for p in pieces])
+
+
+def predict_and_pull_back(
+    model: DiffusionModel, steering: Steering, x: Tensor, t: int, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """D(x, t) of a whole guidance batch, and grad_x L(D(x, t)) through the network.
+
+    The gradient in D comes first and is then pulled back through the network, so that one graph at a time is held.
+    Where the batch's mean is needed and the batch is more than one compute batch, a first pass of the network finds it.
+    """
+    pieces = micro_batches(len(x), batch.micro)
+    upstream = None
+    if steering.couples_batch and len(pieces) > 1:
+        upstream = steering.gradient(predict(model, x, t, batch), batch.index, batch.micro)
+    denoised: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for piece in pieces:
+        with torch.enable_grad():
+            rows = x[piece].detach().requires_grad_()
+            out = model.denoise(rows, timestep(t, len(rows), x.device), batch.condition[piece])
+        denoised.append(out.detach())
+        toward = steering.gradient(denoised[-1], batch.index[piece], len(rows)) if upstream is None else upstream[piece]
+        gradients += torch.autograd.grad(out, rows, toward)
+    return torch.cat(denoised), torch.cat(gradients)
+
+
+def preset_loss(wanted: Callable[[np.ndarray], np.ndarray]) -> RowsLoss:
+    """L = -sum_i log p(c_i | image i), for classes c = wanted(sample numbers)."""
+
+    def loss(log_p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
+        classes = torch.from_numpy(wanted(index.cpu().numpy())).to(log_p.device)
+        return torch.nn.functional.nll_loss(log_p, classes, reduction="sum")
+
+    return loss
+
+
+def batch_loss(name: str, target: Tensor) -> RowsLoss:
+    """L = n l(p_hat, r), of which every row gets dl/dp_hat . p_i, p_hat held: the same gradient, row by row.
+
+    Skewed targets take the smaller step of distribution guidance in h-space (`relative_flatness`).
+    """
+    flatness = relative_flatness(name, target)
+
+    def loss(log_p: Tensor, mean: Tensor, _index: Tensor) -> Tensor:
+        positive = mean.clamp(min=torch.finfo(mean.dtype).tiny)  # a probability may round to 0, where kl has no slope
+        slope = GRADIENTS[name](positive, target.to(log_p))
+        return flatness * (slope * log_p.exp()).sum()
+
+    return loss
+
+
+def find_classifier(task: Task, name: str) -> Classifier:
+    """The classifier of a name, seen to know the task's attributes and to take the model's samples.
+
+    Raises:
+        Incompatible: there are no classifiers, this one lacks an attribute or divides it otherwise, or it does not
+            take samples of the model's shape.
+    """
+    if task.classifier is None:
+        raise Incompatible("there are no classifiers to guide with; give the task a way to find them by name")
+    classifier = task.classifier(name)
+    known = {a.name: a for a in classifier.attributes}
+    for attribute in task.attributes:
+        if attribute.name not in known:
+            raise Incompatible(
+                f"classifier {name} does not read {attribute.name}, only {', '.join(known) or 'nothing'}; "
+                "guide with one that does"
+            )
+        if known[attribute.name] != attribute:
+            raise Incompatible(
+                f"classifier {name} divides {attribute.name} into {', '.join(known[attribute.name].classes)}, the task "
+                f"into {', '.join(attribute.classes)}; guide with one that divides it alike"
+            )
+    with torch.no_grad():  # refuses samples that are no images of its size, a latent model's among them
+        classifier.logits(torch.zeros(1, *task.model.shape, dtype=task.model.dtype, device=task.model.device))
+    return classifier
+
+
+@dataclass(frozen=True)
+class Method:
+    """An image classifier f pushes x_t so that f(D(x_t)) has the class preset, or the batch the target distribution.
+
+    Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; with `through="noise"` and `loss="preset"` the
+    baseline of Parihar et al. 2024, arXiv 2402.18206.
+
+    Through the network dD/dx = sqrt(a) / (1 - a) Cov[x_0 | x_t], so forward guidance moves D by
+    -s Cov[x_0 | x_t] grad_D l; with the noise held constant, by -s (1 - a) / a grad_D l. Where f(D(x_t)) = p(c | x_t),
+    the former with strength 1 is the exact class-conditional denoiser. A classifier of clean images is surer than
+    that of what it sees in D, and how much surer depends on the level, so the best strength is found by trial.
+
+    At a_t = 0 nothing is guided: x_t holds nothing of x_0 there, the gradient in x_t is 0 and its factor infinite.
+
+    Attributes:
+        classifier: name of the extractor that guides, one that gives logits.
+        strength: s of forward guidance, 1 for Bayes' rule; 0 leaves it out, which without backward guidance and
+            repeats gives the base model exactly.
+        through: "unet", the gradient goes through the network (a backward pass), or "noise", the predicted noise is
+            held constant, which needs none but weighs high noise by 1 / a_t.
+        backward_steps: m of backward guidance; 0 leaves it out.
+        backward_lr: its step, > 0.
+        repeats: how often each step is taken (self-recurrence), >= 1.
+        loss: "preset", cross-entropy to a class that each sample is given beforehand, the classes meeting the target;
+            or "chi_square" or "kl", of the batch's mean probabilities against the target (distribution guidance in
+            image space).
+        window: the guided part of sampling, as fractions of the training timesteps, low < high.
+    """
+
+    classifier: str = "attribute_resnet"
+    strength: float = 1.0
+    through: Through = "unet"
+    backward_steps: int = 0
+    backward_lr: float = 1.0
+    repeats: int = 1
+    loss: LossName = "preset"
+    window: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        for what, value, known in (("through", self.through, Through), ("loss", self.loss, LossName)):
+            if value not in get_args(known):
+                raise ConfigError(f"{what} must be one of {', '.join(get_args(known))}, got {value!r}")
+        if not math.isfinite(self.strength):
+            raise ConfigError(f"strength must be a finite number, got {self.strength}")
+        if self.backward_steps < 0:
+            raise ConfigError(f"backward_steps must be at least 0, got {self.backward_steps}")
+        if not 0 < self.backward_lr < math.inf:
+            raise ConfigError(f"backward_lr must be > 0 and finite, got {self.backward_lr}")
+        if self.repeats < 1:
+            raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
+        if not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
+
+    @property
+    def traits(self) -> Traits:
+        """Whether samples depend on each other follows from the loss, the backward passes from `through`."""
+        return Traits(
+            paper="Bansal et al. 2023, arXiv 2302.07121",
+            stage="sampling",
+            needs=frozenset({"classifier", "target"}),
+            couples_batch=self.loss != "preset",
+            backward=float(self.through == "unet" and self.strength != 0),
+            neutral={"strength": 0.0, "backward_steps": 0, "repeats": 1},
+        )
+
+    def build(self, task: Task, seed: int) -> Guided:
+        """There is nothing to learn; the classifier is looked at before the first step."""
+        classifier, model = find_classifier(task, self.classifier), task.model
+
+        def wanted(index: np.ndarray) -> np.ndarray:
+            return presets(task.target, seed, index)
+
+        def log_probabilities(images: Tensor) -> Tensor:
+            return joint_log_probabilities(classifier.logits(images), task.attributes)
+
+        coupled = self.loss != "preset"
+        loss = batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else preset_loss(wanted)
+        steering = Steering(log_probabilities, loss, coupled)
+        low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
+        idle = self.strength == 0 and self.backward_steps == 0
+
+        def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
+            a = float(model.alphas_cumprod[t])
+            if idle or a == 0 or not low <= t < high:
+                return predict(model, x, t, batch)
+            return self._guide(model, steering, x, t, batch)
+
+        return Guided(
+            denoise,
+            presets=None if coupled else wanted,
+            repeats=self.repeats,
+            notes={"classifier": self.classifier, "classifier_sha256": classifier.digest},
+        )
+
+    def _guide(self, model: DiffusionModel, steering: Steering, x: Tensor, t: int, batch: Batch) -> Tensor:
+        """D_hat(x, t) where a_t > 0: forward guidance from D, then backward guidance from the same D."""
+        a = float(model.alphas_cumprod[t])
+
+        def toward(images: Tensor) -> Tensor:
+            return steering.gradient(images, batch.index, batch.micro)
+
+        if self.strength != 0 and self.through == "unet":
+            denoised, gradient = predict_and_pull_back(model, steering, x, t, batch)
+            guided = forward_guided(denoised, gradient, a, self.strength)
+        else:
+            denoised = guided = predict(model, x, t, batch)
+            if self.strength != 0:
+                guided = forward_guided(denoised, with_noise_held(toward(denoised), a), a, self.strength)
+        if self.backward_steps:
+            guided = guided + descend(toward, denoised, self.backward_steps, self.backward_lr)
+        return guided

@@ -1,0 +1,103 @@
+"""Epsilon-fairness against the errors that are known: chance, none, and Bayes' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from bench.attributes import Attribute
+from evaluators.base import Reference, Sample, Score
+from evaluators.epsilon_fairness import Evaluator, balanced_error, null_draws, redraws
+
+TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
+THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
+
+
+def score(features: np.ndarray, preset: np.ndarray, reference: Reference = TWO) -> Score:
+    (found,) = Evaluator().evaluate(Sample({}, {"toy": features}, preset), reference)
+    return found
+
+
+def gaussians(distance: float, n: int, groups: int = 2, seed: int = 0, dims: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal groups along one axis, `distance` apart."""
+    rng = np.random.default_rng(seed)
+    preset = np.arange(n) % groups
+    x = rng.standard_normal((n, dims))
+    x[:, 0] += distance * preset
+    return x, preset
+
+
+def test_balanced_error_is_the_mean_over_groups_not_over_samples() -> None:
+    group = np.array([0] * 8 + [1] * 2)
+    wrong = np.array([True] * 2 + [False] * 6 + [True] * 2)
+    assert balanced_error(wrong, group, 2) == pytest.approx((0.25 + 1) / 2)  # the plain error is 0.4
+
+
+@pytest.mark.parametrize(("groups", "reference"), [(2, TWO), (3, THREE)])
+def test_groups_that_do_not_differ_are_at_chance(groups: int, reference: Reference) -> None:
+    found = score(*gaussians(0.0, 300, groups), reference)
+    assert found.metric == "epsilon_toy"
+    assert found.ci_low <= (groups - 1) / groups <= found.ci_high
+    assert found.null_bound < found.value
+
+
+def test_groups_far_apart_are_always_told() -> None:
+    found = score(*gaussians(20.0, 200))
+    assert found.value == 0.0
+    assert found.ci_high > 0.0  # 200 samples do not prove that no error is ever made
+    assert found.value < found.null_bound
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.0])
+def test_at_a_distance_the_error_is_the_bayes_rate_from_above(distance: float) -> None:
+    n = 600
+    found = score(*gaussians(distance, n, dims=2))
+    bayes = norm.cdf(-distance / 2)
+    spread = (bayes * (1 - bayes) / n) ** 0.5
+    assert bayes - 2 * spread < found.value < bayes + 0.04
+    assert found.reason.startswith("best probe: ")
+
+
+def test_what_only_a_bent_border_tells_is_told() -> None:
+    """Two groups of one mean: a linear probe alone would call them fair."""
+    rng = np.random.default_rng(0)
+    preset = np.arange(400) % 2
+    angle, radius = rng.uniform(0, 2 * np.pi, 400), np.where(preset == 0, 1.0, 3.0) + 0.2 * rng.standard_normal(400)
+    found = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), preset)
+    assert found.value < 0.05
+    assert "logistic" not in found.reason
+
+
+def test_the_null_is_that_of_predictions_that_know_nothing() -> None:
+    rng = np.random.default_rng(0)
+    group, found, fold = np.arange(500) % 2, rng.integers(2, size=500), np.arange(500) // 2 % 5
+    draws = null_draws(found, group, fold, 2, rng)
+    assert draws.mean() == pytest.approx(0.5, abs=0.005)
+    assert draws.std() == pytest.approx(0.5 / 500**0.5, rel=0.1)
+
+
+def test_the_interval_covers_the_error_of_a_fixed_probe() -> None:
+    rng, true, group = np.random.default_rng(1), np.array([0.1, 0.4]), np.arange(300) % 2
+    hits = 0
+    for _ in range(300):
+        wrong = rng.random(300) < true[group]
+        low, high = np.quantile(redraws(wrong, group, 2, rng), [0.025, 0.975])
+        hits += low <= true.mean() <= high
+    assert 0.91 < hits / 300 < 0.985
+
+
+def test_nothing_asked_or_too_little_is_undefined_with_a_reason() -> None:
+    x, preset = gaussians(1.0, 60)
+    nothing = score(x, np.full(60, -1))
+    assert (nothing.status, nothing.value, nothing.reason) == ("undefined", None, "no class was asked for")
+    few = score(x[:30], preset[:30])
+    assert few.status == "undefined"
+    assert "must have 20 samples, got [15, 15]" in few.reason
+    one = score(x, np.zeros(60, dtype=np.int64))
+    assert one.status == "undefined"
+
+
+def test_the_same_samples_give_the_same_number() -> None:
+    x, preset = gaussians(1.0, 120)
+    assert score(x, preset) == score(x.copy(), preset.copy())

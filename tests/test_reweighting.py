@@ -1,0 +1,561 @@
+"""What the reweighting family shares: the ratio, the draws, the discriminator, and networks that are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.data.base import LabelledImages
+from bench.errors import ConfigError, Incompatible
+from bench.files import MANIFEST, read_arrays
+from bench.models.counting import Counted
+from bench.models.mixture import SCHEDULER, GaussianMixture
+from bench.models.unet import PixelUNet
+from bench.suite import build_method
+from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
+from methods.base import Batch, Guided, Task
+from methods.reweighting import pool as pool_module
+from methods.reweighting import trainer, weights
+from methods.reweighting.family import Family, weighted_square
+from methods.reweighting.networks import discriminator_network, score_network
+from methods.reweighting.pool import Pool, from_reference, noised
+from methods.reweighting.ratio import (
+    QUANTILES,
+    discriminator_loss,
+    importance_steps,
+    log_ratio,
+    logit_quantiles,
+    time_density,
+    weight_quantiles,
+)
+from methods.reweighting.settings import Settings
+from tests.mixtures import GROUP, labelled, line, pictures
+
+TINY = Settings(steps=6, discriminator_steps=4, batch=8, width=8, checkpoint_minutes=1e-9)
+METHODS = {"tiw_dsm": tiw_dsm, "iw_dsm": iw_dsm, "dsm_ref": dsm_ref, "dsm_obs": dsm_obs}
+every_method = pytest.mark.parametrize("name", list(METHODS))
+EVEN = torch.tensor([0.5, 0.5], dtype=torch.float64)
+
+
+class Blind:
+    """An image set that fails the test when anything but its images and its hash is looked at."""
+
+    def __init__(self, data: LabelledImages) -> None:
+        self.images, self.digest = data.images, data.digest
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"{name} of an image set was read")
+
+
+def picture_task(cache: Path | None = None, **more: object) -> Task:
+    model = pictures((0.8, 0.2))
+    even = labelled(pictures((0.5, 0.5)), 100, 2)
+    task = Task(
+        model, (GROUP,), np.array([0.5, 0.5]), (999, 500, 0),
+        observed=Blind(labelled(model, 200, 1)), unbiased=Blind(even), cache=cache,
+    )  # fmt: skip
+    return dataclasses.replace(task, **more)
+
+
+def method(name: str, **fields: object) -> object:
+    return METHODS[name].Method(**{"reference_frac": 0.25, "training": TINY, **fields})
+
+
+def look(guided: Guided, shape: tuple[int, ...] = (3, 2, 2), dtype: torch.dtype = torch.float64) -> Tensor:
+    """What a denoiser says of some fixed rows at three timesteps."""
+    x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    batch = Batch(torch.arange(5), torch.zeros(5, dtype=torch.long), 2)
+    with torch.no_grad():
+        return torch.stack([guided.denoise(x, t, batch) for t in (999, 500, 0)])
+
+
+# --- the ratio -----------------------------------------------------------------------------------------------------
+
+
+def test_the_ratio_of_a_discriminator_that_knows_both_densities() -> None:
+    p, q = torch.tensor([0.5, 0.1, 2.0]), torch.tensor([0.25, 0.8, 0.5])  # p_bias, p_data
+    logit = torch.logit(q / (p + q))
+    assert torch.allclose(log_ratio(logit, "disjoint").exp(), q / p)
+    assert torch.allclose(log_ratio(logit, "pooled").exp(), q / ((p + q) / 2))
+    sure = log_ratio(torch.tensor([-200.0, 200.0]), "pooled")
+    assert sure.tolist() == pytest.approx([math.log(2) - 200, math.log(2)])
+
+
+def test_the_discriminators_loss_and_its_minimiser() -> None:
+    is_reference = torch.tensor([True, False])
+    assert float(discriminator_loss(torch.zeros(2), is_reference)) == pytest.approx(math.log(2))
+    assert float(discriminator_loss(torch.tensor([2.0, -2.0]), is_reference)) == pytest.approx(math.log1p(math.exp(-2)))
+    p, q = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.2, 0.3, 0.5])  # of three points
+    points = torch.cat([torch.multinomial(w, 50_000, True, generator=torch.Generator().manual_seed(0)) for w in (q, p)])
+    logit = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logit], max_iter=50)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = discriminator_loss(logit[points], torch.arange(100_000) < 50_000)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.allclose(logit.detach().exp(), q / p, rtol=0.05)
+
+
+def test_the_density_of_timesteps_is_beta_over_the_noise() -> None:
+    a = torch.tensor([0.9, 0.5, 0.0], dtype=torch.float64)
+    wanted = torch.tensor([0.1 / 0.1, (1 - 0.5 / 0.9) / 0.5, 1 / 1])
+    assert torch.allclose(time_density(a), (wanted / wanted.sum()).double())
+    density = time_density(line().alphas_cumprod)
+    assert float(density.sum()) == pytest.approx(1)
+    assert torch.isfinite(density).all()
+    assert density[0] > 5 * density[500]
+    assert density[998] > 5 * density[500]
+
+
+def test_timesteps_are_drawn_as_often_as_their_density_says() -> None:
+    density = torch.tensor([0.5, 0.1, 0.0, 0.4], dtype=torch.float64)
+    counts = torch.zeros(4)
+    for seed in range(50):
+        found = torch.bincount(importance_steps(200, density, torch.Generator().manual_seed(seed)), minlength=4)
+        assert (found - 200 * density).abs().max() <= 1, "one in every 200th of the mass"
+        counts += found
+    assert torch.equal(importance_steps(6, EVEN, torch.Generator()), importance_steps(6, EVEN, torch.Generator()))
+    assert counts[2] == 0
+
+
+def test_quantiles_of_weights_are_those_of_the_logit_mapped() -> None:
+    logit = torch.randn(2001, generator=torch.Generator().manual_seed(0))
+    exact = torch.quantile(log_ratio(logit, "pooled").exp(), torch.tensor(QUANTILES))
+    assert weight_quantiles([logit_quantiles(logit)], "pooled")[0] == pytest.approx(exact.tolist(), abs=1e-3)
+
+
+def test_the_weighted_square() -> None:
+    v_hat, v = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    # rows' mean squared errors are 2 and 12.5
+    assert float(weighted_square(v_hat, v, torch.tensor([3.0, 0.5]))) == pytest.approx((3 * 2 + 0.5 * 12.5) / 2)
+
+
+# --- draws ---------------------------------------------------------------------------------------------------------
+
+
+def small_pool(flips: bool = False) -> Pool:
+    """Reference images are 0 to 3, observed ones 100 to 111, as the value of every pixel."""
+    values = np.concatenate([np.arange(4), np.arange(100, 112)]).astype(np.uint8)
+    images = np.broadcast_to(values[:, None, None, None], (16, 3, 2, 2))
+    return Pool(pictures(), images[:4], images[4:], flips)
+
+
+@pytest.mark.parametrize(("draw", "share"), [("observed", 0.0), ("reference", 1.0), ("halves", 0.5), ("union", 4 / 16)])
+def test_how_often_a_draw_takes_a_reference_image(draw: str, share: float) -> None:
+    pool, n = small_pool(), 8000
+    x0 = pool.clean(draw, n, torch.Generator().manual_seed(0))
+    value = ((x0[:, 0, 0, 0] + 1) * 127.5).round()
+    reference = value < 50
+    assert float(reference.float().mean()) == pytest.approx(share, abs=0 if draw != "union" else 4 * 0.5 / n**0.5)
+    assert set(value.int().tolist()) <= {0, 1, 2, 3, *range(100, 112)}
+    if draw == "halves":
+        assert torch.equal(reference, from_reference(n))
+    for group in (value[reference], value[~reference]):
+        if len(group):
+            counts = group.unique(return_counts=True)[1]
+            assert len(counts) in (4, 12), "every image is drawn"
+            assert counts.max() < 1.3 * counts.min(), "and as often as any other of its set"
+
+
+def test_half_of_what_is_drawn_is_mirrored() -> None:
+    image = np.zeros((1, 3, 2, 2), np.uint8)
+    image[..., 0] = 255
+    x0 = Pool(pictures(), image, image, flips=True).clean("union", 1000, torch.Generator().manual_seed(0))
+    left = x0[..., 0].mean((1, 2)) > 0
+    assert torch.equal(x0[left][:, :, :, 0], torch.ones(int(left.sum()), 3, 2))
+    assert torch.equal(x0[~left][:, :, :, 1], torch.ones(int((~left).sum()), 3, 2))
+    assert float(left.float().mean()) == pytest.approx(0.5, abs=4 * 0.5 / 1000**0.5)
+
+
+def test_noised_draws_are_of_the_forward_process() -> None:
+    pool, t = small_pool(), torch.tensor([0, 400, 999])
+    batch = pool.noised("union", t, torch.Generator().manual_seed(0))
+    a = pictures().alphas_cumprod[t].float().reshape(3, 1, 1, 1)
+    assert torch.allclose(batch.x, a.sqrt() * batch.x0 + (1 - a).sqrt() * batch.eps)
+    assert batch.x.dtype == torch.float32
+    assert torch.equal(batch.t, t)
+
+
+def test_the_reference_set_is_the_first_images_of_the_unbiased_one() -> None:
+    task = picture_task()
+    family = Family(task, 0.1, TINY)
+    assert family.n_reference == 20
+    assert np.array_equal(family.pool.images[:20].numpy(), task.unbiased.images[:20])
+    assert np.array_equal(family.pool.images[20:].numpy(), task.observed.images)
+
+
+# --- the discriminator ---------------------------------------------------------------------------------------------
+
+
+class Plane(GaussianMixture):
+    """A mixture whose "images" are its samples themselves."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images.to(self.dtype)
+
+
+def plane(weights: tuple[float, ...]) -> Plane:
+    same = line(weights)
+    return Plane(weights, same.means, same.covariances)
+
+
+def unlabelled(images: np.ndarray, digest: str) -> LabelledImages:
+    return LabelledImages("unlabelled", images, np.zeros((len(images), 1), int), (GROUP,), EVEN.numpy(), digest)
+
+
+def plane_task(biased: Plane, unbiased: Plane, n_observed: int, n_unbiased: int) -> Task:
+    sets = []
+    for model, n, seed in ((biased, n_observed, 0), (unbiased, n_unbiased, 1)):
+        x, _ = model.sample(n, torch.Generator().manual_seed(seed))
+        sets.append(unlabelled(x.float().numpy(), f"plane {n} {seed}"))
+    return Task(biased, (GROUP,), EVEN.numpy(), (), observed=sets[0], unbiased=sets[1])
+
+
+def test_a_time_dependent_discriminator_knows_the_ratio_at_every_noise_level() -> None:
+    """Against one of clean samples that is asked about noised ones, as in the paper's toy."""
+    biased, unbiased = plane((0.9, 0.1)), plane((0.5, 0.5))
+    task = plane_task(biased, unbiased, 4000, 2000)
+    settings = Settings(discriminator_steps=600, batch=256, discriminator_lr=5e-3, ema=0.99)
+    family = Family(task, 0.5, settings)
+    timely, timeless = (family.discriminator(time_dependent)[0] for time_dependent in (True, False))
+    errors: dict[str, list[float]] = {"timely": [], "timeless": [], "none": []}
+    for t in range(0, 1000, 111):
+        g = torch.Generator().manual_seed(t)
+        x0 = torch.cat([model.sample(1000, g)[0] for model in (biased, unbiased)])
+        rows = torch.full((2000,), t)
+        eps = torch.randn(2000, 2, generator=g, dtype=torch.float64)
+        batch = noised(x0, eps, rows, biased.alphas_cumprod)
+        exact = biased.log_ratio(batch.x, rows, EVEN)
+        x, u = batch.x.float(), (batch.a.sqrt() * batch.x).float()
+        guesses = {
+            "timely": timely(u, rows),
+            "timeless": timeless(x, torch.zeros_like(rows)),
+            "none": torch.zeros(2000),
+        }
+        for name, guess in guesses.items():
+            errors[name].append(float((guess - exact).square().mean()))
+    integrated = {name: float(np.mean(values)) for name, values in errors.items()}
+    assert integrated["timely"] < 0.1 * integrated["timeless"]
+    assert integrated["timely"] < 0.05 * integrated["none"]
+    assert errors["timely"][-1] < 0.01, "nothing to tell at a_t = 0"
+    assert errors["timeless"][0] < 0.1 * errors["none"][0], "it knows clean samples"
+
+
+def test_the_notes_hold_the_weights_by_timestep_and_they_are_what_they_should_be() -> None:
+    biased, unbiased = plane((0.9, 0.1)), plane((0.5, 0.5))
+    task = plane_task(biased, unbiased, 2000, 500)
+    settings = Settings(steps=2, discriminator_steps=300, batch=128, discriminator_lr=5e-3, ema=0.98)
+    notes = tiw_dsm.Method(0.25, training=settings).build(task, 0).notes
+    assert notes is not None
+    found = notes["weights"]
+    assert found["timesteps"][0] == 0
+    assert found["timesteps"][-1] == 999
+    assert found["quantiles"] == list(QUANTILES)
+    spread = {draw: np.array(found[draw]) for draw in ("observed", "reference")}
+    for rows in spread.values():
+        assert rows.shape == (6, 5)
+        assert (np.diff(rows, axis=1) >= 0).all()
+        assert rows.min() >= 0
+        assert rows.max() <= 2
+    # d of clean samples is 0.5 / (0.5 + 0.1) in the rare group and 0.5 / (0.5 + 0.9) in the common one; w = 2 d
+    assert spread["reference"][0, -1] == pytest.approx(2 * 0.5 / 0.6, rel=0.1)
+    assert spread["observed"][0, 0] == pytest.approx(2 * 0.5 / 1.4, rel=0.2)
+    assert spread["observed"][-1] == pytest.approx(np.ones(5), abs=0.1), "all alike at pure noise"
+
+
+# --- networks ------------------------------------------------------------------------------------------------------
+
+FACES = (3, 32, 32)
+
+
+def test_the_networks_of_the_embedded_faces() -> None:
+    x = torch.randn(2, *FACES, generator=torch.Generator().manual_seed(0))
+    before = torch.random.get_rng_state()
+    score, judge = (make(FACES, 1000, Settings()) for make in (score_network, discriminator_network))
+    again = score_network(FACES, 1000, Settings())
+    assert torch.equal(torch.random.get_rng_state(), before), "the global generator is left alone"
+    assert weights.pack(score).nbytes < 3e6
+    assert np.array_equal(weights.pack(score), weights.pack(again))
+    early, late = torch.tensor([10, 10]), torch.tensor([900, 900])
+    with torch.no_grad():
+        assert score(x, early).shape == x.shape
+        assert not torch.allclose(score(x, early), score(x, late), atol=1e-3)
+        assert judge(x, early).shape == (2,)
+        assert not torch.allclose(judge(x, early), judge(x, late), atol=1e-4)
+    u = torch.zeros_like(x, requires_grad=True)
+    (gradient,) = torch.autograd.grad(judge(u, late).sum(), u)
+    assert 0 < float(gradient.abs().max()) < 1, "its gradient at u = 0 is that of an ordinary function"
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_image"), [(FACES, True), ((3, 8, 8), True), ((3, 2, 2), False), ((3, 32, 16), False), ((2,), False)]
+)
+def test_samples_that_are_no_images_go_to_perceptrons(shape: tuple[int, ...], is_image: bool) -> None:
+    settings = Settings(channels=(8, 8, 8), discriminator_channels=(8,))
+    assert settings.is_image(shape) == is_image
+    x, t = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 5, 999])
+    for make, wanted in ((score_network, (3, *shape)), (discriminator_network, (3,))):
+        network = make(shape, 1000, settings)
+        assert network(x, t).shape == wanted
+        assert (type(network).__name__ == "Perceptron") != is_image
+
+
+def test_weights_go_through_half_precision_and_back() -> None:
+    one, two = (score_network((3, 8, 8), 1000, Settings(channels=(8, 16), seed=s)) for s in (1, 2))
+    packed = weights.pack(one)
+    assert packed.dtype == np.float16
+    weights.unpack(packed, two)
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(p.detach().half().float(), q)
+        assert not q.requires_grad
+    assert np.array_equal(weights.pack(two), packed)
+
+
+def test_pixel_images_go_through_the_whole_of_it() -> None:
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    kinds = {"down_block_types": ("DownBlock2D",), "up_block_types": ("UpBlock2D",)}
+    unet = UNet2DModel(
+        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(32,), layers_per_block=1, **kinds
+    )
+    model = PixelUNet(unet.eval().requires_grad_(False), {**SCHEDULER, "prediction_type": "v_prediction"})
+    rng = np.random.default_rng(0)
+    faces = [unlabelled(rng.integers(256, size=(40, 3, 8, 8), dtype=np.uint8), name) for name in ("one", "two")]
+    task = Task(model, (GROUP,), EVEN.numpy(), (999, 0), observed=faces[0], unbiased=faces[1])
+    settings = dataclasses.replace(TINY, channels=(8, 16), discriminator_channels=(8, 8))
+    guided = tiw_dsm.Method(0.5, training=settings).build(task, 0)
+    found = look(guided, (3, 8, 8), torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(found).all()
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------
+
+
+def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr(trainer, "train", refuse)
+
+
+def folders(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.iterdir() if path.is_dir())
+
+
+@every_method
+def test_what_is_cached_is_not_trained_again_and_reports_what_it_cost(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = picture_task(tmp_path)
+    first = method(name).build(task, 0)
+    assert first.cost.seconds > 0
+    json.dumps(first.notes)
+    forbid_training(monkeypatch)
+    again = method(name).build(task, 1)  # a cell's seed is of its noise alone
+    assert torch.equal(look(first), look(again))
+    assert again.cost == first.cost
+    assert again.notes == first.notes
+    assert not list(tmp_path.glob("*.pt")), "no checkpoint is left"
+
+
+@every_method
+def test_without_a_cache_the_same_network_is_trained(name: str, tmp_path: Path) -> None:
+    kept, not_kept = method(name).build(picture_task(tmp_path), 0), method(name).build(picture_task(), 0)
+    assert torch.equal(look(kept), look(not_kept))
+    assert {**(kept.notes or {}), "discriminator_cost": 0} == {**(not_kept.notes or {}), "discriminator_cost": 0}
+
+
+@every_method
+def test_a_shipped_folder_is_a_copy_of_a_cached_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = method(name).build(picture_task(tmp_path / "cache"), 0)
+    shipped = tmp_path / "shipped"
+    recipes = {json.loads((f / MANIFEST).read_text())["note"]["recipe"]["what"]: f for f in folders(tmp_path / "cache")}
+    shutil.copytree(recipes[name], shipped / "any name")
+    (shipped / "no network").mkdir()
+    monkeypatch.setattr(weights, "SHIPPED", shipped)
+    forbid_training(monkeypatch)
+    other = tmp_path / "other"
+    guided = method(name).build(picture_task(other), 0)
+    assert torch.equal(look(trained), look(guided))
+    assert guided.cost == trained.cost
+    assert guided.notes == trained.notes
+    assert not other.exists(), "nothing needs to be kept"
+    with pytest.raises(AssertionError, match="something was trained"):
+        method(name, reference_frac=0.3).build(picture_task(other), 0)
+
+
+def test_a_damaged_folder_is_trained_again(tmp_path: Path) -> None:
+    first = method("dsm_ref").build(picture_task(tmp_path), 0)
+    (folder,) = folders(tmp_path)
+    data = bytearray((folder / "weights.npy").read_bytes())
+    data[-1] ^= 1
+    (folder / "weights.npy").write_bytes(data)
+    assert torch.equal(look(first), look(method("dsm_ref").build(picture_task(tmp_path), 0)))
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["tiw_dsm", "iw_dsm"])
+@pytest.mark.parametrize("calls", [2, 4, 10, -3])
+def test_an_interrupted_build_goes_on_where_it_stopped(
+    name: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the discriminator's training, at its end, while its weights are looked at, and in the score network's."""
+    wanted = method(name).build(picture_task(tmp_path / "unbroken"), 0)
+    looks = 2 * (6 if name == "tiw_dsm" else 1)
+    stop = calls if calls >= 0 else TINY.discriminator_steps + looks + TINY.steps + calls
+    if name == "iw_dsm" and calls == 10:
+        stop = TINY.discriminator_steps + 1
+    clean, made = Pool.clean, 0
+
+    def interrupted(self: Pool, *arguments: object) -> Tensor:
+        nonlocal made
+        made += 1
+        if made == stop + 1:
+            raise Interrupted
+        return clean(self, *arguments)
+
+    monkeypatch.setattr(pool_module.Pool, "clean", interrupted)
+    with pytest.raises(Interrupted):
+        method(name).build(picture_task(tmp_path / "broken"), 0)
+    made = stop + 1  # from here on it only counts
+    guided = method(name).build(picture_task(tmp_path / "broken"), 0)
+    total = TINY.discriminator_steps + looks + TINY.steps
+    if calls == -3:
+        assert made - stop - 1 == 3, "the steps that were missing, and no others"
+    assert made - stop - 1 <= total - min(stop, TINY.discriminator_steps) + 1
+    assert torch.equal(look(guided), look(wanted))
+    for one, two in zip(folders(tmp_path / "broken"), folders(tmp_path / "unbroken"), strict=True):
+        assert one.name == two.name
+        assert np.array_equal(read_arrays(one)["weights"], read_arrays(two)["weights"])
+    assert guided.cost.forward_rows == wanted.cost.forward_rows
+    assert guided.cost.backward_rows == wanted.cost.backward_rows
+    assert not list((tmp_path / "broken").glob("*.pt"))
+
+
+def test_methods_that_share_a_discriminator_train_it_once(tmp_path: Path) -> None:
+    task = picture_task(tmp_path)
+    seen = [look(method("tiw_dsm", variant=v).build(task, 0)) for v in ("full", "weight_only", "correction_only")]
+    seen.append(look(method("tiw_dsm", reading="disjoint").build(task, 0)))
+    seen.append(look(method("tiw_dsm", formula="released").build(task, 0)))
+    assert len(folders(tmp_path)) == 5 + 1
+    for i, one in enumerate(seen):
+        assert not any(torch.allclose(one, other) for other in seen[:i]), "every field changes what is learnt"
+
+
+def test_the_key_holds_all_that_decides_the_weights(tmp_path: Path) -> None:
+    def trained(task: Task, **fields: object) -> int:
+        method("dsm_obs", **fields).build(dataclasses.replace(task, cache=tmp_path), 0)
+        return len(folders(tmp_path))
+
+    base = picture_task()
+    assert trained(base) == 1
+    assert trained(base, training=dataclasses.replace(TINY, checkpoint_minutes=5.0, discriminator_steps=9)) == 1
+    assert trained(base, training=dataclasses.replace(TINY, seed=1)) == 2
+    assert trained(base, training=dataclasses.replace(TINY, steps=7)) == 3
+    assert trained(base, reference_frac=0.1) == 4
+    other = labelled(pictures(), 200, 3)
+    assert trained(dataclasses.replace(base, observed=other)) == 5
+    assert trained(dataclasses.replace(base, unbiased=other)) == 6
+    means, spread = np.stack([np.full(12, -0.4), np.full(12, 0.4)]), np.stack([0.02 * np.eye(12)] * 2)
+    slower = {**SCHEDULER, "rescale_betas_zero_snr": False}
+    model = GaussianMixture((0.8, 0.2), means, spread, (3, 2, 2), slower)
+    assert trained(dataclasses.replace(base, model=model)) == 7
+    assert trained(dataclasses.replace(base, model=pictures((0.3, 0.7)))) == 7, "the model's own weights play no part"
+
+
+ROWS: dict[str, Callable[[Settings], tuple[int, int]]] = {  # forward and backward rows of a build
+    "tiw_dsm": lambda s: (s.batch * (s.discriminator_steps + 2 * s.steps),) * 2,
+    "iw_dsm": lambda s: (
+        s.batch * (s.discriminator_steps + 2 * s.steps),
+        s.batch * (s.discriminator_steps + s.steps),
+    ),
+    "dsm_ref": lambda s: (s.batch * s.steps,) * 2,
+    "dsm_obs": lambda s: (s.batch * s.steps,) * 2,
+}
+
+
+@every_method
+def test_the_rows_of_training_and_of_sampling_are_counted(name: str) -> None:
+    model = Counted(pictures())
+    guided = method(name).build(picture_task(model=model), 0)
+    assert (guided.cost.forward_rows, guided.cost.backward_rows) == ROWS[name](TINY)
+    assert model.counts.forward_rows == 0, "the model itself plays no part in training"
+    look(guided)
+    assert model.counts.forward_rows == 3 * 5
+    assert model.counts.backward_rows == 0
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+@every_method
+def test_sets_that_are_missing_or_too_small_are_refused_with_what_to_do(name: str) -> None:
+    with pytest.raises(Incompatible, match="no observed images to train on; add `observed: NAME`"):
+        method(name).build(picture_task(observed=None), 0)
+    with pytest.raises(Incompatible, match=r"no unbiased set .*; add `unbiased: NAME`"):
+        method(name).build(picture_task(unbiased=None), 0)
+    with pytest.raises(
+        Incompatible, match=r"0\.6 of 200 observed images asks for 120 of the 100 unbiased ones; choose"
+    ):
+        method(name, reference_frac=0.6).build(picture_task(), 0)
+    with pytest.raises(Incompatible, match="asks for 0 of the 100"):
+        method(name, reference_frac=0.001).build(picture_task(), 0)
+
+
+@every_method
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5, float("nan")])
+def test_a_fraction_out_of_range_is_refused(name: str, fraction: float) -> None:
+    with pytest.raises(ConfigError, match=r"reference_frac must be in \(0, 1\], got"):
+        method(name, reference_frac=fraction)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "training.steps must be at least 1, got 0"),
+        ({"discriminator_steps": 0}, "training.discriminator_steps must be at least 1, got 0"),
+        ({"batch": 7}, "training.batch must be even and at least 2, got 7"),
+        ({"peak_lr": 0.0}, "training.peak_lr must be > 0, got 0.0"),
+        ({"discriminator_lr": float("nan")}, "training.discriminator_lr must be > 0, got nan"),
+        ({"ema": 1.0}, r"training.ema must be in \[0, 1\), got 1.0"),
+        ({"channels": (12,)}, r"training.channels must be one multiple of 8 or more, got \[12\]"),
+        ({"discriminator_channels": ()}, r"training.discriminator_channels must be one number > 0 or more, got \[\]"),
+        ({"seed": -1}, "training.seed must be at least 0, got -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(fields: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Settings(**fields)
+
+
+def test_a_suite_gives_settings_as_a_mapping_and_its_mistakes_are_named() -> None:
+    built = build_method("tiw_dsm", {"reading": "disjoint", "training": {"steps": 9, "channels": [16, 32]}})
+    assert built.training == Settings(steps=9, channels=(16, 32))
+    assert build_method("tiw_dsm", json.loads(json.dumps(dataclasses.asdict(built)))) == built
+    with pytest.raises(ConfigError, match=r"method tiw_dsm: training\.stepz: .*, got 9"):
+        build_method("tiw_dsm", {"training": {"stepz": 9}})
+    with pytest.raises(ConfigError, match=r"method tiw_dsm: variant: .*'full'.*, got 'half'"):
+        build_method("tiw_dsm", {"variant": "half"})
+    with pytest.raises(ConfigError, match=r"training\.steps must be at least 1, got 0"):
+        build_method("dsm_obs", {"training": {"steps": 0}})
