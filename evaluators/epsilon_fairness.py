@@ -121,7 +121,7 @@ def null_draws(found: Ints, group: Ints, fold_of: Ints, n_groups: int, rng: np.r
 
 
 def redraws(wrong: npt.NDArray[np.bool_], group: Ints, n_groups: int, rng: np.random.Generator) -> Floats:
-    """Stratified bootstrap of the BER, float64 [N_DRAWS]; the probes are held as they are.
+    """Stratified bootstrap of the BER, float64 [N_DRAWS]; the probes are held as they are, their training's luck too.
 
     Half an error and half a success are added to every group, so that no errors at all keep an interval.
     """

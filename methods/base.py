@@ -124,6 +124,14 @@ class Cost:
     forward_rows: float = 0.0
     backward_rows: float = 0.0
 
+    def __add__(self, other: Cost) -> Cost:
+        """The cost of both."""
+        return Cost(
+            self.seconds + other.seconds,
+            self.forward_rows + other.forward_rows,
+            self.backward_rows + other.backward_rows,
+        )
+
 
 @dataclass(frozen=True)
 class Curves:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from bench.attributes import marginal, product
-from methods.base import Guided, Task, Traits
+from bench.errors import ConfigError
+from methods.base import Cost, Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, guide_bottleneck
+from methods.hspace.shares import class_shares, possible, unguided
 from methods.target.losses import GRADIENTS, relative_flatness, smooth
 
 
@@ -20,8 +22,8 @@ class Method:
     """A batch of samples is pushed in h-space until the mean of the ADP's probabilities meets the target.
 
     Source: Parihar et al. 2024 (Balancing Act), arXiv 2402.18206, Eqs. 6-8. Differs from the release in the ADP's
-    closed-form fit (`methods.hspace.adp`), in the unit of the strength (`methods.hspace.guidance`), and in
-    the smaller step for skewed targets (`relative_flatness`).
+    closed-form fit (`methods.hspace.adp`), in its prior, which is the model's own (`Heads.with_prior`), in the unit
+    of the strength (`methods.hspace.guidance`), and in the smaller step for skewed targets (`relative_flatness`).
 
     Attributes:
         strength: of the push, in gaps between class means; 0 gives the base model exactly.
@@ -30,6 +32,8 @@ class Method:
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
         over: "joint" steers the joint distribution of the task's attributes, "marginals" each attribute by itself.
         labels_per_class: labelled images for each class of the ADP.
+        calibration: unguided samples that tell the model's own class shares; 0 takes all classes for equally frequent,
+            as the paper does.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -45,20 +49,31 @@ class Method:
     window: tuple[float, float] = (0.0, 1.0)
     over: Literal["joint", "marginals"] = "joint"
     labels_per_class: int = 300
+    calibration: int = 100
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         check_fields(self.strength, self.temperature, self.window, self.labels_per_class)
+        if self.calibration < 0:
+            raise ConfigError(f"calibration must be at least 0, got {self.calibration}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
+        """Fit the ADP for every timestep that sampling visits, and find its prior (or take both from the cache)."""
         joint = product(task.attributes)
         wanted = [joint] if self.over == "joint" else list(task.attributes)
         slope = GRADIENTS[self.loss]
         parts: list[Part] = []
         notes: dict[str, object] = {}
+        drawn = Cost()
         for attribute in wanted:
             heads = load_or_fit(task, attribute, self.labels_per_class, seed)
+            found = heads.notes()
+            fitted = heads.cost  # the same for all attributes, which are fitted in one pass
+            if self.calibration:
+                h, drawn = unguided(task, self.calibration, seed)
+                shares = class_shares(heads, h, task.timesteps[-1])
+                heads = heads.with_prior(possible(shares, self.calibration))
+                found["shares"] = shares.tolist()
             r = smooth(task.target if attribute == joint else marginal(task.target, task.attributes, attribute))
             target = torch.from_numpy(r).to(heads.weight)
 
@@ -66,6 +81,6 @@ class Method:
                 return slope(mean, target).expand_as(p)
 
             parts.append((heads, gradient, self.strength * relative_flatness(self.loss, target)))
-            notes[attribute.name] = heads.notes()
+            notes[attribute.name] = found
         guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=True)
-        return Guided(guided, cost=parts[0][0].cost, notes=notes)
+        return Guided(guided, cost=fitted + drawn, notes=notes)

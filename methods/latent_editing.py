@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import itertools
-import time
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,16 +12,12 @@ from torch import Tensor
 
 from bench.attributes import product
 from bench.errors import ConfigError
-from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
-from bench.models.base import Bottleneck, DiffusionModel, ddim_step
-from bench.progress import track
-from methods.base import Batch, Cost, Guided, Task, Traits, micro_batches, timestep
+from bench.models.base import Bottleneck
+from methods.base import Batch, Guided, Task, Traits, micro_batches, timestep
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import check_fields
+from methods.hspace.shares import class_shares, possible, unguided
 from methods.target.presets import BLOCK
-
-FORMAT = "latent editing 1"  # part of the cache's key: raise when the calibration changes
-CHUNK = 64  # rows of the calibration that the network runs on at once
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -91,39 +83,6 @@ def direction(heads: Heads, step: int, of: Tensor, to: Tensor, kind: str) -> Ten
     return (gap * normal).sum(1, keepdim=True) / length * normal
 
 
-def unguided_bottleneck(model: DiffusionModel, timesteps: tuple[int, ...], n: int, seed: int) -> Tensor:
-    """h [n, D] of n unguided samples at the last timestep, along deterministic DDIM steps; nothing asked.
-
-    Their noise is that of no sample of an evaluation.
-    """
-    digest = hashlib.sha256(f"latent_editing {seed}".encode()).digest()
-    g = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    noise = torch.randn(n, *model.shape, generator=g).to(model.device, model.dtype)
-    found = []
-    with torch.no_grad():
-        for part in track(micro_batches(n, CHUNK), "sampling without guidance for the class shares"):
-            x, asked = noise[part], timestep(0, len(noise[part]), model.device)
-            for t, following in itertools.pairwise(timesteps):
-                denoised = model.denoise(x, timestep(t, len(x), x.device), asked)
-                x = ddim_step(x, denoised, model.alphas_cumprod[t], model.alphas_cumprod[following])
-            last = timestep(timesteps[-1], len(x), x.device)
-            found.append(model.encode_bottleneck(x, last, asked).flatten(1).float().cpu())
-    return torch.cat(found)
-
-
-def class_shares(heads: Heads, h: Tensor, t: int) -> Floats:
-    """The shares [K] of the classes that the ADP sees in h [n, D] of timestep t."""
-    seen = heads.logits(h.to(heads.weight.device), heads.at(t)).argmax(1)
-    counts = torch.bincount(seen, minlength=heads.attribute.n_classes).double().cpu()
-    shares: Floats = (counts / len(h)).numpy()
-    return shares
-
-
-def log_prior(shares: Floats, n: int) -> Tensor:
-    """Log of the class shares [K], as one more of each class than the n samples had: a class of share 0 has one too."""
-    return torch.from_numpy(np.log((shares * n + 1) / (n + len(shares))))
-
-
 @dataclass(frozen=True)
 class Method:
     """Some samples are given a class; while they head for another, h moves by strength (mu_given - mu_other).
@@ -141,7 +100,8 @@ class Method:
     more, but has to know the class of a sample while it is undecided.
 
     Attributes:
-        strength: of a move, in gaps between class means; 0 gives the base model exactly.
+        strength: of a move, in gaps between class means; 0 gives the base model exactly. On the analytic mixture 2
+            are enough; in a U-Net, where much of the class goes by the skip connections, it takes about ten.
         direction: "means" (their difference) or "normal" (of the linear classifier), one for each pair and step.
         window: the part of sampling where samples are moved, as fractions of the training timesteps, low < high.
         labels_per_class: labelled images for each class of the ADP.
@@ -154,11 +114,11 @@ class Method:
         needs=frozenset({"bottleneck", "labelled", "target"}),
         neutral={"strength": 0.0},
     )
-    strength: float = 2.0
+    strength: float = 16.0
     direction: Literal["means", "normal"] = "means"
     window: tuple[float, float] = (0.0, 1.0)
     labels_per_class: int = 300
-    calibration: int = 400
+    calibration: int = 100
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -172,10 +132,10 @@ class Method:
         """Fit the ADP and draw the calibration samples (or take them from the cache), then settle who is moved."""
         joint, model = product(task.attributes), task.model
         heads = load_or_fit(task, joint, self.labels_per_class, seed)
-        h, drawn = self._calibrate(task, seed)
+        h, drawn = unguided(task, self.calibration, seed)
         shares = class_shares(heads, h, task.timesteps[-1])
         keep, given = keep_and_give(shares, task.target)
-        prior = log_prior(shares, self.calibration).to(heads.weight)
+        heads = heads.with_prior(possible(shares, self.calibration))
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
@@ -183,47 +143,21 @@ class Method:
             active = self.strength != 0 and low <= t < high
             rows = []
             for part in micro_batches(len(x), batch.micro):
-                move = self._move(heads, prior, t, wanted[part].to(x.device)) if active else None
+                move = self._move(heads, t, wanted[part].to(x.device)) if active else None
                 now = timestep(t, len(x[part]), x.device)
                 rows.append(model.denoise(x[part], now, batch.condition[part], move))
             return torch.cat(rows)
 
-        cost = Cost(
-            heads.cost.seconds + drawn.seconds,
-            heads.cost.forward_rows + drawn.forward_rows,
-            heads.cost.backward_rows,
-        )
         found = {"shares": shares.tolist(), "kept": keep, "given": given.tolist(), **heads.notes()}
-        return Guided(denoise, cost=cost, notes={joint.name: found})
+        return Guided(denoise, cost=heads.cost + drawn, notes={joint.name: found})
 
-    def _move(self, heads: Heads, prior: Tensor, t: int, wanted: Tensor) -> Bottleneck:
+    def _move(self, heads: Heads, t: int, wanted: Tensor) -> Bottleneck:
         step = heads.at(t)
 
         def move(h: Tensor) -> Tensor:
-            ahead = (heads.logits(h, step) + prior).argmax(1)
+            ahead = heads.logits(h, step).argmax(1)
             to = torch.where(wanted < 0, ahead, wanted)
             change = self.strength * direction(heads, step, ahead, to, self.direction)
             return h + change.to(h.dtype).reshape(h.shape)
 
         return move
-
-    def _calibrate(self, task: Task, seed: int) -> tuple[Tensor, Cost]:
-        """What `unguided_bottleneck` finds, from the cache or found now, and its cost."""
-        model = task.model
-        if task.cache is None:
-            return self._draw(task, seed)
-        key = digest_of([FORMAT, model.digest, task.timesteps, self.calibration, seed])
-        folder = task.cache / f"latent-editing-{key[:24]}"
-        with locked(folder):
-            arrays = read_arrays(folder)
-            if arrays is None:
-                h, cost = self._draw(task, seed)
-                write_arrays(folder, {"h": h.numpy()}, {"cost": dataclasses.asdict(cost)})
-                return h, cost
-            return torch.from_numpy(np.array(arrays["h"])), Cost(**read_note(folder)["cost"])
-
-    def _draw(self, task: Task, seed: int) -> tuple[Tensor, Cost]:
-        start = time.perf_counter()
-        h = unguided_bottleneck(task.model, task.timesteps, self.calibration, seed)
-        rows = self.calibration * (len(task.timesteps) - 0.5)  # the last step needs the encoder half alone
-        return h, Cost(time.perf_counter() - start, forward_rows=rows)

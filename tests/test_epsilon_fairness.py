@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import norm
 
 from bench.attributes import Attribute
+from evaluators import epsilon_fairness
 from evaluators.base import Reference, Sample, Score
-from evaluators.epsilon_fairness import Evaluator, balanced_error, null_draws, redraws
+from evaluators.epsilon_fairness import Evaluator, balanced_error, cross_validated, null_draws, probes, redraws
 
 TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
 THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
@@ -36,10 +37,21 @@ def test_balanced_error_is_the_mean_over_groups_not_over_samples() -> None:
 
 @pytest.mark.parametrize(("groups", "reference"), [(2, TWO), (3, THREE)])
 def test_groups_that_do_not_differ_are_at_chance(groups: int, reference: Reference) -> None:
-    found = score(*gaussians(0.0, 300, groups), reference)
+    found = score(*gaussians(0.0, 300, groups, seed=2), reference)
     assert found.metric == "epsilon_toy"
     assert found.ci_low <= (groups - 1) / groups <= found.ci_high
     assert found.null_bound < found.value
+
+
+def test_cross_validation_is_not_biased_where_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = {name: make for name, make in probes().items() if name in ("logistic_regression", "nearest_neighbours")}
+    monkeypatch.setattr(epsilon_fairness, "probes", lambda: family)
+    errors = []
+    for seed in range(25):
+        x, group = gaussians(0.0, 150, 3, seed)
+        found, _, _ = cross_validated(x, group)
+        errors.append(balanced_error(found != group, group, 3))
+    assert abs(np.mean(errors) - 2 / 3) < 4 * np.std(errors) / 5
 
 
 def test_groups_far_apart_are_always_told() -> None:

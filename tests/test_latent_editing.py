@@ -20,15 +20,13 @@ from bench.sampling import Sampler, sample_batch
 from methods import vanilla
 from methods.base import Batch, Guided, Task
 from methods.hspace.adp import Heads, fit_heads, load_or_fit
+from methods.hspace.shares import class_shares, possible, unguided_bottleneck
 from methods.latent_editing import (
     Method,
-    class_shares,
     direction,
     given_class,
     keep_and_give,
-    log_prior,
     stratified,
-    unguided_bottleneck,
 )
 from methods.target.presets import BLOCK
 from tests.mixtures import GROUP, labelled, pictures
@@ -116,7 +114,7 @@ def test_the_share_of_samples_given_a_class_is_the_plans() -> None:
 def heading(heads: Heads, h: torch.Tensor, t: int, guided: Guided) -> np.ndarray:
     """The class that the ADP and the shares in the notes hold for the likeliest."""
     shares = np.array(guided.notes["group"]["shares"])
-    return (heads.logits(h, heads.at(t)).numpy() + log_prior(shares, 400).numpy()).argmax(1)
+    return heads.with_prior(possible(shares, 400)).logits(h, heads.at(t)).argmax(1).numpy()
 
 
 @pytest.mark.parametrize("place", [4, 6, 8])
@@ -138,7 +136,7 @@ def test_the_class_that_a_sample_heads_for_is_the_likeliest_under_the_model(plac
 
 
 def test_a_class_that_was_never_drawn_is_held_for_possible() -> None:
-    assert log_prior(np.array([0.75, 0.25, 0.0]), 4).exp().tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    assert possible(np.array([0.75, 0.25, 0.0]), 4).tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
 
 
 # --- along what, and how far ---------------------------------------------------------------------------------------
@@ -279,7 +277,7 @@ def test_it_is_kept_by_content_and_costs_what_was_counted(tmp_path: Path) -> Non
     again = method.build(task, 0)
     assert model.counts.forward_rows == rows
     assert (again.notes, again.cost) == (first.notes, first.cost)
-    (stored,) = tmp_path.glob("latent-editing-*/h.npy")
+    (stored,) = tmp_path.glob("unguided-*/h.npy")
     stored.write_bytes(stored.read_bytes()[:-8])
     assert method.build(task, 0).notes == first.notes
     assert model.counts.forward_rows == rows + 30 * 9.5
@@ -287,7 +285,7 @@ def test_it_is_kept_by_content_and_costs_what_was_counted(tmp_path: Path) -> Non
     assert model.counts.forward_rows == rows + 30 * 9.5
     dataclasses.replace(method, calibration=31).build(task, 0)
     method.build(task, 1)
-    assert len(list(tmp_path.glob("latent-editing-*/h.npy"))) == 3
+    assert len(list(tmp_path.glob("unguided-*/h.npy"))) == 3
 
 
 def test_the_notes_say_what_was_found_and_are_json() -> None:
@@ -306,7 +304,7 @@ def test_the_notes_say_what_was_found_and_are_json() -> None:
 def test_the_target_is_met_and_the_samples_that_are_kept_are_the_models_own(kind: str, target: tuple) -> None:
     n = 10 * BLOCK
     task = task_of(target=np.array(target))
-    guided = Method(direction=kind).build(task, 0)
+    guided = Method(direction=kind, calibration=400).build(task, 0)
     notes = guided.notes["group"]
     given = given_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
     base, x = unguided(task, n), draw(task, guided, n)

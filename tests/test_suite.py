@@ -174,7 +174,13 @@ def test_what_is_left_out_has_its_default() -> None:
         ("efficientnet_lite0",),
     )
     assert (suite.references, suite.metrics) == ({}, ("fairness_discrepancy", "frechet"))
-    assert suite.sampler.model_dump() == {"name": "ddim", "steps": 50, "eta": 0.0, "precision": "fp32"}
+    assert suite.sampler.model_dump() == {
+        "name": "ddim",
+        "steps": 50,
+        "eta": 0.0,
+        "precision": "fp32",
+        "spacing": "model",
+    }
     assert (suite.tasks[0].target, suite.methods[0].title, suite.methods[0].fields) == ("uniform", "vanilla", {})
 
 

@@ -255,19 +255,21 @@ def modes(weights: tuple[float, ...]) -> Plane:
 
 
 def modes_task(seed: int, folder: Path | None) -> Task:
-    """The unbiased set takes its groups in turns: how far its first few are from even by chance is no matter here."""
+    """The unbiased set takes the modes in turns: how far its first few are from even by chance is no matter here."""
     n, g = 4000, torch.Generator().manual_seed(seed)
-    biased, one, two = (modes(w).sample(n, g)[0].float().numpy() for w in ((0.9, 0.1), (1.0, 0.0), (0.0, 1.0)))
-    one[::2] = two[::2]
+    biased, even = modes((0.9, 0.1)), modes((0.5, 0.5))
+    noise = torch.randn(n, 8, generator=g, dtype=torch.float64)
+    in_turn = even.means[torch.arange(n) % 12] + 0.2 * noise
     about = (np.zeros((n, 1), int), (GROUP,), EVEN.numpy())
-    observed, unbiased = (LabelledImages(name, x, *about, f"{name} {seed}") for name, x in (("p", biased), ("q", one)))
-    return Task(modes((0.9, 0.1)), (GROUP,), EVEN.numpy(), (), observed=observed, unbiased=unbiased, cache=folder)
+    sets = (("observed", biased.sample(n, g)[0]), ("unbiased", in_turn))
+    images = {name: LabelledImages(name, x.float().numpy(), *about, f"{name} {seed}") for name, x in sets}
+    return Task(biased, (GROUP,), EVEN.numpy(), (), **images, cache=folder)
 
 
 LANDING = Settings(
     steps=500, discriminator_steps=700, batch=128, peak_lr=8e-3, discriminator_lr=1e-2, ema=0.99, checkpoint_minutes=9
 )
-FRACTION = 0.01  # 40 reference samples
+FRACTION = 0.009  # 36 reference samples, three of each mode
 CONTESTANTS = {
     "full": tiw_dsm.Method(FRACTION),
     "weight_only": tiw_dsm.Method(FRACTION, variant="weight_only"),
@@ -308,14 +310,14 @@ def landing(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.ndar
 def test_a_small_network_lands_nearest_to_the_truth_with_the_full_objective(
     name: str, landing: Callable[[str], np.ndarray]
 ) -> None:
-    assert landing("full").mean() < 0.95 * landing(name).mean()
+    assert landing("full").mean() < 0.93 * landing(name).mean()
 
 
 @pytest.mark.parametrize("name", ["weight_only", "released", "dsm_obs"])
 def test_where_a_sample_takes_its_group_objectives_that_miss_land_farther_off(
     name: str, landing: Callable[[str], np.ndarray]
 ) -> None:
-    assert landing("full")[NOISY].mean() < 0.9 * landing(name)[NOISY].mean()
+    assert landing("full")[NOISY].mean() < 0.8 * landing(name)[NOISY].mean()
 
 
 def test_the_correction_alone_lands_where_the_full_objective_does(landing: Callable[[str], np.ndarray]) -> None:

@@ -35,8 +35,7 @@ THIN = 1e-16  # variance along the axes that tell classes apart
 class Barycentric:
     """The exact classifier of a mixture whose groups are points along the axes that tell them apart.
 
-    There D(x_t) = sum_k p(k | x_t) mu_k, so the posterior at *every* noise level is linear in D: its barycentric
-    coordinates. A classifier of clean samples that knows no level is then exact at all of them.
+    There D(x_t) = sum_k p(k | x_t) mu_k, so the posterior is D's barycentric coordinates at *every* noise level.
     """
 
     digest = "barycentric"
@@ -83,6 +82,11 @@ def contested(task: Task, t: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([*columns, rng.normal(size=(40, 1))], 1))
 
 
+def bayes(**fields: object) -> Method:
+    """As the theory has it: strength 1 at every level."""
+    return Method(**{"strength": 1.0, "window": (0.0, 1.0), **fields})
+
+
 def at(t: int, n: int) -> torch.Tensor:
     return torch.full((n,), t)
 
@@ -113,7 +117,7 @@ LEVELS = [t for t in FINE.timesteps(pictures()) if t < 999] + [0, 1, 998]
 @pytest.mark.parametrize("n_classes", [(2,), (3,), (2, 3), (3, 2)])
 def test_strength_one_is_the_exact_conditional_denoiser_at_every_level(n_classes: tuple[int, ...]) -> None:
     task = exact_task(*n_classes)
-    guided = Method().build(task, 3)
+    guided = bayes().build(task, 3)
     chosen = torch.from_numpy(presets(task.target, 3, np.arange(40)))
     assert len(chosen.unique()) == len(task.target), "every class is asked for"
     worst = 0.0
@@ -126,8 +130,7 @@ def test_strength_one_is_the_exact_conditional_denoiser_at_every_level(n_classes
 
 def test_wrong_formulas_miss_it() -> None:
     """The flipped sign, the noise held, no log (the push is p(c | x_t) times too small), no 1 - a_t (too large)."""
-    task = exact_task(2)
-    model = task.model
+    task, model = exact_task(2), exact_task(2).model
     chosen = torch.from_numpy(presets(task.target, 3, np.arange(40)))
     for t in LEVELS:
         a = float(model.alphas_cumprod[t])
@@ -142,7 +145,7 @@ def test_wrong_formulas_miss_it() -> None:
         assert off(denoised + no_log, exact).median() > 0.05
         torch.testing.assert_close(denoised + no_log - exact, (p - 1) * right, rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(denoised + no_noise - exact, right * a / (1 - a), rtol=1e-5, atol=1e-7)
-        for method in (Method(strength=-1.0), Method(through="noise")):
+        for method in (bayes(strength=-1.0), bayes(through="noise")):
             missed = method.build(task, 3).denoise(x, t, whole(40))
             assert off(missed, exact).median() > 0.1, (method, t)
 
@@ -158,23 +161,18 @@ def test_guided_samples_are_those_of_the_conditional_model(n_classes: tuple[int,
         condition = 1 + chosen if float(task.model.alphas_cumprod[t]) > 0 else batch.condition
         return task.model.denoise(x, at(t, BLOCK), condition)
 
-    found, wanted = (draw(task, d, BLOCK, FINE) for d in (Method().build(task, 5).denoise, asked))
+    found, wanted = (draw(task, d, BLOCK, FINE) for d in (bayes().build(task, 5).denoise, asked))
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert torch.equal(task.model.posterior(found, at(0, BLOCK)).argmax(1), chosen)
-
-
-# --- pieces --------------------------------------------------------------------------------------------------------
 
 
 def test_the_joint_of_two_attributes_is_the_product_in_the_order_of_its_labels() -> None:
     g = torch.Generator().manual_seed(0)
     logits = {"b": torch.randn(4, 3, generator=g), "a": torch.randn(4, 2, generator=g)}
-    joint = joint_log_probabilities(logits, PAIR).exp()
-    for labels in np.ndindex(2, 3):
-        (k,) = joint_labels(np.array([labels]), PAIR)
-        torch.testing.assert_close(
-            joint[:, k], logits["a"].softmax(1)[:, labels[0]] * logits["b"].softmax(1)[:, labels[1]]
-        )
+    joint, p, q = joint_log_probabilities(logits, PAIR).exp(), logits["a"].softmax(1), logits["b"].softmax(1)
+    for i, j in np.ndindex(2, 3):
+        (k,) = joint_labels(np.array([[i, j]]), PAIR)
+        torch.testing.assert_close(joint[:, k], p[:, i] * q[:, j])
 
 
 def test_backward_guidance_on_a_quadratic_loss_has_a_closed_form() -> None:
@@ -240,7 +238,7 @@ def test_the_push_is_automatic_differentiation_of_the_whole_batchs_loss(
     root, rest = float(a[0]) ** 0.5, float(1 - a[0]) ** 0.5
     images = denoised if through == "unet" else (x - rest * eps) / root
     (gradient,) = torch.autograd.grad(loss_in_one_piece(loss, task, images, 1), x)
-    found = Method(loss=loss, through=through, strength=0.3).build(task, 1).denoise(x.detach(), t, whole(n, micro))
+    found = bayes(loss=loss, through=through, strength=0.3).build(task, 1).denoise(x.detach(), t, whole(n, micro))
     torch.testing.assert_close(noise_of(x.detach(), found, a), eps + 0.3 * rest * gradient, rtol=1e-9, atol=1e-11)
     assert off(found, denoised.detach()).min() > 1e-4, "the push is not nothing"
 
@@ -256,12 +254,12 @@ def test_backward_guidance_descends_the_loss_and_lowers_the_noise_by_what_it_fin
         images = (denoised + delta).requires_grad_()
         (gradient,) = torch.autograd.grad(loss_in_one_piece(loss, task, images, 1), images)
         delta -= 0.2 * gradient
-    method = Method(strength=0.0, backward_steps=3, backward_lr=0.2, loss=loss)
+    method = bayes(strength=0.0, backward_steps=3, backward_lr=0.2, loss=loss)
     for micro in (n, 3):
         found = method.build(task, 1).denoise(x, t, whole(n, micro))
         wanted = noise_of(x, denoised, a) - (a / (1 - a)).sqrt()[:, None, None, None] * delta
         torch.testing.assert_close(noise_of(x, found, a), wanted, rtol=1e-9, atol=1e-11)
-    forward = Method(strength=0.5, loss=loss).build(task, 1).denoise(x, t, whole(n))
+    forward = bayes(strength=0.5, loss=loss).build(task, 1).denoise(x, t, whole(n))
     both = dataclasses.replace(method, strength=0.5).build(task, 1).denoise(x, t, whole(n))
     torch.testing.assert_close(both, forward + delta, rtol=1e-9, atol=1e-11)
 
@@ -272,18 +270,17 @@ def test_backward_guidance_descends_the_loss_and_lowers_the_noise_by_what_it_fin
 @pytest.mark.parametrize("loss", LOSSES)
 def test_strength_zero_is_vanilla_bit_for_bit(loss: str) -> None:
     task = picture_task()
-    neutral, base = Method(strength=0.0, loss=loss).build(task, 0), vanilla.Method().build(task, 0)
+    neutral, base = bayes(strength=0.0, loss=loss).build(task, 0), vanilla.Method().build(task, 0)
     for micro in (2, 5):
         plain = draw(task, base.denoise, 5, micro=micro)
         assert torch.equal(draw(task, neutral.denoise, 5, micro=micro), plain)
-    for through in ("unet", "noise"):
-        assert not torch.equal(draw(task, Method(through=through, loss=loss).build(task, 0).denoise, 5), plain)
+    assert not torch.equal(draw(task, bayes(loss=loss).build(task, 0).denoise, 5), plain)
 
 
 def test_presets_do_not_depend_on_the_batch_and_batch_losses_do() -> None:
     task = picture_task(attributes=PAIR, target=SKEWED)
     for loss in LOSSES:
-        method = Method(loss=loss)
+        method = bayes(loss=loss)
         guided = method.build(task, 0)
         one = draw(task, guided.denoise, 12)
         torch.testing.assert_close(draw(task, guided.denoise, 12, micro=5), one, rtol=1e-9, atol=1e-9)
@@ -296,7 +293,7 @@ def test_presets_do_not_depend_on_the_batch_and_batch_losses_do() -> None:
     ("fields", "micro", "forward", "backward"),
     [
         ({}, 8, 1, 1),
-        ({}, 3, 1, 1),
+        ({"repeats": 3}, 3, 1, 1),  # the sampler's own
         ({"through": "noise"}, 3, 1, 0),
         ({"loss": "kl"}, 3, 2, 1),  # a first pass finds the batch's mean
         ({"loss": "kl", "through": "noise"}, 3, 1, 0),
@@ -309,10 +306,10 @@ def test_network_passes_of_a_step(fields: dict, micro: int, forward: int, backwa
     guided, x = method.build(picture_task(model), 0), noise(8)
     out = guided.denoise(x, 499, whole(8, micro))
     assert (model.counts.forward_rows, model.counts.backward_rows) == (8 * forward, 8 * backward)
-    assert (method.traits.calls, method.traits.backward) == (1, backward)
+    assert (method.traits.calls, method.traits.backward, method.repeats) == (1, backward, guided.repeats)
     assert (out.shape, out.dtype, out.requires_grad) == (x.shape, x.dtype, False)
     assert torch.equal(x, noise(8))
-    assert not x.requires_grad
+    assert guided.notes == {"classifier": "attribute_resnet", "classifier_sha256": "linear"}
 
 
 def test_where_x_t_holds_nothing_of_x_0_nothing_is_guided() -> None:
@@ -320,11 +317,11 @@ def test_where_x_t_holds_nothing_of_x_0_nothing_is_guided() -> None:
     task, plain = picture_task(model), model.denoise(x, at(999, 6), at(0, 6))
     assert float(model.alphas_cumprod[999]) == 0
     for fields in ({}, {"through": "noise"}, {"loss": "kl"}, {"backward_steps": 2}):
-        assert torch.equal(Method(**fields).build(task, 0).denoise(x, 999, whole(6)), plain)
+        assert torch.equal(bayes(**fields).build(task, 0).denoise(x, 999, whole(6)), plain)
     assert model.counts.backward_rows == 0
     for t in (998, 0):  # and next to it, and at the other end, all is finite
         for fields in ({}, {"through": "noise"}, {"loss": "kl"}, {"loss": "chi_square"}):
-            assert torch.isfinite(Method(**fields).build(task, 0).denoise(x, t, whole(6))).all()
+            assert torch.isfinite(bayes(**fields).build(task, 0).denoise(x, t, whole(6))).all()
 
 
 def test_a_batch_that_is_sure_of_one_class_stays_finite() -> None:
@@ -337,24 +334,14 @@ def test_a_batch_that_is_sure_of_one_class_stays_finite() -> None:
 
     task = picture_task(classifier=lambda _: Sure((GROUP,)))
     for loss in LOSSES:
-        assert torch.isfinite(Method(loss=loss).build(task, 0).denoise(noise(4), 499, whole(4))).all(), loss
+        assert torch.isfinite(bayes(loss=loss).build(task, 0).denoise(noise(4), 499, whole(4))).all(), loss
 
 
 def test_the_window_leaves_the_rest_of_sampling_alone() -> None:
     task, x = picture_task(), noise(4)
-    guided, plain = Method(window=(0.3, 0.6)).build(task, 0), vanilla.Method().build(task, 0)
+    guided, plain = bayes(window=(0.3, 0.6)).build(task, 0), vanilla.Method().build(task, 0)
     for t, on in ((299, False), (300, True), (599, True), (600, False)):
         assert torch.equal(guided.denoise(x, t, whole(4)), plain.denoise(x, t, whole(4))) != on
-
-
-def test_recurrence_is_the_samplers() -> None:
-    model = Counted(pictures())
-    guided = Method(repeats=3).build(picture_task(model), 0)
-    assert guided.repeats == 3
-    assert guided.notes == {"classifier": "attribute_resnet", "classifier_sha256": "linear"}
-    sample_batch(model, guided.denoise, STEPS, whole(4), 0, guided.repeats)
-    assert model.counts.forward_rows == 3 * 4 * STEPS.steps
-    assert model.counts.backward_rows == 3 * 4 * (STEPS.steps - 1)  # none at the first step, where a_t = 0
 
 
 @pytest.mark.parametrize("loss", ["chi_square", "kl"])
@@ -367,7 +354,7 @@ def test_batch_losses_bring_the_mixture_to_the_target(loss: str) -> None:
 
     before = gap(vanilla.Method().build(task, 0))
     assert before > 0.5
-    assert gap(Method(loss=loss, strength=4.0).build(task, 0)) < before / 8
+    assert gap(bayes(loss=loss, strength=4.0).build(task, 0)) < before / 8
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

@@ -67,6 +67,15 @@ class Heads:
             raise Incompatible(f"the ADP was not fitted for timestep {t}; fit it for the steps that sampling visits")
         return int(found[0, 0])
 
+    def with_prior(self, shares: npt.NDArray[np.float64]) -> Heads:
+        """The ADP of a model whose classes have these shares [K], > 0, where the fit takes all for equally frequent.
+
+        By Bayes' rule log(K shares) is added to the logits. Without it the batch of a biased model looks fair wherever
+        h knows little, and is not pushed while there is still something to decide.
+        """
+        shift = torch.from_numpy(np.log(len(shares) * shares)).to(self.bias)
+        return dataclasses.replace(self, bias=self.bias + shift)
+
     def notes(self) -> dict[str, object]:
         """For the record: images, steps and accuracy."""
         accuracy = [round(v, 4) for v in self.accuracy.tolist()]

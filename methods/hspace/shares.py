@@ -66,5 +66,11 @@ def _draw(task: Task, n: int, seed: int) -> tuple[Tensor, Cost]:
 def class_shares(heads: Heads, h: Tensor, t: int) -> npt.NDArray[np.float64]:
     """The shares [K] of the classes that the ADP sees in h [n, D] of timestep t."""
     seen = heads.logits(h.to(heads.weight.device), heads.at(t)).argmax(1)
-    counts: npt.NDArray[np.float64] = torch.bincount(seen, minlength=heads.attribute.n_classes).double().cpu().numpy()
-    return counts / counts.sum()
+    counts = torch.bincount(seen, minlength=heads.attribute.n_classes).double().cpu()
+    shares: npt.NDArray[np.float64] = (counts / len(h)).numpy()
+    return shares
+
+
+def possible(shares: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
+    """Shares [K] with one more sample of each class than the n had: a class that was not seen may still be drawn."""
+    return (shares * n + 1) / (n + len(shares))
