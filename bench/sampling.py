@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -122,7 +123,7 @@ def kept_signal(scheduler: Any, t: int) -> float:
 
 def renoise(x: Tensor, kept: float, eps: Tensor) -> Tensor:
     """x_t = sqrt(a_t / a_s) x_s + sqrt(1 - a_t / a_s) eps: the forward transition from s back to t > s."""
-    return kept**0.5 * x + (1 - kept) ** 0.5 * eps
+    return math.sqrt(kept) * x + math.sqrt(1 - kept) * eps
 
 
 def _complain(denoised: Tensor, t: int, index: Tensor) -> None:

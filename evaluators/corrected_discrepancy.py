@@ -52,7 +52,7 @@ def true_shares(found: Floats, confusion: Floats) -> Floats:
 
 def rates(counts: Floats) -> Floats:
     """Confusion counts [..., K, K], rows the true class, as P(found | true)."""
-    return counts / counts.sum(-1, keepdims=True)
+    return np.asarray(counts / counts.sum(-1, keepdims=True), dtype=np.float64)
 
 
 def redraw_rates(counts: Ints, n_draws: int, rng: np.random.Generator) -> Floats:

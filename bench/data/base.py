@@ -87,12 +87,12 @@ class ImagesOnDemand(LabelledImages):
         return self.__dict__["_make"]()  # type: ignore[no-any-return]
 
     @property
-    def images(self) -> npt.NDArray[np.uint8]:  # type: ignore[override]
+    def images(self) -> npt.NDArray[np.uint8]:
         """As of `LabelledImages`."""
         return self._arrays["images"]
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:  # type: ignore[override]
+    def labels(self) -> npt.NDArray[np.int64]:
         """As of `LabelledImages`."""
         return self._arrays["labels"]
 

@@ -9,8 +9,10 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+Base: Any = DDIMScheduler  # it sets its attributes in a way that no type checker follows
 
-class DDIM(DDIMScheduler):  # type: ignore[misc]
+
+class DDIM(Base):  # type: ignore[misc]
     """Deterministic (eta 0) to ancestral (eta 1) steps to the next visited timestep, from the denoiser's own output.
 
     Source: Song et al. 2020, arXiv 2010.02502, Eqs. 12 and 16. On evenly spaced timesteps it is `DDIMScheduler`.

@@ -40,8 +40,8 @@ def log_snr_timesteps(alphas_cumprod: Tensor, steps: int) -> list[int]:
     """
     a = alphas_cumprod.double()
     log_snr = (a / (1 - a)).log()
-    ends = torch.tensor(LOG_SNR, dtype=torch.float64).clamp(float(log_snr[-1]), float(log_snr[0])).tolist()
-    wanted = torch.linspace(*ends, steps, dtype=torch.float64)
+    low, high = max(LOG_SNR[0], float(log_snr[-1])), min(LOG_SNR[1], float(log_snr[0]))
+    wanted = torch.linspace(low, high, steps, dtype=torch.float64)
     found = [len(a) - 1]
     for i, value in enumerate(wanted[1:], start=1):
         nearest = int((log_snr - value).abs().argmin())

@@ -38,7 +38,7 @@ class Settings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a suite's unknown key is an error
 
-    steps: int = 3000
+    steps: int = 4000
     discriminator_steps: int = 1500
     batch: int = 64
     peak_lr: float = 1e-3
