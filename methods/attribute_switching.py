@@ -229,8 +229,8 @@ class Method:
     )
     tau: float | None = None
     pairs: Literal["cyclic", "random"] = "cyclic"
-    minibatch: int = 64
-    minibatches: int = 4
+    minibatch: int = 32
+    minibatches: int = 3
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
