@@ -46,7 +46,7 @@ class Method:
     strength: float = 100.0
     loss: Literal["chi_square", "kl"] = "chi_square"
     temperature: float = 3.0
-    window: tuple[float, float] = (0.3, 1.0)
+    window: tuple[float, float] = (0.0, 1.0)
     over: Literal["joint", "marginals"] = "joint"
     labels_per_class: int = 300
     calibration: int = 100

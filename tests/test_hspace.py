@@ -274,7 +274,7 @@ def test_micro_batches_give_the_samples_of_one_batch_for_half_a_call_more(make) 
     task = make()
     model = Counted(task.model)
     task = dataclasses.replace(task, model=model)
-    guided = distribution_guidance.Method(strength=5.0).build(task, 0)
+    guided = distribution_guidance.Method(strength=5.0, window=(0.0, 1.0)).build(task, 0)
     model.counts.forward_rows = 0
     whole = draw(task, guided, 12)
     assert model.counts.forward_rows == 12 * STEPS.steps

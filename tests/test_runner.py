@@ -121,7 +121,8 @@ def test_presets_reach_the_metrics_and_curves_become_pictures(tmp_path: Path) ->
     assert found["attribute_switching"]["status"] == "ok"
     curves = list((tmp_path / "out" / "small" / "curves").iterdir())
     assert [p.name for p in curves] == ["eyeglasses-uniform-attribute-switching-seed0.png"]
-    assert Image.open(curves[0]).size[0] > 400
+    with Image.open(curves[0]) as picture:
+        assert picture.size[0] > 400
 
 
 def test_a_rerun_does_nothing(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

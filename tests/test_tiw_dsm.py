@@ -18,6 +18,7 @@ from bench.models.mixture import GaussianMixture
 from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
 from methods.base import Batch, Task
 from methods.iw_dsm import clean_weight
+from methods.reweighting.family import Family
 from methods.reweighting.pool import Noised, noised
 from methods.reweighting.settings import Settings
 from methods.tiw_dsm import corrected, reweighted, slope
@@ -234,6 +235,61 @@ def design(x: Tensor) -> Tensor:
 def linear_fit(x: Tensor, v: Tensor, weight: Tensor) -> Tensor:
     root = weight.sqrt()[:, None]
     return torch.linalg.lstsq(root * design(x), root * v).solution
+
+
+# --- what is trained on what ---------------------------------------------------------------------------------------
+
+
+class Wiring(Exception):
+    """Carries what a method would have trained."""
+
+
+def wired(monkeypatch: pytest.MonkeyPatch, method: object, logit: Callable[[Tensor, Tensor], Tensor]) -> tuple:
+    """The name, the draw and the objective that a method hands over, with `logit` as its discriminator."""
+    looks = {"timesteps": [0], "quantiles": [0.5], "observed": [[0.0]], "reference": [[0.0]]}
+    note = {"cost": {}, "found": {"discriminator": {}, "logits": looks}}
+
+    def learn(_family: Family, name: str, draw: str, plan: Callable, *_: object) -> None:
+        raise Wiring(name, draw, plan().objective)
+
+    monkeypatch.setattr(Family, "learn", learn)
+    monkeypatch.setattr(Family, "discriminator", lambda _family, time_dependent: (logit, note))
+    with pytest.raises(Wiring) as caught:
+        method.build(modes_task(0, None), 0)
+    return caught.value.args
+
+
+WIRES = {
+    "tiw_dsm": (tiw_dsm.Method(0.5), "halves"),
+    "tiw_dsm disjoint": (tiw_dsm.Method(0.5, reading="disjoint"), "observed"),
+    "tiw_dsm weight_only": (tiw_dsm.Method(0.5, variant="weight_only"), "halves"),
+    "tiw_dsm correction_only": (tiw_dsm.Method(0.5, variant="correction_only"), "halves"),
+    "tiw_dsm released": (tiw_dsm.Method(0.5, formula="released"), "halves"),
+    "iw_dsm": (iw_dsm.Method(0.5), "halves"),
+    "iw_dsm disjoint": (iw_dsm.Method(0.5, reading="disjoint"), "observed"),
+    "dsm_ref": (dsm_ref.Method(0.5), "reference"),
+    "dsm_obs": (dsm_obs.Method(0.5), "union"),
+}
+
+
+@pytest.mark.parametrize("title", list(WIRES))
+def test_each_method_trains_on_its_draws_with_its_objective(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, wanted_draw = WIRES[title]
+
+    def logit(u: Tensor, t: Tensor) -> Tensor:
+        return u.tanh().sum(1) - t / 1000
+
+    name, found_draw, objective = wired(monkeypatch, method, logit)
+    assert (name, found_draw) == (title.split()[0], wanted_draw)
+    batch = draw("pooled", 400, 40)
+    v_hat = torch.randn(40, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    v = batch.a.sqrt() * batch.eps - (1 - batch.a).sqrt() * batch.x0
+    weight = torch.ones(40, dtype=torch.float64)
+    if name == "iw_dsm":
+        weight = clean_weight(logit, batch.x0, method.reading)
+    if name == "tiw_dsm":
+        weight, v = reweighted(logit, batch, method.reading, method.variant, method.formula)
+    assert torch.allclose(objective(v_hat, batch), (weight * (v_hat - v).square().mean(1)).mean())
 
 
 # --- where a small network lands -----------------------------------------------------------------------------------

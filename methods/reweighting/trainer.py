@@ -60,4 +60,4 @@ class Trainer:
         network.eval().requires_grad_(False)
         forward, backward = (now - then for now, then in zip(dataclasses.astuple(self.counts), before, strict=True))
         whole = budget.steps / ran
-        return losses, Cost(round(seconds * whole, 1), forward * whole, backward * whole)
+        return losses, Cost(seconds * whole, forward * whole, backward * whole)
