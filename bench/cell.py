@@ -47,11 +47,12 @@ def evaluator(name: str) -> Any:
     return load("evaluator", name, "Evaluator")()
 
 
-_built: dict[str, Guided] = {}  # by sample key; a worker goes from shard to shard of few cells
+# By sample key, each with the model it runs, whose tally is then read; a worker goes from shard to shard of few cells.
+_built: dict[str, tuple[Counted, Guided]] = {}
 
 
-def build(work: Work) -> Guided:
-    """The guided denoiser of a cell: from the process's memory, the store's fits, or fitted now."""
+def build(work: Work) -> tuple[Counted, Guided]:
+    """The model and the guided denoiser of a cell: from the process's memory, the store's fits, or fitted now."""
     if work.sample_key not in _built:
         model: Any = counted_model(work.model, work.device)
         sampler = Sampler(**work.sampler)
@@ -66,7 +67,7 @@ def build(work: Work) -> Guided:
         )
         while len(_built) >= 8:
             _built.pop(next(iter(_built)))
-        _built[work.sample_key] = build_method(work.cell.method, work.cell.fields).build(task, work.cell.seed)
+        _built[work.sample_key] = model, build_method(work.cell.method, work.cell.fields).build(task, work.cell.seed)
     return _built[work.sample_key]
 
 
@@ -75,7 +76,7 @@ def fit(work: Work) -> None:
     store = Store(work.store)
     path = fit_record(work)
     if store.read(path) is None:
-        guided = build(work)
+        _, guided = build(work)
         curves = [dataclasses.asdict(c) for c in guided.curves]
         store.write(path, {}, {**dataclasses.asdict(guided.cost), "notes": dict(guided.notes or {}), "curves": curves})
 
@@ -97,9 +98,9 @@ def sample_shard(work: Work, index: int, size: int) -> None:
 
 
 def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
-    guided = build(work)
-    counts = _reset_counts(work)
-    model: Any = counted_model(work.model, work.device)
+    counted, guided = build(work)
+    counts = counted.counts = Counts()
+    model: Any = counted
     first = index * work.guidance_batch
     numbers = torch.arange(first, first + size)
     nothing_asked = torch.zeros(size, dtype=torch.int64, device=model.device)
@@ -112,12 +113,6 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
     arrays = {"images": images, "preset": preset.astype(np.int64)}
     store.write(folder, arrays, {"seconds": seconds, **dataclasses.asdict(counts)})
     return arrays
-
-
-def _reset_counts(work: Work) -> Counts:
-    model = counted_model(work.model, work.device)
-    model.counts = Counts()
-    return model.counts
 
 
 def extract(store: Store, name: str, source: Path, images: npt.NDArray[np.uint8]) -> None:

@@ -74,7 +74,7 @@ def fingerprint(suite: Suite, options: Options) -> str:
     from bench.models import model_folder
 
     sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
-    assets = sorted((ROOT / "bench" / "assets").rglob("*.safetensors"))
+    assets = sorted(p for p in (ROOT / "bench" / "assets").rglob("*") if p.suffix in (".safetensors", ".npy"))
     model = sorted(p for p in model_folder(suite.model).rglob("*") if p.suffix in (".json", ".safetensors"))
     return digest_of(
         {
