@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from bench import cli
 from tests.small import save_tiny_unet, small_suite
@@ -443,3 +445,9 @@ def test_an_error_of_several_lines_is_told_in_one(call: Call, tmp_path: Path, mo
     code, _, said = call("run", small_suite(tmp_path))
     assert_one_sentence(code, said)
     assert said == "error: first [bold]line[/bold] second line\n"
+
+
+def test_brackets_of_a_docstring_are_shown() -> None:
+    table = io.StringIO()
+    Console(file=table, width=400).print(cli._methods())
+    assert "softmax(logits_i / T)[c_i]" in table.getvalue()
