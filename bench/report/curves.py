@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.cell import fit_record
+from bench.files import write_bytes
 from bench.report.tables import CellResult
 from bench.store import Store
 
@@ -18,10 +20,9 @@ def write_curves(folder: Path, results: Sequence[CellResult]) -> list[Path]:
         panels = Store(r.work.store).note(fit_record(r.work))["curves"]
         if panels:
             path = folder / "curves" / f"{r.slug}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}")
-            draw_curves(panels, r.name).savefig(temporary, format="png", dpi=100, metadata={"Software": None})
-            temporary.replace(path)
+            picture = io.BytesIO()
+            draw_curves(panels, r.name).savefig(picture, format="png", dpi=100, metadata={"Software": None})
+            write_bytes(path, picture.getvalue())
             files.append(path)
     return files
 

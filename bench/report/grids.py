@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench.attributes import product
 from bench.cell import judged_labels
+from bench.files import write_bytes
 from bench.report.tables import CellResult, slug
 from bench.store import Store
 
@@ -59,10 +61,9 @@ def shown(result: CellResult, n: int) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 
 def _save(strips: list[tuple[str, Any, Any]], result: CellResult, title: str, credit: str, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    draw_strips(strips, product(result.work.cell.attributes).classes, title, credit).save(temporary, format="PNG")
-    temporary.replace(path)
+    picture = io.BytesIO()
+    draw_strips(strips, product(result.work.cell.attributes).classes, title, credit).save(picture, format="PNG")
+    write_bytes(path, picture.getvalue())
     return path
 
 
