@@ -20,8 +20,8 @@ from bench.data import load_data
 from bench.errors import ConfigError
 from bench.training import RECORD, train_recipe
 from bench.training.classifier import augment, confusion, shifted
-from bench.training.loop import Budget, summary, train
-from bench.training.recipe import read_recipe
+from bench.training.loop import Budget, summary, train, train_cycles
+from bench.training.recipe import Training, read_recipe
 from bench.training.score_model import condition_names, target
 from evaluators import attribute_resnet
 
@@ -108,7 +108,7 @@ def test_training_lowers_the_loss_and_depends_on_the_seed(tmp_path):
     assert record["steps"] == 200
     assert record["final_loss"] == pytest.approx(np.mean(losses[-100:]), abs=1e-6)
     module = network()
-    other = train(module, loss, Budget(2, 0.05, 0.9, seed=2, checkpoint_minutes=9), tmp_path / "c.pt", "test")
+    other = train(module, loss, Budget(2, 0.05, 0.9, seed=2, checkpoint_minutes=9), tmp_path / "d.pt", "test")
     assert other[0] != losses[0]
 
 
@@ -144,6 +144,53 @@ def test_a_damaged_checkpoint(tmp_path, data):
         run(tmp_path / "c.pt")
 
 
+def test_a_cycle_starts_from_the_averaged_weights_of_the_one_before(tmp_path):
+    # With the loss (w - 5)^2 and no momentum left over, the second cycle's first step starts at the first's average.
+    def weights(steps: int | list[int], folder: str) -> tuple[list[float], float]:
+        module, seen = Scalar(), []
+
+        def loss(_g: torch.Generator) -> torch.Tensor:
+            seen.append(module.w.item())
+            return (module.w - 5).square()
+
+        training = Training(steps=steps, batch=1, peak_lr=0.5, ema=0.5)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        losses = train_cycles(module, loss, training.budgets(), tmp_path / folder / "c.pt", "test")
+        assert losses == pytest.approx([(w - 5) ** 2 for w in seen])
+        return seen, module.w.item()
+
+    path, end = weights(6, "one")
+    both, _ = weights([6, 4], "two")
+    assert both[:6] == path
+    assert both[6] == end
+    assert len(both) == 10
+    assert [b.seed for b in Training(steps=[6, 4], seed=3).budgets()] == [3, 4]
+
+
+def test_a_finished_cycle_is_not_trained_again(tmp_path):
+    def run(breaks_at: int | None) -> tuple[int, float]:
+        module, n = Scalar(), 0
+
+        def loss(_g: torch.Generator) -> torch.Tensor:
+            nonlocal n
+            n += 1
+            if n == breaks_at:
+                raise KeyboardInterrupt
+            return (module.w - 5).square()
+
+        budgets = Training(steps=[6, 4], batch=1, peak_lr=0.5, ema=0.5).budgets()
+        train_cycles(module, loss, budgets, tmp_path / f"{breaks_at is None}.pt", "test")
+        return n, module.w.item()
+
+    _, unbroken = run(None)
+    (tmp_path / "True.pt").rename(tmp_path / "kept.pt")
+    (tmp_path / "True-1.pt").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(breaks_at=8)
+    (tmp_path / "False.pt").rename(tmp_path / "True.pt")
+    assert run(None) == (4, unbroken)
+
+
 class Scalar(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +207,7 @@ def test_average_weights_closed_form(tmp_path):
             seen.append(module.w.item())
             return (module.w - 5).square()
 
-        train(module, loss, Budget(30, 0.5, ema, 0, 9), tmp_path / "c.pt", "test")
+        train(module, loss, Budget(30, 0.5, ema, 0, 9), tmp_path / f"{ema}.pt", "test")
         return [*seen, module.w.item()]
 
     path = weights(0.0)

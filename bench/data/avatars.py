@@ -89,6 +89,10 @@ SETS = {
     "avatars-balanced": AvatarSet(BALANCED, 2, 2_000, "every combination equally often: the reference of Frechet"),
     "avatars-heldout": AvatarSet(BALANCED, 3, 2_000, "the test set of classifiers"),
     "avatars-labelled": AvatarSet(BALANCED, 4, 4_000, "what methods and classifiers may learn from"),
+    "avatars-unbiased": AvatarSet(
+        BALANCED, 5, 10_000, "the small unbiased set of training-time methods is taken from it"
+    ),
+    "avatars-guide": AvatarSet(BALANCED, 6, 4_000, "what the classifier that guides is trained on; no judge saw them"),
 }
 
 

@@ -36,9 +36,8 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
 
     parsed = read_recipe(recipe)
     settings = parsed.model_dump(mode="json")
-    checkpoint = folder / "checkpoint.pt"
     if force:
-        checkpoint.unlink(missing_ok=True)
+        _forget_checkpoints(folder)
     else:
         record = _record_of(folder)
         if record and record.get("recipe") != settings:
@@ -62,8 +61,13 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
     made_with = {"versions": versions(), "commit": commit()}
     record = {"finished": True, "result": result, "recipe": settings, **made_with}
     write_json(folder / RECORD, record)
-    checkpoint.unlink(missing_ok=True)
+    _forget_checkpoints(folder)
     return record
+
+
+def _forget_checkpoints(folder: Path) -> None:
+    for file in folder.glob("checkpoint*.pt"):  # one a cycle
+        file.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from bench.data.base import LabelledImages
 from bench.errors import ConfigError
 from bench.files import write_json
 from bench.progress import console
-from bench.training.loop import summary, train
+from bench.training.loop import summary, train_cycles
 from bench.training.recipe import ClassifierRecipe
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.attribute_resnet import AttributeResNet
@@ -54,7 +54,7 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
         terms = [functional.cross_entropy(logits[a.name], labels[rows, j]) for j, a in enumerate(data.attributes)]
         return torch.stack(terms).sum()
 
-    losses = train(network, loss, settings.budget(), folder / "checkpoint.pt", f"classifier {folder.name}")
+    losses = train_cycles(network, loss, settings.budgets(), folder / "checkpoint.pt", f"classifier {folder.name}")
     save_network(network, folder)
     measured = measure(load_network(folder, architecture), heldout)  # what was written, half precision included
     write_json(folder / HELDOUT, measured)

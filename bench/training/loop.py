@@ -87,10 +87,32 @@ def train(module: nn.Module, loss: Loss, budget: Budget, checkpoint: Path, what:
                 if not console.is_terminal:
                     console.print(f"{what}: step {step + 1:,} of {budget.steps:,}, loss {recent:.4f}")
         progress.remove_task(line)
+    _save(checkpoint, module, optimizer, schedule, average, losses)  # whatever comes next may be killed too
     with torch.no_grad():
         for p, mean in zip(params, average, strict=True):
             p.copy_(mean)
     return losses
+
+
+def train_cycles(module: nn.Module, loss: Loss, budgets: list[Budget], checkpoint: Path, what: str) -> list[float]:
+    """Train `module` with one budget after another, each from the averaged weights of the one before it.
+
+    Args:
+        module: as in `train`.
+        loss: as in `train`.
+        budgets: one a cycle, at least one.
+        checkpoint: of the first cycle; cycle k's has "-k" in its name. All are left for the caller to remove.
+        what: shown beside the progress bar.
+
+    Returns:
+        The loss of every step of every cycle, in order.
+
+    Raises:
+        ConfigError: as in `train`.
+    """
+    files = [checkpoint.with_stem(f"{checkpoint.stem}-{k}" if k else checkpoint.stem) for k in range(len(budgets))]
+    cycles = [train(module, loss, b, file, what) for b, file in zip(budgets, files, strict=True)]
+    return [value for losses in cycles for value in losses]
 
 
 def _save(

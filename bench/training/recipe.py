@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from bench.training.loop import Budget
 from bench.yaml import Strict, read_yaml
@@ -20,9 +20,13 @@ class DataChoice(Strict):
 
 
 class Training(Strict):
-    """The optimiser's settings, as `bench.training.loop.Budget`, and the batch."""
+    """The optimiser's settings, as `bench.training.loop.Budget`, and the batch.
 
-    steps: int = Field(ge=1)
+    `steps` is a number, or several: one-cycle schedules that run one after another, each from the averaged weights of
+    the one before it.
+    """
+
+    steps: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     batch: int = Field(64, ge=1)
     peak_lr: float = Field(4e-4, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
@@ -30,9 +34,13 @@ class Training(Strict):
     seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(3.0, gt=0)
 
-    def budget(self) -> Budget:
-        """The part that the loop needs."""
-        return Budget(self.steps, self.peak_lr, self.ema, self.seed, self.checkpoint_minutes)
+    def budgets(self) -> list[Budget]:
+        """The part that the loop needs, one a cycle; cycle k draws from the seed k places on."""
+        cycles = self.steps if isinstance(self.steps, tuple) else (self.steps,)
+        return [
+            Budget(steps, self.peak_lr, self.ema, self.seed + k, self.checkpoint_minutes)
+            for k, steps in enumerate(cycles)
+        ]
 
 
 class ScoreModelRecipe(Strict):

@@ -14,7 +14,7 @@ from bench.data import load_data
 from bench.files import write_json
 from bench.models.unet import CONDITIONS, PixelUNet
 from bench.progress import console
-from bench.training.loop import summary, train
+from bench.training.loop import summary, train_cycles
 from bench.training.recipe import ScoreModelRecipe
 
 
@@ -80,7 +80,7 @@ def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
         return (model.predict(x, t, condition) - wanted).square().mean()
 
     checkpoint = folder / "checkpoint.pt"
-    losses = train(unet, loss, settings.budget(), checkpoint, f"score model {folder.name}")
+    losses = train_cycles(unet, loss, settings.budgets(), checkpoint, f"score model {folder.name}")
     unet.half().save_pretrained(folder, safe_serialization=True)
     write_json(folder / "scheduler_config.json", {k: v for k, v in scheduler.config.items() if k[0] != "_"})
     write_json(folder / CONDITIONS, {"conditions": list(conditions)})

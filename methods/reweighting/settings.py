@@ -39,8 +39,8 @@ class Settings:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a suite's unknown key is an error
 
     steps: int = 4000
-    discriminator_steps: int = 1500
-    batch: int = 64
+    discriminator_steps: int = 3000
+    batch: int = 32
     peak_lr: float = 1e-3
     discriminator_lr: float = 1e-3
     ema: float = 0.998
