@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,34 @@ def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def remember(
+    folder: Path | None, make: Callable[[], tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]]]
+) -> tuple[Mapping[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrays and the note beside them: read where the folder has them whole, else made now and kept.
+
+    Args:
+        folder: where they are kept, under a key of all that decides them; None keeps nothing.
+        make: gives arrays and a JSON-able note. Of several processes that ask, one makes and the others wait.
+
+    Returns:
+        The arrays (memory-mapped, if kept), and the note as it is read back from JSON.
+
+    Raises:
+        ConfigError: the folder cannot be written, or what was written cannot be read back.
+    """
+    if folder is None:
+        arrays, note = make()
+        return arrays, json.loads(json.dumps(note))
+    with locked(folder):
+        kept = read_arrays(folder)
+        if kept is None:
+            write_arrays(folder, *make())
+            kept = read_arrays(folder)
+            if kept is None:
+                raise ConfigError(f"{folder} cannot be read back after it was written; check the disk")
+    return kept, read_note(folder)
 
 
 def read_note(folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from bench.attributes import Attribute, product
 from bench.errors import ConfigError, Incompatible
-from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
+from bench.files import digest_of, remember
 from bench.models.base import DiffusionModel, ddim_step, noise_of
 from bench.progress import track
 from methods.base import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
@@ -275,24 +275,17 @@ class Method:
     def _curves(self, task: Task, conditions: list[int], seed: int) -> tuple[Floats, Cost]:
         """What `search` finds, from the cache or found now, and its cost."""
         model, sizes = task.model, (self.minibatch, self.minibatches)
-        if task.cache is None:
-            return self._search(task, conditions, seed)
+
+        def find() -> tuple[dict[str, Floats], dict[str, Any]]:
+            start = time.perf_counter()
+            curves = search(model, conditions, task.timesteps, sizes, seed)
+            rows = self.minibatch * self.minibatches * len(conditions) * len(task.timesteps)
+            return {"curves": curves}, {"cost": dataclasses.asdict(Cost(time.perf_counter() - start, rows))}
+
         names = [model.conditions[c] for c in conditions]
         key = digest_of([FORMAT, model.digest, task.timesteps, sizes, seed, names])
-        folder = task.cache / f"attribute-switching-{key[:24]}"
-        with locked(folder):
-            arrays = read_arrays(folder)
-            if arrays is None:
-                curves, cost = self._search(task, conditions, seed)
-                write_arrays(folder, {"curves": curves}, {"cost": dataclasses.asdict(cost)})
-                return curves, cost
-            return np.array(arrays["curves"]), Cost(**read_note(folder)["cost"])
-
-    def _search(self, task: Task, conditions: list[int], seed: int) -> tuple[Floats, Cost]:
-        start = time.perf_counter()
-        curves = search(task.model, conditions, task.timesteps, (self.minibatch, self.minibatches), seed)
-        rows = self.minibatch * self.minibatches * len(conditions) * len(task.timesteps)
-        return curves, Cost(time.perf_counter() - start, forward_rows=rows)
+        arrays, note = remember(task.cache and task.cache / f"attribute-switching-{key[:24]}", find)
+        return np.array(arrays["curves"]), Cost(**note["cost"])
 
     def _found(self, task: Task, groups: Attribute, curves: Floats) -> tuple[Floats, dict[str, Any]]:
         """tau [K, K] of every ordered pair that a sample can take (0 elsewhere), and the notes of those pairs.

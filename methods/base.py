@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.attributes import Attribute
 from bench.data.base import LabelledImages
+from bench.errors import ConfigError
 from bench.models.base import DiffusionModel
 
 Need = Literal["bottleneck", "target", "conditions", "classifier", "labelled", "observed", "unbiased"]
@@ -197,6 +198,16 @@ class Method(Protocol):
 def micro_batches(n: int, micro: int) -> list[slice]:
     """Consecutive slices of at most `micro` rows that cover n rows."""
     return [slice(i, min(i + micro, n)) for i in range(0, n, micro)]
+
+
+def check_window(window: tuple[float, float]) -> None:
+    """Refuse a part of sampling, as fractions (low, high) of the training timesteps, that is none.
+
+    Raises:
+        ConfigError: not 0 <= low < high <= 1.
+    """
+    if not 0 <= window[0] < window[1] <= 1:
+        raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(window)}")
 
 
 def timestep(t: int, rows: int, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ from bench.attributes import marginal, product
 from bench.errors import ConfigError
 from methods.base import Cost, Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
-from methods.hspace.guidance import Part, check_fields, guide_bottleneck
+from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
 from methods.hspace.shares import class_shares, possible, unguided
 from methods.target.losses import GRADIENTS, relative_flatness, smooth
 
@@ -53,7 +53,8 @@ class Method:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        check_fields(self.strength, self.temperature, self.window, self.labels_per_class)
+        check_fields(self.strength, self.window, self.labels_per_class)
+        check_temperature(self.temperature)
         if self.calibration < 0:
             raise ConfigError(f"calibration must be at least 0, got {self.calibration}")
 

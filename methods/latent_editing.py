@@ -122,7 +122,7 @@ class Method:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        check_fields(self.strength, 1.0, self.window, self.labels_per_class)
+        check_fields(self.strength, self.window, self.labels_per_class)
         if self.direction not in ("means", "normal"):
             raise ConfigError(f"direction must be means or normal, got {self.direction!r}")
         if self.calibration < 1:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.attributes import product
 from methods.base import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
-from methods.hspace.guidance import Part, check_fields, guide_bottleneck
+from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
 from methods.target.presets import presets
 
 
@@ -43,7 +43,8 @@ class Method:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        check_fields(self.strength, self.temperature, self.window, self.labels_per_class)
+        check_fields(self.strength, self.window, self.labels_per_class)
+        check_temperature(self.temperature)
 
     def build(self, task: Task, seed: int) -> Guided:
         """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""

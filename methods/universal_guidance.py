@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.attributes import Attribute
 from bench.errors import ConfigError, Incompatible
 from bench.models.base import DiffusionModel
-from methods.base import Batch, Classifier, Guided, Task, Traits, micro_batches, timestep
+from methods.base import Batch, Classifier, Guided, Task, Traits, check_window, micro_batches, timestep
 from methods.target.losses import GRADIENTS, relative_flatness, smooth
 from methods.target.presets import presets
 
@@ -208,18 +208,17 @@ class Method:
         loss: "preset", cross-entropy to a class that each sample is given beforehand, the classes meeting the target;
             or "chi_square" or "kl", of the batch's mean probabilities against the target (distribution guidance in
             image space).
-        window: the guided part of sampling, as fractions of the training timesteps, low < high. Near a_t = 0 the
-            error of the network's own derivative, divided by sqrt(a_t), ruins images: the default leaves that out.
+        window: the guided part of sampling, as fractions of the training timesteps, low < high.
     """
 
     classifier: str = "attribute_resnet"
-    strength: float = 3.0
+    strength: float = 2.0
     through: Through = "unet"
     backward_steps: int = 0
     backward_lr: float = 0.3
     repeats: int = 1
     loss: LossName = "preset"
-    window: tuple[float, float] = (0.0, 0.95)
+    window: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -234,8 +233,7 @@ class Method:
             raise ConfigError(f"backward_lr must be > 0 and finite, got {self.backward_lr}")
         if self.repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
-        if not 0 <= self.window[0] < self.window[1] <= 1:
-            raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(self.window)}")
+        check_window(self.window)
 
     @property
     def traits(self) -> Traits:

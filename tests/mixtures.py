@@ -19,10 +19,10 @@ def line(weights: tuple[float, ...] = (0.8, 0.2)) -> GaussianMixture:
     return GaussianMixture(weights, means, covariances)
 
 
-def pictures(weights: tuple[float, ...] = (0.8, 0.2)) -> GaussianMixture:
+def pictures(weights: tuple[float, ...] = (0.8, 0.2), variances: tuple[float, float] = (0.02, 0.02)) -> GaussianMixture:
     """Two groups of 3 x 2 x 2 "images" in [-1, 1], so that what learns from uint8 images can learn from it."""
     means = np.stack([np.full(12, -0.4), np.full(12, 0.4)])
-    return GaussianMixture(weights, means, np.stack([0.02 * np.eye(12)] * 2), shape=(3, 2, 2))
+    return GaussianMixture(weights, means, np.stack([v * np.eye(12) for v in variances]), shape=(3, 2, 2))
 
 
 def labelled(model: GaussianMixture, n: int = 400, seed: int = 0) -> LabelledImages:

@@ -42,8 +42,9 @@ class Posterior:
 
 
 def mixture_task(folder: Path) -> Task:
-    model = pictures((0.8, 0.2))
-    even = labelled(pictures((0.5, 0.5)), 240, 1)
+    # Groups of unequal spread: where only their means differ, the search for a transition point sees nothing.
+    model = pictures((0.8, 0.2), (0.02, 0.03))
+    even = labelled(pictures((0.5, 0.5), (0.02, 0.03)), 240, 1)
     return Task(
         model, (GROUP,), np.array([0.5, 0.5]), STEPS.timesteps(model), labelled(model), lambda _: Posterior(model),
         observed=labelled(model, 400, 2), unbiased=even, cache=folder,

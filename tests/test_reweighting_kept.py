@@ -41,6 +41,21 @@ def folders(cache: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if path.is_dir())
 
 
+def test_weights_are_plotted_as_they_were_noted(tmp_path: Path) -> None:
+    task = picture_task(tmp_path)
+    timed, clean = (method(name).build(task, 0) for name in ("tiw_dsm", "iw_dsm"))
+    assert [len(g.curves) for g in (timed, clean)] == [2, 1], "a weight that knows no time has none to plot over"
+    spread, by_time = timed.curves
+    noted = timed.notes["weights"]
+    assert spread.x == list(noted["quantiles"])
+    assert spread.lines == {"observed images": noted["observed"][0], "reference images": noted["reference"][0]}
+    assert all(line == sorted(line) for line in spread.lines.values()), "a quantile function rises"
+    assert by_time.x == list(noted["timesteps"])
+    assert by_time.lines["observed, quantile 0.5"] == [row[2] for row in noted["observed"]]
+    assert len(by_time.lines) == 6
+    assert method("dsm_ref").build(task, 0).curves == ()
+
+
 @every_method
 def test_what_is_cached_is_not_trained_again_and_reports_what_it_cost(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

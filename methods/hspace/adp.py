@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from bench.attributes import Attribute
 from bench.data.base import LabelledImages
 from bench.errors import Incompatible
-from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
+from bench.files import digest_of, remember
 from bench.models.base import DiffusionModel, broadcast
 from bench.progress import track
 from methods.base import Cost, Task, micro_batches, timestep
@@ -229,19 +230,15 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
         fitted = {a: (a,) for a in data.attributes}
     n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
     place = list(fitted).index(attribute)
-    if task.cache is None:
-        return _fit(task, data, fitted, n, seed)[place]
+
+    def fit() -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        heads = _fit(task, data, fitted, n, seed)
+        return _pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)}
+
     names = [a.name for a in fitted]
     key = digest_of([FORMAT, PENALTIES, model.digest, data.digest, n, seed, task.timesteps, names])
-    folder = task.cache / f"adp-{key[:24]}"
-    with locked(folder):
-        arrays = read_arrays(folder)
-        if arrays is None:
-            heads = _fit(task, data, fitted, n, seed)
-            write_arrays(folder, _pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)})
-            arrays = read_arrays(folder)
-            assert arrays is not None, f"{folder} cannot be read back"
-    return _unpack(arrays, read_note(folder), attribute, place, model)
+    arrays, note = remember(task.cache and task.cache / f"adp-{key[:24]}", fit)
+    return _unpack(arrays, note, attribute, place, model)
 
 
 def _fit(
@@ -265,7 +262,7 @@ def _pack(heads: list[Heads]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _unpack(
-    arrays: dict[str, npt.NDArray[Any]], note: dict[str, Any], attribute: Attribute, i: int, model: DiffusionModel
+    arrays: Mapping[str, npt.NDArray[Any]], note: dict[str, Any], attribute: Attribute, i: int, model: DiffusionModel
 ) -> Heads:
     steps, *maps, accuracy = (torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS)
     weight, bias, shift = (m.to(model.device) for m in maps)

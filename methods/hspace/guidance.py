@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bench.errors import ConfigError
 from bench.models.base import DiffusionModel
-from methods.base import Batch, GuidedDenoiser, micro_batches, timestep
+from methods.base import Batch, GuidedDenoiser, check_window, micro_batches, timestep
 from methods.hspace.adp import Heads
 
 # (probabilities [n, K] of some rows, their mean over the guidance batch [K], the rows' sample numbers [n])
@@ -33,7 +33,7 @@ LossGradient = Callable[[Tensor, Tensor, Tensor], Tensor]
 Part = tuple[Heads, LossGradient, float]  # an ADP, the gradient of its loss, its strength
 
 
-def check_fields(strength: float, temperature: float, window: tuple[float, float], labels_per_class: int) -> None:
+def check_fields(strength: float, window: tuple[float, float], labels_per_class: int) -> None:
     """Refuse values of the fields that every method in h-space has.
 
     Raises:
@@ -41,12 +41,19 @@ def check_fields(strength: float, temperature: float, window: tuple[float, float
     """
     if not math.isfinite(strength):
         raise ConfigError(f"strength must be a finite number, got {strength}")
-    if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature must be > 0, got {temperature}")
-    if not 0 <= window[0] < window[1] <= 1:
-        raise ConfigError(f"window must be two fractions with 0 <= low < high <= 1, got {list(window)}")
+    check_window(window)
     if labels_per_class < 2:
         raise ConfigError(f"labels_per_class must be at least 2, got {labels_per_class}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature out of range.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature must be > 0, got {temperature}")
 
 
 def softmax_gradient(p: Tensor, upstream: Tensor, temperature: float) -> Tensor:

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import itertools
 import time
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.files import digest_of, locked, read_arrays, read_note, write_arrays
+from bench.files import digest_of, remember
 from bench.models.base import DiffusionModel, ddim_step
 from bench.progress import track
 from methods.base import Cost, Task, micro_batches, timestep
@@ -43,17 +44,14 @@ def unguided_bottleneck(model: DiffusionModel, timesteps: tuple[int, ...], n: in
 
 def unguided(task: Task, n: int, seed: int) -> tuple[Tensor, Cost]:
     """What `unguided_bottleneck` finds for a task's model, from the cache or drawn now, and what it cost."""
-    if task.cache is None:
-        return _draw(task, n, seed)
+
+    def draw() -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        h, cost = _draw(task, n, seed)
+        return {"h": h.numpy()}, {"cost": dataclasses.asdict(cost)}
+
     key = digest_of([FORMAT, task.model.digest, task.timesteps, n, seed])
-    folder = task.cache / f"unguided-{key[:24]}"
-    with locked(folder):
-        arrays = read_arrays(folder)
-        if arrays is None:
-            h, cost = _draw(task, n, seed)
-            write_arrays(folder, {"h": h.numpy()}, {"cost": dataclasses.asdict(cost)})
-            return h, cost
-        return torch.from_numpy(np.array(arrays["h"])), Cost(**read_note(folder)["cost"])
+    arrays, note = remember(task.cache and task.cache / f"unguided-{key[:24]}", draw)
+    return torch.from_numpy(np.array(arrays["h"])), Cost(**note["cost"])
 
 
 def _draw(task: Task, n: int, seed: int) -> tuple[Tensor, Cost]:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from bench.models.base import DiffusionModel
 from bench.models.counting import Counted
 from bench.training.loop import Loss, summary
 from bench.training.score_model import stratified_steps, target
-from methods.base import Batch, Cost, Guided, GuidedDenoiser, Task, micro_batches, timestep
+from methods.base import Batch, Cost, Curves, Guided, GuidedDenoiser, Task, micro_batches, timestep
 from methods.reweighting.networks import discriminator_network, score_network
 from methods.reweighting.pool import Draw, Noised, Pool, from_reference
 from methods.reweighting.ratio import (
@@ -245,7 +246,8 @@ class Family:
             return {"cost": dataclasses.asdict(total), "found": found}
 
         note = load_or_train(network, recipe, self.task.cache, fit)
-        return Guided(denoiser(model, network), cost=Cost(**note["cost"]), notes=note["found"])
+        found = note["found"]
+        return Guided(denoiser(model, network), cost=Cost(**note["cost"]), notes=found, curves=plotted(found))
 
     def _score_loss(self, network: nn.Module, draw: Draw, objective: Objective) -> Loss:
         n, pool, v = self.settings.batch, self.pool, self.trainer.counted(network)
@@ -264,6 +266,31 @@ def discriminator_found(note: Note, reading: Reading) -> dict[str, object]:
     about = {"timesteps": logits["timesteps"], "quantiles": logits["quantiles"]}
     cost = {"discriminator_cost": note["cost"], "discriminator": note["found"]["discriminator"]}
     return {**cost, "weights": {**about, **weights}}
+
+
+def plotted(found: Mapping[str, Any]) -> tuple[Curves, ...]:
+    """The weights of the notes: their distribution on either set, and how it narrows with t. Nothing without weights.
+
+    Source: the weight histograms of Kim et al. 2024, arXiv 2403.01189, as quantile functions.
+    """
+    if "weights" not in found:
+        return ()
+    weights, sets = found["weights"], ("observed", "reference")
+    timesteps, quantiles = weights["timesteps"], weights["quantiles"]
+    panels = [
+        Curves(
+            f"Weights at timestep {timesteps[0]}",
+            "quantile",
+            "weight w",
+            quantiles,
+            {f"{name} images": weights[name][0] for name in sets},
+        )
+    ]
+    if len(timesteps) > 1:
+        shown = [(k, q) for k, q in enumerate(quantiles) if q in (QUANTILES[0], 0.5, QUANTILES[-1])]
+        lines = {f"{name}, quantile {q:g}": [row[k] for row in weights[name]] for name in sets for k, q in shown}
+        panels.append(Curves("Weights by noise level", "timestep", "weight w", timesteps, lines))
+    return tuple(panels)
 
 
 def denoiser(model: DiffusionModel, network: nn.Module) -> GuidedDenoiser:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from bench.assets import asset_folder
-from bench.files import MANIFEST, digest_of, locked, read_arrays, read_note, write_arrays
+from bench.files import MANIFEST, digest_of, read_arrays, read_note, remember
 from bench.training import commit, versions
 
 FORMAT = "reweighting 1"  # part of every key: raise when a training or a network changes
@@ -67,23 +67,18 @@ def load_or_train(module: nn.Module, recipe: Note, cache: Path | None, fit: Call
     for folder in sorted(SHIPPED.glob("*/")):
         if _key_of(folder) == key and (note := _load(folder, module)) is not None:
             return note
-    if cache is None:
-        with tempfile.TemporaryDirectory() as folder_name:
-            note = _plain(fit(Path(folder_name) / "checkpoint.pt"))
-        unpack(pack(module), module)
-        return note
-    folder = cache / f"reweighting-{key[:24]}"
-    with locked(folder):
-        found = _load(folder, module)
-        if found is None:
-            checkpoint = folder.with_name(f"{folder.name}.checkpoint.pt")
+    with tempfile.TemporaryDirectory() as nowhere:
+        checkpoint = (cache or Path(nowhere)) / f"reweighting-{key[:24]}.checkpoint.pt"
+
+        def train() -> tuple[dict[str, npt.NDArray[np.float16]], Note]:
             made_with = {"versions": versions(), "commit": commit()}
             note = {**fit(checkpoint), "key": key, "recipe": recipe, "made_with": made_with}
-            write_arrays(folder, {"weights": pack(module)}, note)
-            checkpoint.unlink(missing_ok=True)
-            found = _load(folder, module)
-            assert found is not None, f"{folder} cannot be read back"
-    return found
+            return {"weights": pack(module)}, note
+
+        arrays, note = remember(cache and cache / f"reweighting-{key[:24]}", train)
+        checkpoint.unlink(missing_ok=True)
+    unpack(np.array(arrays["weights"]), module)
+    return note
 
 
 def _load(folder: Path, module: nn.Module) -> Note | None:
@@ -101,9 +96,3 @@ def _key_of(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return key
-
-
-def _plain(note: Note) -> Note:
-    """As it would be read back from a file."""
-    plain: Note = json.loads(json.dumps(note))
-    return plain
