@@ -1,0 +1,43 @@
+"""What the judge saw in every sample of a cell, read from the store beside the run."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.files import read_arrays
+from bench.store import Store
+
+Floats = npt.NDArray[np.float64]
+
+
+def probabilities(store: Path, row: Any) -> dict[str, Floats] | None:
+    """Attribute to the judge's probabilities [n, K], row i of sample i, of the cell that a row of results.csv is of.
+
+    None where the store has not all of it, undamaged, or where the judge left samples without an answer.
+    """
+    found = _read(store, row.judge_sha256, row.sample_key, int(row.n_asked), int(row.guidance_batch))
+    names = row.attributes.split("+")
+    if found is None or not all(name in found and np.isfinite(found[name]).all() for name in names):
+        return None
+    return {name: found[name] for name in names}
+
+
+@lru_cache(maxsize=512)  # a cell is asked for once a metric
+def _read(root: Path, digest: str, key: str, n: int, batch: int) -> dict[str, Floats] | None:
+    # The table has a judge's title, the store the extractor's name; both have the hash of its weights.
+    names = [path.name.rpartition("-")[0] for path in (root / "features").glob(f"*-{digest[:16]}")]
+    if not names:
+        return None
+    store, name, parts = Store(root), names[0], []
+    for index, start in enumerate(range(0, n, batch)):
+        # Read without the store's own mending: a report removes nothing.
+        arrays = read_arrays(store.features(name, digest, store.shard(key, index, min(batch, n - start))))
+        if arrays is None:
+            return None
+        parts.append(arrays)
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}

@@ -1,0 +1,204 @@
+"""Finished runs as lines that can be compared, and why two lines cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.comparison.metrics import COUNTED, metric
+from bench.report.results import read_results, results_file, target_shares
+from bench.suite import target_name
+
+# Column to what a reader calls it: where two rows differ in one of these, their numbers mean different things.
+PROTOCOL = {
+    "protocol": "protocol",
+    "model_sha256": "model weights",
+    "sampler": "sampler",
+    "steps": "sampler steps",
+    "eta": "eta",
+    "spacing": "spacing of the steps",
+    "precision": "precision",
+    "n_asked": "number of samples",
+    "n": "number of samples scored",
+}
+JUDGE = {"judge": "judge", "judge_sha256": "judge's weights", "judge_confusion": "judge's measured confusion"}
+
+
+class Task(NamedTuple):
+    """A task, as results.csv writes it."""
+
+    attributes: str
+    target: str
+
+    @property
+    def name(self) -> str:
+        """As the leaderboard calls it."""
+        return f"{self.attributes} {target_name(tuple(target_shares(self.target).tolist()))}"
+
+    def answers(self, asked: str) -> bool:
+        """Whether `--task` means it."""
+        return asked in (self.attributes, self.name)
+
+
+class Key(NamedTuple):
+    """What a number is of, apart from the seed."""
+
+    task: Task
+    method: str
+    metric: str
+    scope: str
+    judge: str = ""  # whose classes it is of, where that is not the run's first judge
+
+    @property
+    def label(self) -> str:
+        """The number's name within its task and method."""
+        return f"{self.metric} over {self.scope}" + (f" by {self.judge}" if self.judge else "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its results.csv, checked."""
+
+    file: Path
+    rows: pd.DataFrame
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Read a run's folder or its CSV.
+
+        Raises:
+            ConfigError: as `bench.report.results.read_results`.
+        """
+        file = results_file(path)
+        return cls(file, read_results(file))
+
+    @property
+    def store(self) -> Path:
+        """Where the run's arrays are, if it is still where it was made."""
+        return self.file.resolve().parent.parent / "store"
+
+    @cached_property
+    def scores(self) -> dict[Key, list[Any]]:
+        """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
+        found: dict[Key, list[Any]] = {}
+        rows: list[Any] = list(self.rows.itertuples())
+        for row in sorted(rows, key=lambda r: int(r.seed)):
+            task = Task(row.attributes, row.target)
+            for line in _counted(row) if self._is_first(row) else []:
+                found.setdefault(Key(task, row.method, line.metric, line.scope), []).append(line)
+            if row.metric:
+                other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
+                found.setdefault(Key(task, row.method, row.metric, row.scope, other), []).append(row)
+        return found
+
+    def _is_first(self, row: Any) -> bool:
+        return row.Index in self._first_lines
+
+    @cached_property
+    def _first_lines(self) -> set[int]:
+        return set(self.rows.index[~self.rows.duplicated(["attributes", "target", "method", "seed"])])
+
+    @property
+    def judge(self) -> str:
+        """The first judge, which decides the leaderboard's order."""
+        return str(self.rows["judge"].iloc[0])
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """In the order of the file."""
+        return list(dict.fromkeys(self.rows["method"]))
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """In the order of the file."""
+        return [Task(*pair) for pair in dict.fromkeys(zip(self.rows["attributes"], self.rows["target"], strict=True))]
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names, in the order of the file, the counted costs last."""
+        return [*(m for m in dict.fromkeys(self.rows["metric"]) if m), *COUNTED]
+
+    @property
+    def gateable(self) -> dict[str, set[str]]:
+        """Every metric that has a value, with its scopes."""
+        found: dict[str, set[str]] = {}
+        for key in self.scores:
+            if self.good(key):
+                found.setdefault(key.metric, set()).add(key.scope)
+        return found
+
+    def good(self, key: Key) -> list[Any]:
+        """The rows with a value."""
+        return [row for row in self.scores.get(key, []) if row.status == "ok"]
+
+    def reason(self, key: Key) -> tuple[str, str]:
+        """Why there is no value, or not one for every seed: a status ("failed", "missing", ...) and a sentence.
+
+        ("", "") where there is one for every seed.
+        """
+        rows = self.rows
+        cell = rows[(rows["attributes"] == key.task.attributes) & (rows["target"] == key.task.target)]
+        if cell.empty:
+            return "missing", _no_task(self, key.task)
+        cell = cell[cell["method"] == key.method]
+        if cell.empty:
+            return "missing", f"{self.file} has no {key.method} on {key.task.name}"
+        scored = cell.loc[cell["metric"] != "", "seed"]  # a line without metric beside others is of an extractor
+        broken = cell[(cell["metric"] == "") & ~cell["seed"].isin(scored)]
+        if not broken.empty:
+            return broken["status"].iloc[0], broken["reason"].iloc[0] or "no reason was given"
+        bad = [row for row in self.scores.get(key, []) if row.status != "ok"]
+        if bad:
+            return bad[0].status, bad[0].reason or "no reason was given"
+        return ("", "") if key in self.scores else ("missing", _no_metric(self, key))
+
+
+def _counted(row: Any) -> Iterable[Any]:
+    for name in COUNTED:
+        value = getattr(row, name)
+        if not math.isnan(value):
+            blank = {"ci_low": math.nan, "ci_high": math.nan, "status": "ok", "reason": "", "n": row.n_asked}
+            yield row._replace(metric=name, scope="all", value=value, **blank)
+
+
+def _no_task(run: Run, task: Task) -> str:
+    others = [t.name for t in run.tasks if t.attributes == task.attributes]
+    why = (
+        f"; its target is another: {', '.join(others)}"
+        if others
+        else f"; it has {', '.join(t.name for t in run.tasks)}"
+    )
+    return f"{run.file} has no task {task.name}{why}"
+
+
+def _no_metric(run: Run, key: Key) -> str:
+    judges = dict.fromkeys(k.judge or run.judge for k in run.scores if k[:4] == key[:4])
+    if judges:
+        return f"another judge: {run.file} has {key.metric} by {', '.join(judges)}, not by {key.judge}"
+    scopes = dict.fromkeys(k.scope for k in run.scores if k[:3] == key[:3])
+    if scopes:
+        return f"another reference: {run.file} has {key.metric} against {', '.join(scopes)}, not {key.scope}"
+    return f"{run.file} has no {key.metric} of {key.method} on {key.task.name}"
+
+
+def why_not(a: list[Any], b: list[Any]) -> str:
+    """Why rows of two lines of one metric are not comparable; empty where they are."""
+    one, two = a[0], b[0]
+    for column, name in {**PROTOCOL, **(JUDGE if metric(one.metric).judged else {})}.items():
+        mine, other = (sorted({getattr(row, column) for row in rows}) for rows in (a, b))
+        if mine != other:
+            return f"other {name}: {_short(mine)} and {_short(other)}"
+    for row in (one, two):
+        if not metric(row.metric).exact and math.isnan(row.ci_low):
+            return f"{row.metric} has no interval, so there is no test of it"
+    return ""
+
+
+def _short(values: list[Any]) -> str:
+    return ", ".join(str(v) if len(str(v)) <= 24 else str(v)[:12] + "..." for v in values)
