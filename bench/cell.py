@@ -22,7 +22,7 @@ from bench.models.counting import Counted, Counts
 from bench.plan import Work
 from bench.sampling import Sampler, sample_batch
 from bench.store import Rows, Store
-from bench.suite import build_method
+from bench.suite import Seer, build_extractor, build_method
 from evaluators.base import Reference, Sample, Score
 from methods.base import Batch, Guided, Task
 
@@ -35,10 +35,15 @@ def counted_model(name: str, device: str) -> Counted:
     return Counted(load_model(name, device))
 
 
-@functools.lru_cache(maxsize=4)
-def extractor(name: str) -> Any:
-    """The extractor of a name, loaded once a process."""
-    return load("evaluator", name, "Extractor")()
+@functools.lru_cache(maxsize=8)
+def extractor(seer: Seer) -> Any:
+    """An extractor, made once a process."""
+    return build_extractor(seer)
+
+
+def guide(name: str) -> Any:
+    """The extractor of a name that a method guides with, with the defaults of its fields."""
+    return extractor(Seer(name, "{}", name))
 
 
 @functools.lru_cache(maxsize=4)
@@ -62,7 +67,7 @@ def build(work: Work) -> tuple[Counted, Guided]:
             target=np.array(work.cell.target),
             timesteps=sampler.timesteps(model),
             **{place: load_data(name, size=model.shape[-1]) for place, name in work.data.items()},
-            classifier=extractor,
+            classifier=guide,
             cache=Store(work.store).fits,
         )
         while len(_built) >= 8:
@@ -93,8 +98,8 @@ def sample_shard(work: Work, index: int, size: int) -> None:
     arrays = store.read(folder)
     if arrays is None:
         arrays = _draw(work, index, size, store, folder)
-    for name in (work.judge, *work.features):
-        extract(store, name, folder, arrays["images"])
+    for seer in work.seers:
+        extract(store, seer, folder, arrays["images"])
 
 
 def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -115,12 +120,12 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
     return arrays
 
 
-def extract(store: Store, name: str, source: Path, images: npt.NDArray[np.uint8]) -> None:
+def extract(store: Store, seer: Seer, source: Path, images: npt.NDArray[np.uint8]) -> None:
     """Keep what an extractor makes of the images of an entry."""
-    seer = extractor(name)
-    folder = store.features(name, seer.digest, source)
+    made = extractor(seer)
+    folder = store.features(seer.name, made.digest, source)
     if store.read(folder) is None:
-        store.write(folder, seer.extract(torch.from_numpy(np.array(images))), {})
+        store.write(folder, made.extract(torch.from_numpy(np.array(images))), {})
 
 
 def reference_blocks(n: int) -> list[tuple[int, int]]:
@@ -133,7 +138,7 @@ def _reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
 
 
 def extract_reference(
-    root: Path, name: str, n: int, size: int, features: tuple[str, ...], block: tuple[int, int]
+    root: Path, name: str, n: int, size: int, features: tuple[Seer, ...], block: tuple[int, int]
 ) -> None:
     """Keep what the feature extractors make of one block of a reference set."""
     store, data = Store(root), load_data(name, n, size)
@@ -150,38 +155,57 @@ def evaluate(
     kept = store.read_scores(key)
     if kept is not None:
         return kept
-    judged = _gather(store, work, work.judge)
-    sample: Any = Sample(
-        probabilities=judged,
-        features={name: _gather(store, work, name)["features"] for name in work.features},
-        preset=np.concatenate([_entry(store, store.shard(work.sample_key, i, s))["preset"] for i, s in work.shards()]),
-        confusion=extractor(work.judge).confusion,
-    )
+    found = {seer: _gather(store, work, seer) for seer in work.seers}
+    features = {s: found[s]["features"] for s in work.features if "features" in found[s]}
+    judged = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.judges}
     seen: Any = {
-        name: {ref: _reference_features(work.store, name, ref, n, size) for ref, n in references.items()}
-        for name in work.features
+        seer.title: {ref: _reference_features(work.store, seer, ref, n, size) for ref, n in references.items()}
+        for seer in features
     }
-    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen)
-    scores: list[Score] = []
-    for metric in metrics:
-        scores += evaluator(metric).evaluate(sample, reference)
-    records = [dataclasses.asdict(score) for score in scores]
+    sets = {ref: load_data(ref, n, size) for ref, n in references.items()}
+    labels = {
+        ref: data.labels[:, [data.attributes.index(a) for a in work.cell.attributes]]
+        for ref, data in sets.items()
+        if set(work.cell.attributes) <= set(data.attributes)
+    }
+    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels)
+    records = []
+    for judge in work.judges:
+        sample: Any = Sample(
+            probabilities=judged[judge],
+            features={seer.title: values for seer, values in features.items()},
+            preset=_presets(store, work),
+            confusion=extractor(judge).confusion,
+            detected={seer.title: arrays["detected"] for seer, arrays in found.items() if "detected" in arrays},
+            other_judges={other.title: judged[other] for other in work.judges if other != judge},
+        )
+        for metric in metrics:
+            if judge == work.judge or evaluator(metric).card.each_judge:
+                scores = evaluator(metric).evaluate(sample, reference)
+                records += [{**dataclasses.asdict(score), "judge": judge.title} for score in scores]
+    for title, reason in work.missing:
+        score = Score("", title, None, n=work.n, status="skipped", reason=reason)
+        records.append({**dataclasses.asdict(score), "judge": work.judge.title})
     store.write_scores(key, records)
     return records
 
 
 @functools.lru_cache(maxsize=8)
-def _reference_features(root: Path, name: str, reference: str, n: int, size: int) -> Rows:
+def _reference_features(root: Path, seer: Seer, reference: str, n: int, size: int) -> Rows:
     """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
-    store, data, digest = Store(root), load_data(reference, n, size), extractor(name).digest
+    store, data, digest = Store(root), load_data(reference, n, size), extractor(seer).digest
     sources = [_reference_source(store, data.digest, *block) for block in reference_blocks(n)]
-    return Rows([_entry(store, store.features(name, digest, source))["features"] for source in sources])
+    return Rows([_entry(store, store.features(seer.name, digest, source))["features"] for source in sources])
 
 
-def _gather(store: Store, work: Work, name: str) -> dict[str, Any]:
-    digest = extractor(name).digest
+def _presets(store: Store, work: Work) -> npt.NDArray[np.int64]:
+    return np.concatenate([_entry(store, store.shard(work.sample_key, i, s))["preset"] for i, s in work.shards()])
+
+
+def _gather(store: Store, work: Work, seer: Seer) -> dict[str, Any]:
+    digest = extractor(seer).digest
     entries = [
-        _entry(store, store.features(name, digest, store.shard(work.sample_key, i, s))) for i, s in work.shards()
+        _entry(store, store.features(seer.name, digest, store.shard(work.sample_key, i, s))) for i, s in work.shards()
     ]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
 
@@ -194,7 +218,8 @@ def _entry(store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def judged_labels(work: Work) -> npt.NDArray[np.int64]:
-    """The judge's class of the joint of the task's attributes for every sample, int64 [n]."""
+    """The judge's class of the joint of the task's attributes for every sample, int64 [n]; -1 where it abstained."""
     judged = _gather(Store(work.store), work, work.judge)
-    columns = [judged[a.name][:].argmax(1) for a in work.cell.attributes]
-    return joint_labels(np.stack(columns, axis=1), work.cell.attributes)
+    probabilities = [judged[a.name][:] for a in work.cell.attributes]
+    labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), work.cell.attributes)
+    return np.where(np.any([np.isnan(p).any(1) for p in probabilities], axis=0), -1, labels)

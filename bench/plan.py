@@ -11,7 +11,7 @@ from bench.attributes import Attribute
 from bench.discovery import source_digest
 from bench.errors import ConfigError
 from bench.files import digest_of
-from bench.suite import Cell, Suite, build_method, cells
+from bench.suite import Cell, Seer, Suite, build_method, cells
 
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
 
@@ -34,9 +34,10 @@ class Work:
         n: number of samples.
         device: a torch device.
         store: the store's root.
-        judge: name of the extractor that judges.
-        features: names of the extractors whose features are kept.
-        guided_by_judge: whether the method guides with the network that judges the cell.
+        judges: the extractors that judge; the first decides the leaderboard's order.
+        features: the extractors whose features are kept.
+        missing: of the suite's other extractors, title and reason of those that cannot be made here.
+        guided_by_judge: whether the method guides with a network that judges the cell.
         sample_key: hash of everything that decides the samples.
     """
 
@@ -49,15 +50,41 @@ class Work:
     n: int
     device: str
     store: Path
-    judge: str
-    features: tuple[str, ...]
+    judges: tuple[Seer, ...]
+    features: tuple[Seer, ...]
+    missing: tuple[tuple[str, str], ...] = ()
     guided_by_judge: bool = False
     sample_key: str = ""
+
+    @property
+    def judge(self) -> Seer:
+        """The judge that decides the leaderboard's order."""
+        return self.judges[0]
+
+    @property
+    def seers(self) -> tuple[Seer, ...]:
+        """Every extractor that looks at the samples, once each."""
+        return tuple(dict.fromkeys((*self.judges, *self.features)))
 
     def shards(self) -> list[tuple[int, int]]:
         """(index, size) of every shard: whole guidance batches, the last one smaller where n asks for it."""
         whole, rest = divmod(self.n, self.guidance_batch)
         return [(i, self.guidance_batch) for i in range(whole)] + ([(whole, rest)] if rest else [])
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a table says of a judge.
+
+    Attributes:
+        title: what the tables call it.
+        digest: hash of its weights.
+        confusion: attribute name to counts [K, K] on held-out labelled images, rows the true class.
+    """
+
+    title: str
+    digest: str
+    confusion: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -67,8 +94,7 @@ class Context:
     model_digest: str
     data_digests: dict[str, str]  # as `Work.data`, with hashes in the place of names
     classifier_digests: dict[str, str]  # of the classifiers that methods guide with, by name
-    judge_digest: str
-    judge_confusion: str  # hash of it
+    judges: tuple[Judge, ...]  # as `Work.judges`
     feature_digests: tuple[str, ...]
     reference_digests: tuple[str, ...]
 
@@ -103,8 +129,8 @@ def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
         {
             "samples": [work.sample_key, work.n],
             "task": [[[a.name, list(a.classes)] for a in work.cell.attributes], list(work.cell.target)],
-            "judge": [context.judge_digest, context.judge_confusion],
-            "features": context.feature_digests,
+            "judges": [[j.title, j.digest, j.confusion] for j in context.judges],
+            "features": [[f.title for f in work.features], context.feature_digests, work.missing],
             "references": context.reference_digests,
             "metrics": [[m, source_digest("evaluator", m)] for m in metrics],
         }
@@ -129,9 +155,20 @@ def plan(
     store: Path,
     device: str,
     compute_batch: int | None,
+    seers: tuple[tuple[Seer, ...], tuple[Seer, ...], tuple[tuple[str, str], ...]],
     only: dict[str, set[str]] | None = None,
 ) -> list[Work]:
     """The work of a suite, one entry a cell.
+
+    Args:
+        suite: the suite.
+        known: the attributes that the judge knows.
+        context: what every cell shares.
+        store: the store's root.
+        device: a torch device.
+        compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
+        seers: `judges`, `features` and `missing` of every `Work`.
+        only: as `bench.suite.cells`.
 
     Raises:
         ConfigError: as `bench.suite.cells`, a method learns from images that the suite does not name, or guides with
@@ -145,7 +182,8 @@ def plan(
             if need in method.traits.needs and need not in data:
                 raise ConfigError(f"method {cell.method} learns from {need} images; add `{need}: NAME` to the suite")
         guide = context.classifier_digests[method.classifier] if "classifier" in method.traits.needs else None
-        if guide == context.judge_digest and not suite.judge_may_guide:
+        judged_by_guide = guide in {judge.digest for judge in context.judges}
+        if judged_by_guide and not suite.judge_may_guide:
             raise ConfigError(
                 f"method {cell.title} must not guide with {method.classifier}, which also judges it; name another "
                 "classifier, or set `judge_may_guide: true` in the suite, and every table says so"
@@ -160,9 +198,10 @@ def plan(
             n=suite.n,
             device=device,
             store=store,
-            judge=suite.judge,
-            features=suite.features,
-            guided_by_judge=guide == context.judge_digest,
+            judges=seers[0],
+            features=seers[1],
+            missing=seers[2],
+            guided_by_judge=judged_by_guide,
         )
         found.append(dataclasses.replace(work, sample_key=sample_key(work, context)))
     return found

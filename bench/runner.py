@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, Incompatible
 from bench.files import digest_of, file_digest, read_arrays, write_bytes, write_json
 from bench.progress import bar, console
 from bench.suite import Suite
@@ -118,7 +118,7 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     from bench.jobs import Job, run_jobs
     from bench.report.tables import last_line
 
-    works, judge, size = prepare(suite, options)
+    works, size = prepare(suite, options)
     _check_writable(folder)
     _check_writable(options.out / "store")
     workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
@@ -135,22 +135,22 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     broken = next((job for job in reference_jobs if job.status != "ok"), None)
     if broken:
         raise ConfigError(f"the reference images could not be read: {last_line(broken.reason)}")
-    return _write(suite, options, folder, works, evaluations, judge)
+    return _write(suite, options, folder, works, evaluations)
 
 
-def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
+def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     """Check everything that the suite names, before the first sample.
 
     Returns:
-        The work of every cell with what all share, the judge, and the side of the images.
+        The work of every cell with what all share, and the side of the images.
     """
     import torch
 
-    from bench.cell import counted_model, extractor
+    from bench.cell import counted_model, extractor, guide
     from bench.data import list_data, load_data
     from bench.discovery import load
     from bench.errors import UnknownName
-    from bench.plan import Context, classifiers, learnt_from, plan
+    from bench.plan import Context, Judge, classifiers, learnt_from, plan
     from bench.sampling import Sampler
     from bench.suite import build_method, cells
 
@@ -162,37 +162,55 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], Any, int]:
             raise UnknownName("data set", name, list_data())
     for metric in suite.metrics:
         load("evaluator", metric, "Evaluator")
-    judge = extractor(suite.judge)
-    if not hasattr(judge, "attributes"):
-        raise ConfigError(f"judge must be a classifier of attributes, got {suite.judge}")
+    judges, features, missing = _seers(suite)
+    judge = extractor(judges[0])
     for name in classifiers(suite):
-        if not hasattr(extractor(name), "logits"):
+        if not hasattr(guide(name), "logits"):
             raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
-    cells(suite, judge.attributes, options.only)  # refused here, before models are loaded and references drawn
-    seers = [extractor(name) for name in suite.features]
+    for seer in judges:  # refused here, before models are loaded and references drawn
+        cells(suite, extractor(seer).attributes, options.only)
     model: Any = counted_model(suite.model, options.device)
     size = model.shape[-1]
     Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
-    for seer in (judge, *seers):
-        seer.extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # refuses images of a size it cannot see
+    for seer in (*judges, *features):  # refuses images of a size it cannot see
+        extractor(seer).extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))
     references = {name: load_data(name, n, size) for name, n in suite.references.items()}
     digests = {place: load_data(name, size=size).digest for place, name in learnt_from(suite).items()}
     context = Context(
         model_digest=model.digest,
         data_digests=digests,
-        classifier_digests={name: extractor(name).digest for name in classifiers(suite)},
-        judge_digest=judge.digest,
-        judge_confusion=digest_of(dict(judge.confusion)),
-        feature_digests=tuple(s.digest for s in seers),
+        classifier_digests={name: guide(name).digest for name in classifiers(suite)},
+        judges=tuple(Judge(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in judges),
+        feature_digests=tuple(extractor(s).digest for s in features),
         reference_digests=tuple(d.digest for d in references.values()),
     )
     store = options.out / "store"
-    works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, options.only)
+    seers = (judges, features, missing)
+    works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, seers, options.only)
     needs = {need for w in works for need in build_method(w.cell.method, w.cell.fields).traits.needs}
     labelled = [load_data(suite.labelled, size=size)] if suite.labelled and "labelled" in needs else []
     for data in (*references.values(), *labelled):
         assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
-    return [(w, context) for w in works], judge, size
+    return [(w, context) for w in works], size
+
+
+def _seers(suite: Suite) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, str], ...]]:
+    """The judges and the feature extractors that can be made here, and title and reason of those that cannot."""
+    from bench.cell import extractor
+
+    missing: dict[str, str] = {}
+    for seer in (*suite.judges[1:], *(choice.seer for choice in suite.features)):
+        try:
+            extractor(seer)
+        except Incompatible as error:
+            missing[seer.title] = str(error)
+            console.print(f"skipped: {seer.title}: {error}", markup=False, soft_wrap=True)
+    judges = tuple(seer for seer in suite.judges if seer.title not in missing)
+    for seer in judges:
+        if not hasattr(extractor(seer), "attributes"):
+            raise ConfigError(f"a judge must be a classifier of attributes, got {seer.name}")
+    features = tuple(choice.seer for choice in suite.features if choice.seer.title not in missing)
+    return judges, features, tuple(missing.items())
 
 
 def _check_device(device: str) -> None:
@@ -217,8 +235,9 @@ def make_jobs(
     from bench.plan import scores_key
 
     store = options.out / "store"
+    features = works[0][0].features
     reference_jobs = [
-        Job(cell.extract_reference, (store, name, n, size, suite.features, block), rows=block[1] - block[0])
+        Job(cell.extract_reference, (store, name, n, size, features, block), rows=block[1] - block[0])
         for name, n in suite.references.items()
         for block in cell.reference_blocks(n)
     ]
@@ -249,7 +268,6 @@ def _write(
     folder: Path,
     works: list[Any],
     evaluations: dict[int, Any],
-    judge: Any,
 ) -> Outcome:
     from bench.report.curves import write_curves
     from bench.report.grids import write_grids
@@ -258,7 +276,7 @@ def _write(
     results = []
     for i, (work, context) in enumerate(works):
         job = evaluations[i]
-        results.append(CellResult.of(work, context, job.status, job.reason, job.result or [], judge))
+        results.append(CellResult.of(work, context, job.status, job.reason, job.result or []))
     problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
     files = write_tables(suite, folder, results)
     files += write_grids(folder, [r for r in results if r.status == "ok"], _credit(suite))

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bench.attributes import Attribute, check_distribution, product
-from bench.discovery import names, with_member
+from bench.discovery import load, names, with_member
 from bench.errors import ConfigError, UnknownName
 from bench.yaml import Strict, read_yaml
 
 HERE = Path(__file__).parent / "suites"
+
+
+def _known(kind: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise ValueError(str(UnknownName(kind, name, known)))
+    return name
 
 
 class SamplerChoice(Strict):
@@ -71,6 +79,44 @@ class MethodChoice(Strict):
         return self.label or self.name
 
 
+class ExtractorChoice(Strict):
+    """An extractor; a name alone takes the defaults of its fields."""
+
+    name: str
+    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        return _known("extractor", name, with_member("evaluator", "Extractor"))
+
+    @property
+    def seer(self) -> Seer:
+        """The extractor, as workers know it."""
+        return Seer(self.name, json.dumps(self.fields, sort_keys=True), self.label or self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seer:
+    """An extractor by its name and fields; it can be hashed, and travels between processes.
+
+    Attributes:
+        name: the public name.
+        fields: JSON of the arguments that are not the defaults.
+        title: what the tables call it.
+    """
+
+    name: str
+    fields: str
+    title: str
+
+
 class Suite(Strict):
     """A suite file."""
 
@@ -85,9 +131,10 @@ class Suite(Strict):
     labelled: str | None = None
     observed: str | None = None
     unbiased: str | None = None
-    judge: str = "attribute_cnn"
+    judge: ExtractorChoice = ExtractorChoice(name="attribute_cnn")
+    other_judges: tuple[ExtractorChoice, ...] = ()  # give scores of their own; the leaderboard's order is the judge's
     judge_may_guide: bool = False  # let a method guide with the network that judges it; every table then says so
-    features: tuple[str, ...] = ("efficientnet_lite0",)
+    features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
     references: dict[str, int] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
 
@@ -122,21 +169,33 @@ class Suite(Strict):
             raise ValueError(f"two methods are called {twice!r}; give one a `label`")
         return methods
 
-    @field_validator("features", "metrics")
+    @field_validator("features", "other_judges")
     @classmethod
-    def _names_differ(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+    def _extractors_differ(
+        cls, found: tuple[ExtractorChoice, ...], info: ValidationInfo
+    ) -> tuple[ExtractorChoice, ...]:
+        titles = [choice.seer.title for choice in found]
+        if info.field_name == "other_judges" and "judge" in info.data:
+            titles.append(info.data["judge"].seer.title)
+        twice = _twice(titles)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice; name it once, or give one a `label`")
+        return found
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, found: tuple[str, ...]) -> tuple[str, ...]:
         twice = _twice(list(found))
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once")
+        for name in found:
+            _known("metric", name, with_member("evaluator", "Evaluator"))
         return found
 
-    @field_validator("judge", "features", "metrics")
-    @classmethod
-    def _exist(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
-        member, kind = ("Evaluator", "metric") if info.field_name == "metrics" else ("Extractor", "extractor")
-        for name in (value,) if isinstance(value, str) else value:
-            _known(kind, name, with_member("evaluator", member))
-        return value
+    @property
+    def judges(self) -> tuple[Seer, ...]:
+        """Every judge, the one that decides the leaderboard's order first."""
+        return tuple(choice.seer for choice in (self.judge, *self.other_judges))
 
     @field_validator("references")
     @classmethod
@@ -148,12 +207,6 @@ class Suite(Strict):
 
 def _twice(found: list[str]) -> str | None:
     return next((name for name in found if found.count(name) > 1), None)
-
-
-def _known(kind: str, name: str, known: list[str]) -> str:
-    if name not in known:
-        raise ValueError(str(UnknownName(kind, name, known)))
-    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,8 +270,6 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from bench.discovery import load
-
     method = load("method", name, "Method")
     known = [f.name for f in dataclasses.fields(method)]
     for key in fields:
@@ -230,6 +281,26 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(f"method {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
+def build_extractor(seer: Seer) -> Any:
+    """An extractor with its fields.
+
+    Raises:
+        UnknownName: no such extractor, or no such field.
+        ConfigError: a field that it refuses.
+        Incompatible: what it needs is not at hand.
+    """
+    extractor = load("evaluator", seer.name, "Extractor")
+    fields = json.loads(seer.fields)
+    known = list(inspect.signature(extractor).parameters)
+    for key in fields:
+        if key not in known:
+            raise UnknownName(f"field of extractor {seer.name}", key, known or ["none"])
+    try:
+        return extractor(**fields)
+    except (TypeError, ValueError) as error:  # a value of another type; what is out of range says so itself
+        raise ConfigError(f"extractor {seer.name} cannot be made with {fields}: {error}") from error
 
 
 def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tuple[Attribute, ...], tuple[float, ...]]:

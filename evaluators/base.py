@@ -55,17 +55,22 @@ class Sample:
     """What a cell produced, as extractors saw it. Every array may be memory-mapped; row i is sample i.
 
     Attributes:
-        probabilities: attribute name to float [n, K], the judge's class probabilities.
+        probabilities: attribute name to float [n, K], the judge's class probabilities; a row that is NaN throughout
+            was not judged.
         features: extractor name to float [n, d].
         preset: int64 [n], the class of the task's joint that each sample was asked for or given beforehand; -1
             where it was not.
         confusion: attribute name to counts [K, K] of the judge on held-out labelled images, rows the true class.
+        detected: extractor name to float [n], 1 where it found a face and 0 where it did not.
+        other_judges: name of every other judge of the suite to its probabilities, as `probabilities`.
     """
 
     probabilities: Mapping[str, npt.NDArray[np.floating]]
     features: Mapping[str, npt.NDArray[np.floating]]
     preset: npt.NDArray[np.int64]
     confusion: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
+    detected: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    other_judges: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,14 @@ class Reference:
         attributes: the attributes of the task.
         distribution: float64 [K], the target distribution over the joint of `attributes`, summing to 1.
         features: extractor name to (reference set name to float [n_ref, d]); may be memory-mapped.
+        labels: reference set name to the true labels int64 [n_ref, number of attributes], in the order of `attributes`;
+            a set that is not labelled by all of them is left out.
     """
 
     attributes: tuple[Attribute, ...]
     distribution: npt.NDArray[np.float64]
     features: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
+    labels: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class Card:
     better: Literal["lower", "higher"]
     low: float  # smallest possible value
     high: float  # largest possible value, inf where there is none
+    each_judge: bool = False  # whether it reads the judge's probabilities, and is computed once for each judge
 
 
 class Extractor(Protocol):

@@ -95,13 +95,13 @@ def tiny(folder: Path, **changes: Any) -> Path:
             {"references": {"avatars-balance": 10}},
             "unknown data set 'avatars-balance'; did you mean 'avatars-balanced'",
         ),
-        ({"judge": "attribute_cn"}, "judge: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'"),
+        ({"judge": "attribute_cn"}, "judge.name: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'"),
         (
             {"judge": "frechet"},
-            "unknown extractor 'frechet'; known: attribute_cnn, attribute_resnet, efficientnet_lite0",
+            "unknown extractor 'frechet'; known: age_gender, attribute_cnn, attribute_resnet, clip",
         ),
         ({"judge": "efficientnet_lite0"}, "judge must be a classifier of attributes, got efficientnet_lite0"),
-        ({"features": ["efficientnet"]}, "unknown extractor 'efficientnet'; did you mean 'efficientnet_lite0'?"),
+        ({"features": ["efficientnet"]}, "unknown extractor 'efficientnet'; did you mean 'efficientnet_lite0'"),
         ({"labelled": None}, "learns from labelled images; add `labelled: NAME` to the suite"),
         (
             {"methods": [{"name": "universal_guidance", "with": {"classifier": "attribute_cnn"}}]},
@@ -317,7 +317,7 @@ def test_help_shows_an_example(call: Call, command: tuple[str, ...]) -> None:
     [
         ("methods", ("vanilla", "sample_guidance", "distribution_guidance")),
         ("evaluators", ("fairness_discrepancy", "frechet", "attribute_cnn", "efficientnet_lite0")),
-        ("models", ("avatars-unet", "path:DIR", "hub:ID")),
+        ("models", ("avatars-unet", "path:DIR", "hub:ID", "avatars-cnn", "avatars-clip")),
         ("data", ("avatars-labelled", "avatars-balanced")),
         ("suites", ("quick", "avatars")),
     ],

@@ -12,7 +12,17 @@ import pytest
 
 from bench import files
 from bench.errors import ConfigError
-from bench.files import MANIFEST, cache_root, digest_of, read_arrays, read_note, write_arrays, write_bytes, write_json
+from bench.files import (
+    MANIFEST,
+    cache_root,
+    digest_of,
+    read_arrays,
+    read_note,
+    remember,
+    write_arrays,
+    write_bytes,
+    write_json,
+)
 
 ARRAYS = {"a": np.arange(2000, dtype=np.int64), "b": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)}
 
@@ -171,3 +181,25 @@ def test_where_caches_live(monkeypatch, tmp_path):
     monkeypatch.delenv("FAIRDIFF_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root() == tmp_path / "fairdiff-bench"
+
+
+def test_what_is_remembered_is_made_once_and_again_where_it_was_damaged(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> tuple[dict[str, np.ndarray], dict[str, object]]:
+        made.append(1)
+        return {"a": np.arange(3.0)}, {"pair": (1, 2)}
+
+    folder = tmp_path / "cache" / "key"
+    for times in (1, 1):
+        arrays, note = remember(folder, make)
+        assert np.array_equal(arrays["a"], [0.0, 1.0, 2.0])
+        assert note == {"pair": [1, 2]}, "as JSON has it, whether it was made or read"
+        assert len(made) == times
+    (folder / "a.npy").write_bytes(b"half of it")
+    arrays, _ = remember(folder, make)
+    assert np.array_equal(arrays["a"], [0.0, 1.0, 2.0])
+    assert len(made) == 2
+    assert remember(None, make)[1] == {"pair": [1, 2]}
+    assert remember(None, make)[1] == {"pair": [1, 2]}
+    assert len(made) == 4, "without a folder nothing is kept"

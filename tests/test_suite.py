@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from bench.attributes import Attribute
 from bench.errors import ConfigError, UnknownName
-from bench.suite import Suite, TaskChoice, build_method, cells, list_suites, read_suite, resolve_target, target_name
+from bench.suite import (
+    Seer,
+    Suite,
+    TaskChoice,
+    build_extractor,
+    build_method,
+    cells,
+    list_suites,
+    read_suite,
+    resolve_target,
+    target_name,
+)
 
 GLASSES = Attribute("eyeglasses", ("without", "with"))
 SKIN = Attribute("skin_tone", ("light", "medium", "dark"))
@@ -167,12 +179,9 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
 def test_what_is_left_out_has_its_default() -> None:
     least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
     suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}]})
-    assert (suite.seeds, suite.labelled, suite.judge, suite.features) == (
-        (0,),
-        None,
-        "attribute_cnn",
-        ("efficientnet_lite0",),
-    )
+    assert (suite.seeds, suite.labelled) == ((0,), None)
+    assert suite.judges == (Seer("attribute_cnn", "{}", "attribute_cnn"),)
+    assert [choice.seer.title for choice in suite.features] == ["efficientnet_lite0"]
     assert (suite.references, suite.metrics) == ({}, ("fairness_discrepancy", "frechet"))
     assert suite.sampler.model_dump() == {
         "name": "ddim",
@@ -336,3 +345,29 @@ def test_a_method_is_built_of_known_fields_in_range(name: str, fields: dict[str,
 )
 def test_a_target_is_called_by_its_shares(target: tuple[float, ...], name: str) -> None:
     assert target_name(target) == name
+
+
+def test_an_extractor_is_a_name_or_a_name_with_fields() -> None:
+    least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
+    judges = [{"name": "clip", "with": {"threshold": 0.6}, "label": "careful clip"}, "attribute_resnet"]
+    suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_judges": judges})
+    careful = Seer("clip", '{"threshold": 0.6}', "careful clip")
+    assert suite.judges[1:] == (careful, Seer("attribute_resnet", "{}", "attribute_resnet"))
+    with pytest.raises(ValidationError, match="'attribute_cnn' is named twice; name it once, or give one a `label`"):
+        Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_judges": ["attribute_cnn"]})
+
+
+@pytest.mark.parametrize(
+    ("seer", "said"),
+    [
+        (
+            Seer("clip", '{"treshold": 0.6}', "x"),
+            "field of extractor clip 'treshold'; did you mean 'threshold'",
+        ),
+        (Seer("clip", '{"threshold": 7}', "x"), "threshold must be in .*, got 7"),
+        (Seer("efficientnet_lite0", '{"size": "big"}', "x"), "extractor efficientnet_lite0 cannot be made with"),
+    ],
+)
+def test_a_field_that_an_extractor_does_not_take_is_refused(seer: Seer, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_extractor(seer)

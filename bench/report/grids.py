@@ -19,6 +19,7 @@ from bench.store import Store
 
 # Okabe & Ito 2008: eight colours that people with any common colour blindness can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+UNJUDGED = "#ffffff"  # the judge abstained
 SHOWN, COLUMNS, FRAME, GAP = 60, 15, 4, 4
 TEXT = 15  # height of a line in pixels
 
@@ -99,10 +100,11 @@ def draw_strips(
         for column, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
             x = margin + column * cell
             size = side * zoom + 2 * FRAME
-            pen.rectangle((x, y, x + size - 1, y + size - 1), fill=COLOURS[label % len(COLOURS)])
+            frame = COLOURS[label % len(COLOURS)] if label >= 0 else UNJUDGED
+            pen.rectangle((x, y, x + size - 1, y + size - 1), fill=frame)
             face = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
             canvas.paste(face.resize((side * zoom,) * 2, Image.Resampling.NEAREST), (x + FRAME, y + FRAME))
-            if len(classes) > len(COLOURS):
+            if label >= 0 and len(classes) > len(COLOURS):
                 pen.text((x + FRAME + 1, y + FRAME), str(label), fill="white", stroke_width=1, stroke_fill="black")
     y = top + len(strips) * cell
     for label, (x, line) in enumerate(legend):

@@ -35,7 +35,6 @@ class CellResult:
         status: "ok", "skipped" or "failed".
         reason: why there are no scores.
         scores: as `bench.cell.evaluate` returns them.
-        confusion: of the judge: attribute name to counts [K, K], rows the true class.
         cost: of the fit (seconds, rows) and of sampling; empty where the cell has no samples.
     """
 
@@ -44,16 +43,13 @@ class CellResult:
     status: str
     reason: str
     scores: list[dict[str, Any]]
-    confusion: dict[str, list[list[int]]]
     cost: dict[str, float]
 
     @classmethod
-    def of(
-        cls, work: Work, context: Context, status: str, reason: str, scores: list[dict[str, Any]], judge: Any
-    ) -> CellResult:
+    def of(cls, work: Work, context: Context, status: str, reason: str, scores: list[dict[str, Any]]) -> CellResult:
         """The result of an evaluated cell, with its costs read from the store."""
         cost = _cost(work) if status == "ok" else {}
-        return cls(work, context, status, reason, scores, dict(judge.confusion), cost)
+        return cls(work, context, status, reason, scores, cost)
 
     @property
     def name(self) -> str:
@@ -70,18 +66,18 @@ class CellResult:
         """The scope of the headline score: the joint of the task's attributes."""
         return product(self.work.cell.attributes).name
 
-    def score(self, metric: str, scope: str) -> dict[str, Any] | None:
-        """The score of a metric over a scope, if it has a value."""
-        found = (s for s in self.scores if s["metric"] == metric and s["scope"] == scope and s["status"] == "ok")
-        return next(found, None)
+    def score(self, metric: str, scope: str, judge: str | None = None) -> dict[str, Any] | None:
+        """The score of a metric over a scope by a judge (the first unless named), if it has a value."""
+        wanted = (metric, scope, judge or self.work.judge.title, "ok")
+        return next((s for s in self.scores if (s["metric"], s["scope"], s["judge"], s["status"]) == wanted), None)
 
-    def judge_accuracy(self) -> float:
-        """Held-out accuracy of the judge, balanced over classes, of its worst attribute of the task."""
-        found = []
-        for attribute in self.work.cell.attributes:
-            table = np.array(self.confusion[attribute.name], dtype=np.float64)
-            found.append(float((table.diagonal() / table.sum(1)).mean()))
-        return min(found)
+    def judge_accuracy(self) -> float | None:
+        """Held-out accuracy of the judge, balanced over classes, of its worst attribute of the task, if measured."""
+        measured = self.context.judges[0].confusion
+        if any(a.name not in measured for a in self.work.cell.attributes):
+            return None
+        tables = [np.array(measured[a.name], dtype=np.float64) for a in self.work.cell.attributes]
+        return min(float((table.diagonal() / table.sum(1)).mean()) for table in tables)
 
     def entries(self) -> list[Path]:
         """The store's folders that this result rests on."""
@@ -174,16 +170,22 @@ def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[s
             "backward_per_image": r.cost.get("backward"),
             "method_file": cell.method,
             "fields": json.dumps(cell.fields, sort_keys=True),
-            "judge": suite.judge,
-            "guided_by_judge": r.work.guided_by_judge,
-            "judge_confusion": json.dumps({a.name: r.confusion[a.name] for a in cell.attributes}),
             "model_sha256": r.context.model_digest,
-            "judge_sha256": r.context.judge_digest,
             "sample_key": r.work.sample_key,
             "protocol": PROTOCOL,
             **build,
         }
-        for score in r.scores or [{"metric": "", "scope": "", "status": r.status, "reason": r.reason}]:
+        judges = {
+            judge.title: {
+                "judge": judge.title,
+                "guided_by_judge": r.work.guided_by_judge,
+                "judge_confusion": json.dumps({a.name: judge.confusion.get(a.name) for a in cell.attributes}),
+                "judge_sha256": judge.digest,
+            }
+            for judge in r.context.judges
+        }
+        nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": r.work.judge.title}
+        for score in r.scores or [nothing]:
             yield {
                 **start,
                 "metric": score["metric"],
@@ -192,6 +194,7 @@ def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[s
                 "status": score["status"],
                 "reason": last_line(score["reason"]),
                 **end,
+                **judges[score["judge"]],
             }
 
 
@@ -234,13 +237,15 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
     bad = [r for r in results if r.status != "ok"]
     first = results[0]
     row: dict[str, Any] = {"task": task, "method": title}
-    for metric in (HEADLINE, "fd_l2_soft"):
+    for metric in (HEADLINE, "fd_l2_soft", "fd_l2_corrected"):
         row |= _average(metric, metric, first.scope, good)
+    for judge in first.work.judges[1:]:
+        row |= _average(f"{HEADLINE} by {judge.title}", HEADLINE, first.scope, good, judge.title)
     found = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores})
     for metric, scope in found:
         if metric.startswith("frechet_"):
             row |= _average(f"{metric} to {scope}", metric, scope, good)
-        elif metric.startswith("epsilon_"):
+        elif metric.startswith(("epsilon_", "detection_rate_")) or (metric, scope) == ("abstained_share", first.scope):
             row |= _average(metric, metric, scope, good)
     null = good[0].score(HEADLINE, first.scope) if good else None
     return row | {
@@ -261,8 +266,10 @@ def last_line(reason: str) -> str:
     return reason.strip().splitlines()[-1] if reason.strip() else ""
 
 
-def _average(column: str, metric: str, scope: str, results: list[CellResult]) -> dict[str, Any]:
-    found = [s for r in results if (s := r.score(metric, scope))]
+def _average(
+    column: str, metric: str, scope: str, results: list[CellResult], judge: str | None = None
+) -> dict[str, Any]:
+    found = [s for r in results if (s := r.score(metric, scope, judge))]
     keys = (column, f"{column}_low", f"{column}_high")
     if not found:
         return dict.fromkeys(keys)
@@ -292,13 +299,17 @@ def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> li
     labels = {line["method"]: _labels([r for r in results if r.work.cell.title == line["method"]]) for line in good}
     best = labels[good[0]["method"]]
     rng = np.random.default_rng(0)
-    p = [paired_discrepancy_p(best, labels[line["method"]], target, rng) for line in good[1:]]
+    p = []
+    for line in good[1:]:
+        other = labels[line["method"]]
+        both = (best >= 0) & (other >= 0)  # the judge may have abstained
+        p.append(paired_discrepancy_p(best[both], other[both], target, rng) if both.any() else 1.0)
     verdicts = iter(["best", *("no" if rejected else "yes" for rejected in holm(p, 0.05))])
     return [next(verdicts) if line["status"] == "ok" else "" for line in lines]
 
 
 def _labels(results: list[CellResult]) -> np.ndarray:
-    """Judged classes of the joint, int64 [n over all seeds], in order of seed and sample number."""
+    """Judged classes of the joint, int64 [n over all seeds], -1 for none, in order of seed and sample number."""
     return np.concatenate([judged_labels(r.work) for r in sorted(results, key=lambda r: r.work.cell.seed)])
 
 

@@ -23,10 +23,13 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
     """One task: discrepancy and Frechet distances with their intervals, calls and seconds."""
     first = rows[0]
     frechet, epsilon = columns(first, "frechet_"), columns(first, "epsilon_")
+    others = columns(first, "fd_l2_hard by ")
     table = Table(title=f"{task}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})")
     table.add_column("method", no_wrap=True)
     table.add_column("fd_l2_hard [95 %]", justify="right", no_wrap=True)
     table.add_column("", justify="left")  # tied with the best
+    for column in others:
+        table.add_column(column.removeprefix("fd_l2_hard "), justify="right", no_wrap=True)
     for column in frechet:
         table.add_column(f"Frechet to {column.rpartition(' ')[2]}", justify="right", no_wrap=True)
     for _ in epsilon:
@@ -42,6 +45,7 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
             method_name(row),
             interval(row, "fd_l2_hard", 3),
             MARKS[row["tied_best"]],
+            *(interval(row, column, 3) for column in others),
             *(interval(row, column, 2) for column in frechet),
             *(interval(row, column, 3) for column in epsilon),
             f"{float(row['nfe_per_image']):g}",
@@ -86,7 +90,7 @@ def interval(row: dict[str, str], column: str, digits: int) -> str:
 
 
 def _percent(text: str) -> str:
-    return f"{100 * float(text):.1f} %"
+    return f"{100 * float(text):.1f} %" if text else "not measured"
 
 
 def _mean(rows: list[dict[str, str]], column: str) -> float:

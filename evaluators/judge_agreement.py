@@ -1,0 +1,99 @@
+"""Judge agreement: how far the judges of a suite give the same samples the same class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import Attribute
+from bench.stats import percentile_interval
+from evaluators.base import CHUNK, Card, Reference, Sample, Score
+
+Floats = npt.NDArray[np.float64]
+Probabilities = Mapping[str, npt.NDArray[np.floating]]
+N_DRAWS = 1000
+SEED = 19_600_401
+MIN_N = 20  # samples that both must have judged
+
+
+class Evaluator:
+    """Cohen's kappa of the judge and every other judge, by attribute, over the samples on which neither abstained.
+
+    A discrepancy that two judges see alike is worth more than one that rests on a single network. The interval is a
+    percentile bootstrap: multinomial redraws of the table of both judges' classes.
+
+    >>> from bench.attributes import Attribute
+    >>> sure = np.repeat([[0.9, 0.1], [0.2, 0.8]], 20, axis=0)
+    >>> sample = Sample({"a": sure}, {}, np.full(40, -1), other_judges={"clip": {"a": sure}})
+    >>> task = Reference((Attribute("a", ("no", "yes")),), np.array([0.5, 0.5]))
+    >>> [score] = Evaluator().evaluate(sample, task)
+    >>> print(score.metric, score.scope, score.value)
+    kappa_clip a 1.0
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Agreement of two judges beyond chance, by attribute.",
+        source="Cohen 1960, A coefficient of agreement for nominal scales, Eq. 1",
+        better="higher",
+        low=-1.0,
+        high=1.0,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """One score a pair of judges and attribute; none where there is one judge."""
+        return [
+            _score(attribute, sample.probabilities, other, probabilities)
+            for other, probabilities in sample.other_judges.items()
+            for attribute in reference.attributes
+        ]
+
+
+def cohen_kappa(tables: Floats) -> Floats:
+    """kappa = (p_o - p_e) / (1 - p_e), with p_o the share of equal labels and p_e that of independent ones.
+
+    Source: Cohen 1960, "A coefficient of agreement for nominal scales", Eq. 1.
+
+    Args:
+        tables: [..., K, K], counts or shares of every pair of classes; rows one judge's, columns the other's.
+
+    Returns:
+        [...], in [-1, 1]; NaN where both name one and the same class throughout.
+
+    >>> cohen_kappa(np.array([[2.0, 0.0], [1.0, 1.0]])).item()
+    0.5
+    """
+    shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
+    observed = np.trace(shares, axis1=-2, axis2=-1)
+    expected = (shares.sum(-1) * shares.sum(-2)).sum(-1)
+    room = 1 - expected
+    return np.where(room > 1e-12, (observed - expected) / np.where(room > 1e-12, room, 1.0), np.nan)
+
+
+def _score(attribute: Attribute, mine: Probabilities, name: str, other: Probabilities) -> Score:
+    metric, scope = f"kappa_{name}", attribute.name
+    table = _table(mine[scope], other[scope], attribute.n_classes)
+    n = int(table.sum())
+    value = float(cohen_kappa(table)) if n >= MIN_N else math.nan
+    if math.isnan(value):
+        reason = "both judges name one and the same class throughout"
+        if n < MIN_N:
+            reason = f"needs {MIN_N} samples or more that both judges judged, got {n}"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+    draws = np.random.default_rng(SEED).multinomial(n, table.ravel() / n, N_DRAWS).reshape(-1, *table.shape)
+    found = cohen_kappa(draws.astype(np.float64))
+    low, high = percentile_interval(found[np.isfinite(found)])
+    return Score(metric, scope, value, min(low, value), max(high, value), n)
+
+
+def _table(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating], n_classes: int) -> Floats:
+    """Counts float64 [n_classes, n_classes] of the classes that two judges give the samples that both judged."""
+    table = np.zeros((n_classes, n_classes))
+    for start in range(0, len(a), CHUNK):
+        mine, other = np.asarray(a[start : start + CHUNK]), np.asarray(b[start : start + CHUNK])
+        both = ~(np.isnan(mine).any(1) | np.isnan(other).any(1))
+        np.add.at(table, (mine[both].argmax(1), other[both].argmax(1)), 1.0)
+    return table
