@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from evaluators.frechet import frechet_distance
+from evaluators.features.frechet_distance import frechet_distance
 
 Floats = npt.NDArray[np.float64]
 Fits = tuple[Floats, Floats, Floats, Floats]

@@ -25,6 +25,7 @@ from evaluators.base import Reference, Sample
 from evaluators.fairness_discrepancy import Evaluator as FairnessDiscrepancy
 from evaluators.frechet import Evaluator as Frechet
 
+ROOT = Path(__file__).parents[1]
 D, SHARD, MOST = 1280, 500, 50_000
 GLASSES, TONE = Attribute("eyeglasses", ("no", "yes")), Attribute("skin_tone", ("light", "medium", "dark"))
 
@@ -86,8 +87,8 @@ def test_memory(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     def both() -> list[float]:
         peaks = []
         for n in (5000, MOST):
-            command = [sys.executable, __file__, str(tmp_path), str(n)]
-            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            command = [sys.executable, "-m", "tests.benchmark_memory", str(tmp_path), str(n)]
+            out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
             peaks.append(int(out[0]) / 1024)
             print(f"\n{n} samples: {peaks[-1]:.0f} MiB of anonymous memory at most, {float(out[1]):.1f} s")
         return peaks

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from bench.errors import ConfigError, Incompatible, Undefined
 from evaluators import frechet
 from evaluators.base import Reference, Sample, Score
-from evaluators.frechet import Distances, Evaluator, Gaussian, fit, frechet_distance, from_gram, from_moments
+from evaluators.features import gaussian
+from evaluators.features.frechet_distance import Distances, frechet_distance, from_gram, from_moments
+from evaluators.features.gaussian import Gaussian, fit
+from evaluators.frechet import Evaluator
 
 Floats = npt.NDArray[np.float64]
 
@@ -103,7 +106,7 @@ def test_symmetric_not_negative_zero_on_itself_and_unmoved_by_rotation_and_shift
 
 
 def test_fit_is_the_unbiased_covariance_also_beside_a_large_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frechet, "CHUNK", 7)
+    monkeypatch.setattr(gaussian, "CHUNK", 7)
     x = np.random.default_rng(0).standard_normal((50, 5)) + 1e6
     fitted = fit(x)
     np.testing.assert_allclose(fitted.mean, x.mean(axis=0), rtol=1e-14)
@@ -120,7 +123,7 @@ def test_fit_of_float32_rows_is_summed_in_float64() -> None:
 def test_both_forms_give_the_distance_of_the_fits_and_of_each_jackknife_replicate(
     form: Callable[[Floats], Distances], n: int, d: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frechet, "CHUNK", 13)  # no multiple of the groups, so that a group's rows move in the chunk
+    monkeypatch.setattr(gaussian, "CHUNK", 13)  # no multiple of the groups, so that a group's rows move in the chunk
     rng = np.random.default_rng(n)
     x, y = rng.standard_normal((n, d)) + 100.0, 1.5 * rng.standard_normal((3 * d, d)) + 99.0
     reference = fit(y)

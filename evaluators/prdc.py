@@ -1,0 +1,169 @@
+"""Precision, recall, density and coverage: how far samples and reference lie among each other's neighbours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.stats import jackknife_interval, wilson_interval
+from evaluators.base import Card, Reference, Sample, Score
+from evaluators.features.gaussian import streamed_mean
+from evaluators.features.kept import Kept
+from evaluators.features.neighbours import (
+    TIE,
+    covered,
+    distance_blocks,
+    keep_nearest,
+    nearest,
+    radii,
+    without_each,
+)
+from evaluators.features.subset import head
+from evaluators.features.walk import Compared, Interval, at_least, walk
+
+Floats = npt.NDArray[np.float64]
+Features = npt.NDArray[np.floating]
+K = 5  # the neighbour whose distance is a ball's radius
+GROUPS = 10  # of the jackknife; sample i is in group i % GROUPS
+MIN_N = 2 * GROUPS
+MAX_N = 10_000  # samples, and images of a reference set, that are used: the time is quadratic in both
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples and their balls.
+
+    Attributes:
+        features: float [n, d].
+        radii: float64 [1 + GROUPS, n], squared radius of every sample's ball, then that without the samples of each
+            group; the balls of the left-out group hold nothing.
+    """
+
+    features: Features
+    radii: Floats
+
+
+@dataclass(frozen=True)
+class Reals:
+    """A reference set and its balls.
+
+    Attributes:
+        features: float [m, d].
+        centre: float64 [d], their mean.
+        radii: float64 [m], squared radius of every image's ball.
+    """
+
+    features: Features
+    centre: Floats
+    radii: Floats
+
+
+def samples_of(features: Features) -> Samples:
+    """The balls of samples [n, d], n >= MIN_N."""
+    found = nearest(features, K, GROUPS, streamed_mean(features))
+    radius = np.stack([radii(found[:, groups], K) for groups in without_each(GROUPS)])
+    for group in range(GROUPS):
+        radius[1 + group, group::GROUPS] = -1.0
+    return Samples(features, radius)
+
+
+def reals_of(features: Features) -> Reals:
+    """The balls of a reference set [m, d], m > K."""
+    centre = streamed_mean(features)
+    return Reals(features, centre, radii(nearest(features, K, 1, centre), K))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What lies in whose balls.
+
+    Attributes:
+        balls: int64 [n], the balls of reals that hold each sample.
+        recalled: bool [m, 1 + GROUPS], whether a sample's ball holds the real; then without each group of samples.
+        nearest: float64 [m, GROUPS], squared distance of every real to the nearest sample of each group.
+    """
+
+    balls: npt.NDArray[np.int64]
+    recalled: npt.NDArray[np.bool_]
+    nearest: Floats
+
+
+def count(samples: Samples, reals: Reals) -> Counts:
+    """All counts, in one pass over the distances of every real to every sample."""
+    n, m = len(samples.features), len(reals.features)
+    balls = np.zeros(n, dtype=np.int64)
+    recalled, near = np.zeros((m, 1 + GROUPS), dtype=np.bool_), np.full((m, GROUPS), np.inf)
+    for rows, columns, squared in distance_blocks(reals.features, samples.features, reals.centre):
+        balls[columns] += (squared <= TIE * reals.radii[rows, None]).sum(axis=0)
+        for i, radius in enumerate(samples.radii):
+            recalled[rows, i] |= (squared <= TIE * radius[columns]).any(axis=1)
+        keep_nearest(near[rows], squared, columns)
+    return Counts(balls, recalled, near)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Precision, recall, density and coverage of the samples against each reference set, with 5 neighbours.
+
+    Source: precision and recall of Kynkaanniemi et al. 2019, arXiv 1904.06991, Eqs. 1 and 2; density and coverage of
+    Naeem et al. 2020, arXiv 2002.09797, Eqs. 8 and 9. The ball of an image reaches, border included, to its 5th nearest
+    other image of its own set. Precision: share of samples in a ball of a real image. Density: balls of reals that
+    hold a sample, over 5, on average. Recall: share of reals in a sample's ball. Coverage: share of reals whose ball
+    holds a sample.
+
+    All four depend on n and on the size of the set: compare at equal n only. A sampler of the set's own distribution
+    has a density of 1 and a coverage of 1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about 0.97 at n = m, in expectation;
+    its precision and recall are below 1 too. Of more than 10,000 samples, or images of a set, the first 10,000 are
+    used, and the score says so.
+
+    Intervals, the reference being fixed: precision is a share of independent samples (Wilson), density a mean of them
+    (delete-one jackknife); recall and coverage depend on the samples together (delete-a-group jackknife over 10
+    groups, sample i in group i % 10). Where every replicate is 0 or 1, the last two have no width.
+
+    >>> from evaluators.base import Reference, Sample
+    >>> features = np.random.default_rng(0).standard_normal((50, 3))
+    >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
+    >>> scores = Evaluator().evaluate(sample, Reference((), np.ones(1), {"toy": {"real": features + 100.0}}))
+    >>> [(s.metric, s.value) for s in scores]
+    [('precision_k5_toy', 0.0), ('recall_k5_toy', 0.0), ('density_k5_toy', 0.0), ('coverage_k5_toy', 0.0)]
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Shares of samples and reference images that lie among each other's 5 nearest neighbours.",
+        source="Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797",
+        better="higher",
+        low=0.0,
+        high=math.inf,  # of density; the others end at 1
+    )
+    _reals: Kept[Reals] = field(default_factory=Kept, init=False, repr=False, compare=False)
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """`precision_k5_<features>`, likewise recall, density and coverage, scope the set; raises as `walk` does."""
+        metrics = tuple(f"{name}_k{K}" for name in ("precision", "recall", "density", "coverage"))
+        return walk(sample, reference, metrics, MIN_N, samples_of, self._compare, MAX_N)
+
+    def _compare(self, samples: Samples, against: Compared) -> tuple[Interval, ...]:
+        at_least(K + 1, against.array, f"the reference set {against.name}")
+        reals = self._reals.get(against.key, against.array, lambda: reals_of(head(against.array, MAX_N)))
+        found = count(samples, reals)
+        n, inside = found.balls.size, int((found.balls > 0).sum())
+        density = found.balls.mean() / K
+        left = (found.balls.sum() - found.balls) / (K * (n - 1))
+        low, high = jackknife_interval(float(density), left)
+        return (
+            (inside / n, *wilson_interval(inside, n)),
+            share(found.recalled.mean(axis=0)),
+            (float(density), max(low, 0.0), high),
+            share(covered(found.nearest, reals.radii)),
+        )
+
+
+def share(found: Floats) -> Interval:
+    """A share and its jackknife interval, of the value and its replicates, float64 [1 + GROUPS]."""
+    value = float(found[0])
+    low, high = jackknife_interval(value, found[1:])
+    return value, max(low, 0.0), min(high, 1.0)

@@ -1,0 +1,126 @@
+"""Vendi score: the effective number of different samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import Undefined
+from bench.stats import jackknife_interval
+from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.features.walk import undefined
+
+Floats = npt.NDArray[np.float64]
+Features = npt.NDArray[np.floating]
+GROUPS = 10  # of the jackknife; sample i is in group i % GROUPS
+MIN_N = 2 * GROUPS
+
+
+def effective_number(matrix: Floats) -> float:
+    """exp(-sum_i l_i log l_i) of the eigenvalues l_i of a positive semi-definite matrix of trace 1, with 0 log 0 = 0.
+
+    Source: Friedman & Dieng 2023, arXiv 2210.02410, Eq. 2 (Definition 3.1).
+
+    Args:
+        matrix: float64 [m, m], symmetric.
+
+    Returns:
+        In [1, m].
+    """
+    values = np.clip(np.linalg.eigvalsh(matrix), 0.0, None)
+    values = values[values > 0]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def replicates(features: Features) -> Floats:
+    """The score of features [n, d] under the cosine kernel, then that without each group; float64 [1 + GROUPS].
+
+    K / n, with K = X X' of unit rows X, has the non-zero eigenvalues of X'X / n: the smaller of the two is used, so
+    memory does not grow with n beyond d.
+
+    Raises:
+        Undefined: an entry is not finite, or a row is 0 and has no direction.
+    """
+    n, d = features.shape
+    return _from_gram(features) if n <= d else _from_dual(features)
+
+
+def _unit(features: Features) -> Iterator[tuple[int, Floats]]:
+    for start in range(0, len(features), CHUNK):
+        rows = np.asarray(features[start : start + CHUNK], dtype=np.float64)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(norms).all():
+            raise Undefined("the features must be finite, got NaN or infinity")
+        if (norms == 0).any():
+            raise Undefined("the features must have a direction, got a row of zeros")
+        yield start, rows / norms
+
+
+def _from_gram(features: Features) -> Floats:
+    x = np.concatenate([rows for _, rows in _unit(features)])
+    kernel, index = x @ x.T, np.arange(len(x))
+    kept = [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
+    return np.array([effective_number(kernel[np.ix_(keep, keep)] / keep.size) for keep in kept])
+
+
+def _from_dual(features: Features) -> Floats:
+    n, d = features.shape
+    duals = np.zeros((GROUPS, d, d))
+    for start, rows in _unit(features):
+        for group in range(GROUPS):
+            part = rows[(group - start) % GROUPS :: GROUPS]
+            duals[group] += part.T @ part
+    counts = np.array([len(range(group, n, GROUPS)) for group in range(GROUPS)])
+    total = duals.sum(axis=0)
+    left = [effective_number((total - duals[g]) / (n - counts[g])) for g in range(GROUPS)]
+    return np.array([effective_number(total / n), *left])
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The Vendi score of the samples' features, cosine kernel: how many different samples there are in effect.
+
+    Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1. 1 where all samples are alike, n where they are
+    orthogonal. It knows no reference: noise is diverse too, so it says nothing of quality. It rises with n: compare
+    at equal n only. Features without a negative entry, as those after a rectifier, have cosines far above 0 and so
+    low scores: compare within one extractor only.
+
+    The interval is the delete-a-group jackknife over 10 groups (sample i in group i % 10); the score at this n, its
+    bias in n included. A redraw with replacement would repeat samples, which is what the score counts.
+
+    >>> from evaluators.base import Reference, Sample
+    >>> sample = Sample({}, {"toy": np.tile(np.eye(4), (10, 1))}, np.zeros(40, dtype=np.int64))
+    >>> score = Evaluator().evaluate(sample, Reference((), np.ones(1)))[0]
+    >>> print(score.metric, score.scope, round(score.value, 6))
+    vendi_toy all 4.0
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Effective number of different samples, from the cosines of their features.",
+        source="Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1",
+        better="higher",
+        low=1.0,
+        high=math.inf,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """`vendi_<features>` of all samples, one for each extractor in the order of `sample.features`."""
+        return [_score(f"vendi_{name}", features) for name, features in sample.features.items()]
+
+
+def _score(metric: str, features: Features) -> Score:
+    n = len(features)
+    try:
+        if n < MIN_N:
+            raise Undefined(f"needs {MIN_N} samples or more, got {n}")
+        found = replicates(features)
+    except Undefined as error:
+        return undefined(metric, "all", n, error)
+    value = float(found[0])
+    low, high = jackknife_interval(value, found[1:])
+    return Score(metric, "all", value, max(low, 1.0), high, n)
