@@ -1,4 +1,4 @@
-"""The command line: run, list, train, doctor. Every error of the user's is one sentence and exit code 2."""
+"""The command line, one function a command. Every error of the user's is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _parse_only(only: list[str]) -> dict[str, set[str]]:
 
 @app.command("list", epilog="Example: python run_bench.py list methods")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data or suites.")],
+    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data, suites or layouts.")],
 ) -> None:
     """What there is to choose from."""
     lists = {
@@ -109,6 +109,7 @@ def list_(
         "models": _models,
         "data": _data,
         "suites": _suites,
+        "layouts": _layouts,
     }
     if what not in lists:
         raise UnknownName("list", what, lists)
@@ -154,10 +155,13 @@ def _evaluators() -> Table:
 
 
 def _models() -> Table:
+    from bench.assets import list_assets
     from bench.models import list_models
 
-    rows = [*list_models().items(), ("path:DIR", "a folder saved by diffusers"), ("hub:ID", "a model of the hub")]
-    return _table("models", ("name", "what it is"), rows)
+    sources = {"path:DIR": "a folder saved by diffusers", "hub:ID": "a model of the hub"}
+    rows = [(name, "diffusion", what) for name, what in {**list_models(), **sources}.items()]
+    rows += [(name, kind, what) for kind in ("classifier", "clip") for name, what in list_assets(kind).items()]
+    return _table("models", ("name", "kind", "what it is"), rows)
 
 
 def _data() -> Table:
@@ -172,6 +176,12 @@ def _suites() -> Table:
     return _table("suites", ("name", "what it runs"), list(list_suites().items()))
 
 
+def _layouts() -> Table:
+    from bench.papertables.layout import list_layouts
+
+    return _table("layouts", ("name", "what it shows"), list(list_layouts().items()))
+
+
 @app.command(epilog="Example: python run_bench.py train avatars-unet --out models/avatars-unet")
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped asset's name, or a recipe file.")],
@@ -182,7 +192,7 @@ def train(
     from bench.assets import asset_folder, list_assets
     from bench.training import train_recipe
 
-    known = {**list_assets("score_model"), **list_assets("classifier")}
+    known = [name for kind in ("score_model", "classifier", "clip") for name in list_assets(kind)]
     path = Path(recipe)
     if not recipe.endswith((".yaml", ".yml")):
         if recipe not in known:
@@ -191,6 +201,103 @@ def train(
     name = recipe if recipe in known else path.stem
     record = train_recipe(path, out or Path("models") / name, force)
     out_console.print({k: v for k, v in record.items() if k != "recipe"})
+
+
+@app.command(epilog="Example: python run_bench.py compare vanilla distribution_guidance --task eyeglasses --out ab.md")
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="METHOD (of leaderboards/quick), FOLDER or FOLDER:METHOD.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; a folder alone means the method that A names.")],
+    task: Annotated[list[str] | None, typer.Option(help="A task's name or attributes; may be repeated.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric, or a pattern such as 'share_*'; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the lines as well: FILE.csv or FILE.md.")] = None,
+) -> None:
+    """Compare two methods or two finished runs, with a test of every difference."""
+    from bench.comparison import head_to_head, show
+
+    if out is not None:
+        show.check_ending(out)
+    sides = head_to_head.read_sides(a, b)
+    lines = head_to_head.compare(sides, task or (), metric or ())
+    if out is not None:
+        show.write(lines, sides, out)
+    show.show(lines, sides, out_console)
+
+
+@app.command(epilog="Example: python run_bench.py check results/quick --baseline leaderboards/quick/results.csv")
+def check(
+    baseline: Annotated[Path, typer.Option(help="The results.csv to hold the run to.")],
+    results: Annotated[Path, typer.Argument(help="A run's folder or its results.csv.")] = OUT / "quick",
+    gates: Annotated[Path | None, typer.Option(help="A YAML file of gates; docs/regression-gate.md.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a job's page.")] = None,
+    annotations: Annotated[bool, typer.Option("--annotations", help="Print GitHub's annotations.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Make the run the new baseline; say what changed.")] = False,
+) -> None:
+    """Refuse a run (exit code 1) that is significantly worse than its baseline, and by more than its gates."""
+    from bench.comparison import ci, regression
+    from bench.comparison.gates import read_gates
+    from bench.comparison.runs import Run
+    from bench.files import write_bytes
+
+    new = Run.open(results)
+    if update:
+        if gates or junit or markdown or annotations:
+            raise ConfigError("--update takes the run as it is; check it first, without --update")
+        _update(new, baseline)
+        return
+    base = Run.open(baseline)
+    rules = read_gates(gates, base.gateable)
+    outcome = regression.check(new, base, rules)
+    for path, text in ((junit, ci.junit(outcome)), (markdown, ci.markdown(outcome, rules))):
+        if path is not None:
+            write_bytes(path, text.encode())
+    ci.show(outcome, out_console)
+    for line in ci.github_annotations(outcome, new.file) if annotations else ():
+        out_console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    if outcome.red:
+        raise typer.Exit(1)
+
+
+def _update(new: Any, file: Path) -> None:
+    from bench.comparison.baseline import changes, update
+    from bench.comparison.runs import Run
+
+    lines = changes(new, Run.open(file)) if file.exists() else ["there was none"]
+    update(new, file)
+    for line in lines or ["nothing changed"]:
+        out_console.print(line, markup=False, highlight=False, soft_wrap=True)
+    out_console.print(f"new baseline: {file}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: python run_bench.py table balancing_act leaderboards/quick --format latex --out fd.tex")
+def table(
+    layout: Annotated[str, typer.Argument(help="A shipped layout's name, or a YAML file.")],
+    run: Annotated[Path, typer.Argument(help="A finished run's folder, or its results.csv.")] = OUT / "quick",
+    format: Annotated[str, typer.Option(help="latex, markdown, csv or html.")] = "latex",
+    out: Annotated[Path | None, typer.Option(help="Write it to a file instead of the screen.")] = None,
+    claimed: Annotated[
+        Path | None, typer.Option(help="A CSV of method, task, value and citation, to stand beside the measured ones.")
+    ] = None,
+) -> None:
+    """Lay out a finished run as a table of a paper."""
+    from bench.comparison.runs import Run
+    from bench.files import write_bytes
+    from bench.papertables.claims import read_claims
+    from bench.papertables.formats import FORMATS
+    from bench.papertables.layout import read_layout
+    from bench.papertables.table import build
+
+    if format not in FORMATS:
+        raise UnknownName("format", format, FORMATS)
+    chosen, finished = read_layout(layout), Run.open(run)
+    claims = read_claims(claimed, finished) if claimed is not None else None
+    text = FORMATS[format](build(chosen, finished, claims))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_bytes(out, text.encode())
 
 
 @app.command(epilog="Example: python run_bench.py doctor")

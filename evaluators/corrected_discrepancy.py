@@ -19,6 +19,7 @@ N_DRAWS = 2000
 SEED = 20_231_029
 ITERATIONS = 5000
 TOLERANCE = 1e-9  # largest change of a share at which the iteration stops
+MIN_JUDGED = 20  # samples that must be left where the judge abstained on others
 CONDITION = 50.0  # a confusion matrix nearer to singular than this tells nothing of the true shares
 
 
@@ -79,7 +80,7 @@ class Evaluator:
 
     The interval covers both what n samples and what the held-out images leave open: the labels are redrawn, and so is
     every row of the confusion matrix. It holds for the p of a judge that errs on generated images as it does on
-    held-out ones.
+    held-out ones. Samples that the judge abstained on are left out, and n counts the others.
     """
 
     card: ClassVar[Card] = Card(
@@ -88,6 +89,7 @@ class Evaluator:
         better="lower",
         low=0.0,
         high=2**0.5,
+        each_judge=True,
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
@@ -104,13 +106,13 @@ class Evaluator:
 def _scores(attributes: tuple[Attribute, ...], sample: Sample, r: Floats) -> list[Score]:
     joint = product(attributes)
     counts = [np.asarray(sample.confusion[a.name]) for a in attributes if a.name in sample.confusion]
-    reason = _why_undefined(counts, attributes, len(sample.preset))
+    found = _label_counts(sample, attributes)
+    n, rng = int(found.sum()), np.random.default_rng(SEED)
+    reason = _why_undefined(counts, attributes, n, len(sample.preset) - n)
     if reason:
         scopes = [("fd_l2_corrected", joint.name)]
         scopes += [("share_corrected", f"{joint.name}={name}") for name in joint.classes]
-        return [Score(m, s, None, n=len(sample.preset), status="undefined", reason=reason) for m, s in scopes]
-    found = _label_counts(sample, attributes)
-    n, rng = int(found.sum()), np.random.default_rng(SEED)
+        return [Score(m, s, None, n=n, status="undefined", reason=reason) for m, s in scopes]
     p = true_shares(found / n, joint_confusion([rates(c.astype(np.float64)) for c in counts]))
     smoothed = found + 1 / len(r)  # as `bench.stats.redraw_shares`: a class not seen may still be there
     labels = rng.multinomial(n, smoothed / smoothed.sum(), N_DRAWS) / n
@@ -131,12 +133,16 @@ def _with_interval(value: float | np.floating, draws: Floats) -> tuple[float, fl
 def _label_counts(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
     counts = np.zeros(product(attributes).n_classes, dtype=np.int64)
     for start in range(0, len(sample.preset), CHUNK):
-        rows = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]).argmax(1) for a in attributes]
+        parts = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
+        judged = ~np.any([np.isnan(part).all(axis=1) for part in parts], axis=0)
+        rows = [part[judged].argmax(1) for part in parts]
         counts += np.bincount(joint_labels(np.stack(rows, 1), attributes), minlength=len(counts))
     return counts
 
 
-def _why_undefined(counts: list[Ints], attributes: tuple[Attribute, ...], n: int) -> str:
+def _why_undefined(counts: list[Ints], attributes: tuple[Attribute, ...], n: int, abstained: int) -> str:
+    if abstained and n < MIN_JUDGED:
+        return f"needs {MIN_JUDGED} judged samples or more, got {n}; the judge abstained on {abstained}"
     if n < 2:
         return f"there must be at least 2 samples, got {n}"
     if len(counts) < len(attributes):

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 N_DRAWS = 2000
 SEED = 20_191_012
 MIN_N = 2  # one sample has no spread
+MIN_JUDGED = 20  # samples that must be left where the judge abstained on others
 
 
 def l2(p: Floats, r: Floats) -> Floats:
@@ -48,15 +49,17 @@ class Tally:
         counts: int64 [K], how often each class is the most probable one.
         mean: float64 [K], the mean probabilities.
         covariance: float64 [K, K], the covariance of one row of probabilities, over n - 1; zero for one row.
+        abstained: number of samples that were not judged, and are in none of the above.
     """
 
     counts: npt.NDArray[np.int64]
     mean: Floats
     covariance: Floats
+    abstained: int = 0
 
     @property
     def n(self) -> int:
-        """Number of samples."""
+        """Number of samples that were judged."""
         return int(self.counts.sum())
 
 
@@ -69,11 +72,18 @@ def joint_probabilities(parts: list[Floats]) -> Floats:
 
 
 def tally(sample: Sample, attributes: tuple[Attribute, ...]) -> Tally:
-    """Counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint."""
+    """Counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint.
+
+    A row that is NaN throughout for one of the attributes was not judged, and is counted as that alone.
+    """
     size = product(attributes).n_classes
     counts = np.zeros(size, dtype=np.int64)
     total, square = np.zeros(size), np.zeros((size, size))
-    for parts in _chunks(sample, attributes):
+    abstained = 0
+    for rows in _chunks(sample, attributes):
+        judged = ~np.any([np.isnan(part).all(axis=1) for part in rows], axis=0)
+        abstained += int((~judged).sum())
+        parts = rows if judged.all() else [part[judged] for part in rows]
         labels = np.stack([part.argmax(axis=1) for part in parts], axis=1).astype(np.int64)
         counts += np.bincount(joint_labels(labels, attributes), minlength=size)
         joint = joint_probabilities(parts)
@@ -81,7 +91,7 @@ def tally(sample: Sample, attributes: tuple[Attribute, ...]) -> Tally:
         square += joint.T @ joint
     n = int(counts.sum())
     mean = total / max(n, 1)
-    return Tally(counts, mean, (square - n * np.outer(mean, mean)) / max(n - 1, 1))
+    return Tally(counts, mean, (square - n * np.outer(mean, mean)) / max(n - 1, 1), abstained)
 
 
 def _chunks(sample: Sample, attributes: tuple[Attribute, ...]) -> Iterator[list[Floats]]:
@@ -119,6 +129,8 @@ class Evaluator:
     `null_bound` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
     that is an upper bound, since a judge in doubt spreads its probabilities less than labels do.
 
+    Samples that the judge abstained on are left out, and n counts the others; `abstained_share` is their number.
+
     The interval is a percentile bootstrap: multinomial redraws of the counts, normal redraws of the mean
     probabilities, with a fixed seed, so that equal samples have equal intervals. A distance is never negative, so
     redraws never reach 0 and the plain interval would exclude a perfect sampler every time: where the value is at or
@@ -141,6 +153,7 @@ class Evaluator:
         better="lower",
         low=0.0,
         high=math.inf,
+        each_judge=True,
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
@@ -187,6 +200,8 @@ def _scores(attributes: tuple[Attribute, ...], seen: Tally, r: Floats) -> list[S
 def _why_undefined(seen: Tally) -> str:
     if seen.n < MIN_N:
         return f"needs {MIN_N} samples or more, got {seen.n}"
+    if seen.abstained and seen.n < MIN_JUDGED:
+        return f"needs {MIN_JUDGED} judged samples or more, got {seen.n}; the judge abstained on {seen.abstained}"
     if not np.isfinite(seen.mean).all():
         return "the judge's probabilities hold NaN or infinity"
     return ""

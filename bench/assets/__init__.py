@@ -1,4 +1,7 @@
-"""The embedded weights: one folder each, with the recipe they were trained from and the record of the training."""
+"""The embedded weights: one folder each, with the recipe they were trained from and the record of the training.
+
+`prompts/` holds none: it is the words that image-text models are asked in.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bench.errors import ConfigError
 from bench.files import write_bytes, write_json
 
 RECORD = "training.json"  # beside the weights: what was trained, with what, on what
-_PACKAGES = ("torch", "diffusers", "numpy", "dicebear-core", "dicebear-styles", "resvg-py")
+_PACKAGES = ("torch", "diffusers", "open_clip_torch", "numpy", "dicebear-core", "dicebear-styles", "resvg-py")
 
 
 def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
         ConfigError: the recipe is not valid, or the folder holds a training of another recipe.
     """
     from bench.progress import console
-    from bench.training.recipe import ClassifierRecipe, read_recipe
+    from bench.training.recipe import ClassifierRecipe, ClipRecipe, read_recipe
 
     parsed = read_recipe(recipe)
     settings = parsed.model_dump(mode="json")
@@ -54,6 +54,10 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
         from bench.training.classifier import train_classifier
 
         result = train_classifier(parsed, folder)
+    elif isinstance(parsed, ClipRecipe):
+        from bench.training.clip import train_clip
+
+        result = train_clip(parsed, folder)
     else:
         from bench.training.score_model import train_score_model
 

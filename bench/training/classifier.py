@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
     losses = train_cycles(network, loss, settings.budgets(), folder / "checkpoint.pt", f"classifier {folder.name}")
     save_network(network, folder)
-    measured = measure(load_network(folder, architecture), heldout)  # what was written, half precision included
+    judge = load_network(folder, architecture)  # what was written, half precision included
+    measured = measure(probabilities(judge, torch.from_numpy(np.array(heldout.images))), heldout)
     write_json(folder / HELDOUT, measured)
     console.print(f"wrote {folder}")
     accuracy = {name: values["accuracy"] for name, values in measured["attributes"].items()}
@@ -107,9 +109,13 @@ def shifted(x: Tensor, offsets: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
 
 
-def measure(network: AttributeNetwork, heldout: LabelledImages) -> dict[str, Any]:
-    """Confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length."""
-    found = probabilities(network, torch.from_numpy(np.array(heldout.images)))
+def measure(found: Mapping[str, npt.NDArray[np.floating]], heldout: LabelledImages) -> dict[str, Any]:
+    """Confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length.
+
+    Args:
+        found: attribute name to a classifier's probabilities [n, K] of the set's images.
+        heldout: the set.
+    """
     attributes = {}
     for j, attribute in enumerate(heldout.attributes):
         table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)

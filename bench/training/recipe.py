@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_se
 
 from bench.training.loop import Budget
 from bench.yaml import Strict, read_yaml
+from evaluators.contrastive.prompts import Prompts
 
 
 class DataChoice(Strict):
@@ -75,13 +76,38 @@ class ClassifierRecipe(Strict):
         return found
 
 
+class ClipArchitecture(Strict):
+    """An image-text model in open_clip's terms; the image size and the vocabulary come from the data."""
+
+    embed_dim: int = Field(48, ge=1)
+    vision_cfg: dict[str, Any]  # keyword arguments of open_clip.model.CLIPVisionCfg
+    text_cfg: dict[str, Any]  # keyword arguments of open_clip.model.CLIPTextCfg
+
+
+class ClipRecipe(Strict):
+    """A contrastive image-text model on images with captions made from their labels."""
+
+    kind: Literal["clip"]
+    data: DataChoice
+    heldout: DataChoice
+    training: Training
+    model: ClipArchitecture
+    captions: Prompts  # the words that it learns
+    prompts: str  # what it is asked on the held-out images: a shipped name, or a file
+    stated_frac: float = Field(0.5, ge=0, le=1)  # attributes that a caption states beside the one it always does
+    shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
+
+
+AnyRecipe = ScoreModelRecipe | ClassifierRecipe | ClipRecipe
+
+
 class Recipe(Strict):
     """A recipe file."""
 
-    recipe: Annotated[ScoreModelRecipe | ClassifierRecipe, Field(discriminator="kind")]
+    recipe: Annotated[AnyRecipe, Field(discriminator="kind")]
 
 
-def read_recipe(path: Path) -> ScoreModelRecipe | ClassifierRecipe:
+def read_recipe(path: Path) -> AnyRecipe:
     """Read and validate a recipe.
 
     Raises:

@@ -1,0 +1,144 @@
+"""Train a small contrastive image-text model on captioned images, and measure its zero-shot answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import update_bn
+
+from bench.data import load_data
+from bench.data.base import LabelledImages
+from bench.errors import ConfigError, Undefined
+from bench.files import digest_of, write_bytes, write_json
+from bench.progress import console
+from bench.training.captions import caption_texts, draw_captions, draw_stated, true_of
+from bench.training.classifier import augment, measure
+from bench.training.loop import summary, train_cycles
+from bench.training.recipe import ClipRecipe
+from evaluators.classifiers.calibration import fit_temperature, softmax
+from evaluators.classifiers.files import HELDOUT
+from evaluators.classifiers.reading import to_input
+from evaluators.clip import Extractor
+from evaluators.contrastive.checkpoint import CONFIG, WEIGHTS
+from evaluators.contrastive.prompts import check_covers, read_prompts
+from evaluators.contrastive.vocabulary import reduced_merges, vocabulary_size
+
+MERGES = "bpe.txt.gz"
+MAX_SCALE = 100.0  # Radford et al. 2021, section 2.5: larger ones made training unstable
+HALF = [0.5, 0.5, 0.5]  # mean and standard deviation of the transform: pixels in [-1, 1], as `to_input` has them
+BATCHES = 30  # that the statistics of batch normalisation are made again from
+
+
+def train_clip(recipe: ClipRecipe, folder: Path) -> dict[str, Any]:
+    """Train from `recipe`, or go on where `folder` stopped; write what open_clip loads, and the held-out confusion.
+
+    Returns:
+        The record of the training: steps and losses, the data's name and hash, held-out zero-shot accuracy.
+
+    Raises:
+        ConfigError: captions or prompts are not about the data's attributes, the held-out set has others, or the
+            architecture cannot be made.
+    """
+    from open_clip.tokenizer import SimpleTokenizer
+    from safetensors.torch import save
+
+    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
+    heldout = load_data(recipe.heldout.name, recipe.heldout.n, recipe.heldout.size)
+    check_covers(recipe.captions, data.attributes, "captions")
+    check_covers(read_prompts(recipe.prompts), heldout.attributes, f"prompts {recipe.prompts}")
+    merges = reduced_merges(caption_texts(recipe.captions))
+    write_bytes(folder / MERGES, merges)
+    config = _config(recipe, vocabulary_size(merges))
+    network = _network(config, recipe.training.seed)
+    tokenize = SimpleTokenizer(str(folder / MERGES), context_length=network.context_length)
+    images = torch.from_numpy(np.array(data.images))
+    labels = torch.from_numpy(np.array(data.labels))
+    settings = recipe.training
+
+    def pictures(rows: Tensor, g: torch.Generator) -> Tensor:
+        return augment(to_input(images[rows]), recipe.shift, settings.flips, g)
+
+    def loss(g: torch.Generator) -> Tensor:
+        rows = torch.randint(len(images), (settings.batch,), generator=g)
+        stated = draw_stated(len(rows), labels.shape[1], recipe.stated_frac, g)
+        tokens = tokenize(draw_captions(recipe.captions, labels[rows], stated, g))
+        image = network.encode_image(pictures(rows, g), normalize=True)
+        text = network.encode_text(tokens, normalize=True)
+        scale = network.logit_scale.clamp(max=math.log(MAX_SCALE)).exp()
+        return contrastive_loss(scale * image @ text.T, true_of(labels[rows], labels[rows], stated))
+
+    losses = train_cycles(network, loss, settings.budgets(), folder / "checkpoint.pt", f"CLIP {folder.name}")
+    g = torch.Generator().manual_seed(settings.seed)
+    batches = (torch.randint(len(images), (settings.batch,), generator=g) for _ in range(BATCHES))
+    update_bn((pictures(rows, g) for rows in batches), network.visual)  # those of the averaged weights
+    write_bytes(folder / WEIGHTS, save({k: _half(v) for k, v in network.state_dict().items()}))
+    write_json(folder / CONFIG, config)
+    measured = _measure(folder, recipe.prompts, heldout)
+    console.print(f"wrote {folder}")
+    accuracy = {name: values["accuracy"] for name, values in measured["attributes"].items()}
+    record = {"data": data.name, "data_sha256": data.digest, "n": len(data), "heldout_accuracy": accuracy}
+    return {**summary(losses), **record}
+
+
+def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
+    """Cross-entropy to the uniform distribution over positives, of images over captions and of captions over images.
+
+    Source: Yang et al. 2022, arXiv 2204.03610, Eqs. 2-3, with the mean over positives inside: several captions are
+    true of an image and several images fit a caption. With one positive each, it is CLIP's loss.
+
+    Args:
+        logits: float [n images, n captions], scale x cosine.
+        positive: bool of the same shape, with one True or more in every row and column.
+
+    Returns:
+        Scalar, >= the mean of log(number of positives), which is reached where all of them are equally likely.
+    """
+    target = positive.to(logits.dtype)
+    of_images = functional.cross_entropy(logits, target / target.sum(1, keepdim=True))
+    of_captions = functional.cross_entropy(logits.T, target.T / target.T.sum(1, keepdim=True))
+    return (of_images + of_captions) / 2
+
+
+def _config(recipe: ClipRecipe, vocab_size: int) -> dict[str, Any]:
+    model = recipe.model
+    text = {**model.text_cfg, "vocab_size": vocab_size, "tokenizer_kwargs": {"bpe_path": MERGES}}
+    size = {**model.vision_cfg, "image_size": recipe.data.size}
+    preprocess = {"mean": HALF, "std": HALF, "interpolation": "bicubic", "resize_mode": "squash"}
+    model_cfg = {"embed_dim": model.embed_dim, "vision_cfg": size, "text_cfg": text}
+    return {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
+
+
+def _network(config: dict[str, Any], seed: int) -> Any:
+    from open_clip.model import CLIP
+
+    torch.manual_seed(seed)  # layers are initialised from the global generator
+    try:
+        return CLIP(**config["model_cfg"])
+    except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+        raise ConfigError(f"model must describe a CLIP of open_clip: {error}") from error
+
+
+def _half(value: Tensor) -> Tensor:
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def _measure(folder: Path, prompts: str, heldout: LabelledImages) -> dict[str, Any]:
+    """What was written, half precision included, on the held-out set: confusion, accuracy, temperature."""
+    judge = Extractor(f"path:{folder}", prompts=prompts, temperature=1.0)
+    logits = judge.logits(torch.from_numpy(np.array(heldout.images)))
+    measured = measure({name: softmax(z) for name, z in logits.items()}, heldout)
+    labels = {a.name: heldout.labels[:, j] for j, a in enumerate(heldout.attributes)}
+    try:
+        fitted = {"temperature": fit_temperature(logits, labels)}
+    except Undefined:
+        fitted = {}  # none is best; readers then leave the logits as they are
+    asked = {"prompts": prompts, "prompts_sha256": digest_of(read_prompts(prompts).as_json())}
+    measured = {**measured, **fitted, **asked}
+    write_json(folder / HELDOUT, measured)
+    return measured

@@ -1,0 +1,67 @@
+"""Abstained share: on how many of the samples the judge gives no answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from bench.attributes import Attribute, product
+from bench.errors import Incompatible
+from bench.stats import wilson_interval
+from evaluators.base import CHUNK, Card, Reference, Sample, Score
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The share of samples on which the judge abstained: found no face, or was not sure enough.
+
+    A row of probabilities that is NaN throughout is an abstention. Attribute scores are over the rows that were judged,
+    so a method can better them by making images that the judge cannot read; this number shows it. Wilson's interval
+    (Wilson 1927).
+
+    >>> from evaluators.base import Reference, Sample
+    >>> glasses = Attribute("eyeglasses", ("absent", "present"))
+    >>> judged = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [0.4, 0.6]])
+    >>> sample = Sample({"eyeglasses": judged}, {}, np.full(4, -1))
+    >>> score = Evaluator().evaluate(sample, Reference((glasses,), np.array([0.5, 0.5])))[0]
+    >>> print(score.metric, score.scope, score.value)
+    abstained_share eyeglasses 0.25
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Share of the samples on which the judge gives no answer.",
+        source="a binomial share; its interval: Wilson 1927",
+        better="lower",
+        low=0.0,
+        high=1.0,
+        each_judge=True,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """`abstained_share` of every attribute, and of their joint where there are several.
+
+        On the joint, the judge abstains where it does so on any of the attributes.
+
+        Raises:
+            Incompatible: an attribute was not judged at all.
+        """
+        scores = [_score((a,), sample) for a in reference.attributes]
+        return [*scores, _score(reference.attributes, sample)] if len(scores) > 1 else scores
+
+
+def _score(attributes: tuple[Attribute, ...], sample: Sample) -> Score:
+    scope, n = product(attributes).name, len(sample.preset)
+    for a in attributes:
+        if a.name not in sample.probabilities:
+            raise Incompatible(
+                f"the samples have no probabilities of {a.name}; add an extractor that judges this attribute"
+            )
+    if n == 0:
+        return Score("abstained_share", scope, None, status="undefined", reason="needs a sample or more, got 0")
+    count = 0
+    for start in range(0, n, CHUNK):
+        rows = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
+        count += int(np.any([np.isnan(part).all(axis=1) for part in rows], axis=0).sum())
+    return Score("abstained_share", scope, count / n, *wilson_interval(count, n), n)

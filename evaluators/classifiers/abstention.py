@@ -1,0 +1,29 @@
+"""Rows on which a classifier gives no answer, as NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import ConfigError
+
+Floats = npt.NDArray[np.floating]
+
+
+def check_threshold(threshold: float) -> float:
+    """The threshold, or a ConfigError where it is not in [0, 1]."""
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must be in [0, 1], got {threshold}; 0 never abstains")
+    return threshold
+
+
+def abstain(probabilities: Floats, threshold: float) -> Floats:
+    """Probabilities [n, K] in which every row whose largest is below the threshold is NaN.
+
+    >>> abstain(np.array([[0.9, 0.1], [0.5, 0.5]]), 0.8)
+    array([[0.9, 0.1],
+           [nan, nan]])
+    """
+    unsure = probabilities.max(axis=1, keepdims=True, initial=0.0) < threshold
+    kept: Floats = np.where(unsure, np.array(np.nan, probabilities.dtype), probabilities)
+    return kept

@@ -1,0 +1,1 @@
+"""What the extractors on contrastive image-text models share: checkpoints, prompts and vocabularies."""

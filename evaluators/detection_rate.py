@@ -1,0 +1,70 @@
+"""Detection rate: in how many of the samples a face detector finds a face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import ConfigError
+from bench.stats import wilson_interval
+from evaluators.base import CHUNK, Card, Reference, Sample, Score
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """The share of samples in which a face was found, for every extractor that looks for one.
+
+    Attributes are read only where a face was found, so this is what share of the samples the attribute scores speak
+    of. Wilson's interval (Wilson 1927).
+
+    >>> from evaluators.base import Reference, Sample
+    >>> sample = Sample({}, {}, np.full(4, -1), detected={"toy": np.array([1.0, 1.0, 0.0, 1.0])})
+    >>> score = Evaluator().evaluate(sample, Reference((), np.ones(1)))[0]
+    >>> print(score.metric, score.scope, score.value, score.n)
+    detection_rate_toy all 0.75 4
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="Share of the samples in which a face detector finds a face.",
+        source="a binomial share; its interval: Wilson 1927",
+        better="higher",
+        low=0.0,
+        high=1.0,
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """`detection_rate_<extractor>` over "all", in the order of `sample.detected`.
+
+        Args:
+            sample: its `detected` arrays are counted.
+            reference: not looked at.
+
+        Returns:
+            One score an extractor; a single undefined "detection_rate" where none looked for faces.
+
+        Raises:
+            ConfigError: an array is not one 0 or 1 a sample.
+        """
+        n = len(sample.preset)
+        if not sample.detected:
+            reason = "no extractor looks for faces; add one that does, such as facenet, to the suite's features"
+            return [Score("detection_rate", "all", None, n=n, status="undefined", reason=reason)]
+        return [_score(name, array, n) for name, array in sample.detected.items()]
+
+
+def _score(name: str, array: npt.NDArray[np.floating], n: int) -> Score:
+    metric = f"detection_rate_{name}"
+    if array.shape != (n,):
+        raise ConfigError(f"what {name} detected must have shape [{n}], one a sample, got {list(array.shape)}")
+    if n == 0:
+        return Score(metric, "all", None, status="undefined", reason="needs a sample or more, got 0")
+    count = 0
+    for start in range(0, n, CHUNK):
+        rows = np.asarray(array[start : start + CHUNK])
+        if not np.isin(rows, (0, 1)).all():
+            raise ConfigError(f"what {name} detected must be 0 or 1, got {rows[~np.isin(rows, (0, 1))][0]}")
+        count += int(rows.sum())
+    return Score(metric, "all", count / n, *wilson_interval(count, n), n)
