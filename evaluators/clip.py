@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,9 @@ class Extractor:
         self.preprocess = self.checkpoint.preprocess
         folder, measured = self.checkpoint.folder, _measured(self.checkpoint, words)
         self.temperature = check_temperature(measured.get("temperature", 1.0) if temperature is None else temperature)
-        usable = folder is not None and measured and not threshold
-        self.confusion = read_confusion(folder, self.attributes) if usable else {}
+        self.confusion: Mapping[str, list[list[int]]] = {}
+        if folder is not None and measured and not threshold:
+            self.confusion = read_confusion(folder, self.attributes)
         self._classes = {a.name: class_embeddings(self.checkpoint, words, a.name) for a in self.attributes}
         self.digest = digest_of([self.checkpoint.digest, words.as_json(), self.temperature, self.threshold])
 
@@ -86,13 +88,13 @@ class Extractor:
         Raises:
             ConfigError: the images are of another type or shape.
         """
-        found = self.logits(images)
-        return {name: abstain(softmax(z / self.temperature), self.threshold) for name, z in found.items()}
+        found = {name: softmax(z / self.temperature) for name, z in self.zero_shot(images).items()}
+        return {name: abstain(p, self.threshold) for name, p in found.items()}
 
-    def logits(self, images: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+    def zero_shot(self, images: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Attribute name to logits [n, K] of uint8 images [n, 3, h, w], before the temperature."""
         x = normalised(self.checkpoint.embed_images(images))
-        return {name: self.checkpoint.scale * x @ classes.T for name, classes in self._classes.items()}
+        return {name: np.float32(self.checkpoint.scale) * x @ classes.T for name, classes in self._classes.items()}
 
 
 def class_embeddings(checkpoint: Checkpoint, prompts: Prompts, attribute: str) -> npt.NDArray[np.float32]:

@@ -186,7 +186,7 @@ def test_rows_below_the_threshold_are_nan_and_the_others_untouched(judge, fresh)
 def test_a_temperature_divides_the_logits(judge, fresh):
     images = as_tensor(fresh)[:5]
     hot = Extractor(temperature=7.0)
-    for name, z in judge.logits(images).items():
+    for name, z in judge.zero_shot(images).items():
         expected = np.exp(z / 7) / np.exp(z / 7).sum(1, keepdims=True)
         np.testing.assert_allclose(hot.extract(images)[name], expected, rtol=1e-4)
     assert hot.digest != judge.digest

@@ -27,9 +27,10 @@ from bench.papertables.claims import read_claims
 from bench.papertables.formats import FORMATS
 from bench.papertables.latex import inert
 from bench.papertables.layout import list_layouts, read_layout
-from bench.papertables.measured import over_seeds
+from bench.papertables.measured import HEADLINE, over_seeds
 from bench.papertables.rounding import places, rounded, shown
 from bench.papertables.table import Table, build, letter
+from bench.report import tables
 from bench.report.tables import _average, to_csv
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +167,7 @@ def test_a_second_seed_makes_the_mean(tmp_path: Path) -> None:
 
 
 def test_bold_and_underlined_are_the_leaderboards() -> None:
+    assert HEADLINE == tables.HEADLINE
     marks = {(r["task"], r["method"]): r["tied_best"] for r in read(QUICK / "leaderboard.csv")}
     said = {"best": "best", "tied": "yes", "": "no"}
     rows = [r for r in tidy(made("balancing_act")) if r["metric"] == "fd_l2_hard"]
@@ -431,16 +433,16 @@ def test_the_latex_of_every_layout_compiles_and_fits_its_page(tmp_path: Path) ->
     narrow = [made(layout) for layout in OF_QUICK if layout != "full"]
     narrow += [made("tiw", by_size(tmp_path / "sizes")), golden_table(tmp_path / "golden")]
     wide = [made("full"), made("full", broken(tmp_path / "broken"))]
-    compile_latex(tmp_path, "6.875in", "", narrow)  # two columns of a conference's page
-    compile_latex(tmp_path, "9in", "", wide)  # the same, sideways
-    compile_latex(tmp_path, "9in", r"\hfuzz=\maxdimen", [made("balancing_act", hostile(tmp_path / "run"))])
+    compile_latex(tmp_path, "6.875in", narrow)  # two columns of a conference's page
+    compile_latex(tmp_path, "9in", wide)  # the same, sideways
+    compile_latex(tmp_path, "11in", [made("balancing_act", hostile(tmp_path / "run"))])
 
 
-def compile_latex(folder: Path, width: str, setting: str, tables: list[Table]) -> None:
+def compile_latex(folder: Path, width: str, tables: list[Table]) -> None:
     pages = "\n\\clearpage\n".join(FORMATS["latex"](table) for table in tables)
     (folder / "t.tex").write_text(
-        f"\\documentclass{{article}}\n\\usepackage[paperwidth=12in,textwidth={width}]{{geometry}}\n"
-        f"\\usepackage{{booktabs,siunitx}}\n\\begin{{document}}\n{setting}\n{pages}\\end{{document}}\n",
+        f"\\documentclass{{article}}\n\\usepackage[paperwidth=13in,textwidth={width}]{{geometry}}\n"
+        f"\\usepackage{{booktabs,siunitx}}\n\\begin{{document}}\n{pages}\\end{{document}}\n",
         encoding="utf-8",
     )
     options = [] if ENGINE == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]

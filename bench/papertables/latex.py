@@ -80,7 +80,7 @@ def _character(c: str) -> str:
         return SPECIAL[c]
     if c.isascii() and c.isprintable():
         return c
-    base, *accents = unicodedata.normalize("NFD", c)
+    base, *accents = list(unicodedata.normalize("NFD", c))
     if len(accents) == 1 and base.isascii() and accents[0] in ACCENTS:
         return f"{ACCENTS[accents[0]]}{{{base if base not in 'ij' else chr(92) + base + '{}'}}}"
     return rf"\texttt{{U+{ord(c):04X}}}"

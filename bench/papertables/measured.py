@@ -14,9 +14,8 @@ import numpy as np
 
 from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
-from bench.report.tables import HEADLINE
-from bench.stats import LEVEL
 
+HEADLINE = "fd_l2_hard"  # the metric that leaderboard.csv tests; bench.report.tables has it too, and loads torch
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
 
 
@@ -52,11 +51,13 @@ def over_seeds(values: Sequence[float], lows: Sequence[float], highs: Sequence[f
     """
     if len(values) == 1:
         return values[0], lows[0], highs[0]
-    from scipy.special import stdtrit  # Student's quantile, without the time that scipy.stats takes to load
+    from scipy.stats import t
+
+    from bench.stats import LEVEL
 
     found = np.array(values, dtype=np.float64)
     mean, spread = float(found.mean()), float(found.std(ddof=1)) / len(found) ** 0.5
-    half = float(stdtrit(len(found) - 1, (1 + LEVEL) / 2)) * spread
+    half = float(t.ppf((1 + LEVEL) / 2, len(found) - 1)) * spread
     bounded = all(low >= 0 for low in lows)  # a metric that cannot be negative
     return mean, max(0.0, mean - half) if bounded else mean - half, mean + half
 
@@ -66,8 +67,10 @@ def quantity(rows: Sequence[Any]) -> Quantity:
     columns = ([float(getattr(row, c)) for row in rows] for c in ("value", "ci_low", "ci_high"))
     value, low, high = over_seeds(*columns)
     sizes = {int(row.n) for row in rows}
-    ends = (None, None) if math.isnan(low) else (low, high)
-    return Quantity(value, *ends, sizes.pop() if len(sizes) == 1 else None, len(rows))
+    n = sizes.pop() if len(sizes) == 1 else None
+    if math.isnan(low):
+        return Quantity(value, None, None, n, len(rows))
+    return Quantity(value, low, high, n, len(rows))
 
 
 @dataclass(frozen=True)

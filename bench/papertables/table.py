@@ -15,8 +15,7 @@ from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
 from bench.papertables.claims import Claim
 from bench.papertables.layout import ColumnChoice, Layout
-from bench.papertables.measured import Measured, Quantity
-from bench.report.tables import HEADLINE
+from bench.papertables.measured import HEADLINE, Measured, Quantity
 
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
 
@@ -187,7 +186,8 @@ class _Builder:
         if name in (None, "task"):
             return [""], [_Line(method, {"": method}) for method in self.run.methods]
         rows = self.run.rows.drop_duplicates("method")
-        fields = {row.method: (row.method_file, json.loads(row.fields)) for row in rows.itertuples()}
+        texts = (rows[column].astype(str) for column in ("method", "method_file", "fields"))
+        fields = {method: (file, json.loads(text)) for method, file, text in zip(*texts, strict=True)}
         known = {key for _, own in fields.values() for key in own}
         if name not in known:
             raise UnknownName(f"field of any method of {self.run.file}", str(name), known)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from bench.comparison.text import csv_table
 from bench.papertables.table import Cell, Table
-from bench.report.tables import to_csv
 
 
 def write_csv(table: Table) -> str:
     """Where the cell is (row, group, heading), what it is of, value and interval, n, seeds, mark and footnotes."""
-    return to_csv(
+    return csv_table(
         [
             {"row": row.label, "group": head.group, "heading": " ".join(head.heading.split())}
             | _fields(table, cell, row.notes)
@@ -23,7 +23,7 @@ def _fields(table: Table, cell: Cell, notes: tuple[int, ...]) -> dict[str, objec
     q = cell.quantity
     return {
         **cell.facts,
-        "value": q.value if q else cell.word if cell.claimed else None,
+        "value": q.value if q else float(cell.word) if cell.claimed else None,
         "low": q.low if q else None,
         "high": q.high if q else None,
         "n": q.n if q else None,
