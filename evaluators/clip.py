@@ -94,7 +94,8 @@ class Extractor:
     def zero_shot(self, images: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Attribute name to logits [n, K] of uint8 images [n, 3, h, w], before the temperature."""
         x = normalised(self.checkpoint.embed_images(images))
-        return {name: np.float32(self.checkpoint.scale) * x @ classes.T for name, classes in self._classes.items()}
+        scale = self.checkpoint.scale
+        return {name: (scale * x @ classes.T).astype(np.float32) for name, classes in self._classes.items()}
 
 
 def class_embeddings(checkpoint: Checkpoint, prompts: Prompts, attribute: str) -> npt.NDArray[np.float32]:
