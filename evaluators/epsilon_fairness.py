@@ -165,6 +165,10 @@ def _score(name: str, array: npt.NDArray[np.floating], preset: Ints, scope: str)
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     group = group.astype(np.int64)
     features = np.asarray(array[:MAX_N], dtype=np.float64)
+    if not np.isfinite(features).all():  # an extractor of faces has no features where it saw none
+        n_bad = int((~np.isfinite(features)).any(axis=1).sum())
+        reason = f"every sample must have features, got none of {n_bad}; take another extractor"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     found, fold_of, picked = cross_validated(features, group)
     wrong, rng = found != group, np.random.default_rng(SEED)
     low, high = percentile_interval(redraws(wrong, group, len(counts), rng))

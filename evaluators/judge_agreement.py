@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bench.attributes import Attribute
 from bench.stats import percentile_interval
 from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.classifiers.agreement import cohen_kappa
 
 Floats = npt.NDArray[np.float64]
 Probabilities = Mapping[str, npt.NDArray[np.floating]]
@@ -50,27 +51,6 @@ class Evaluator:
             for other, probabilities in sample.other_judges.items()
             for attribute in reference.attributes
         ]
-
-
-def cohen_kappa(tables: Floats) -> Floats:
-    """kappa = (p_o - p_e) / (1 - p_e), with p_o the share of equal labels and p_e that of independent ones.
-
-    Source: Cohen 1960, "A coefficient of agreement for nominal scales", Eq. 1.
-
-    Args:
-        tables: [..., K, K], counts or shares of every pair of classes; rows one judge's, columns the other's.
-
-    Returns:
-        [...], in [-1, 1]; NaN where both name one and the same class throughout.
-
-    >>> cohen_kappa(np.array([[2.0, 0.0], [1.0, 1.0]])).item()
-    0.5
-    """
-    shares = tables / tables.sum(axis=(-2, -1), keepdims=True)
-    observed = np.trace(shares, axis1=-2, axis2=-1)
-    expected = (shares.sum(-1) * shares.sum(-2)).sum(-1)
-    room = 1 - expected
-    return np.where(room > 1e-12, (observed - expected) / np.where(room > 1e-12, room, 1.0), np.nan)
 
 
 def _score(attribute: Attribute, mine: Probabilities, name: str, other: Probabilities) -> Score:

@@ -18,7 +18,7 @@ import torch
 from diffusers import DDIMScheduler
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.cell import extractor
+from bench.cell import guide
 from bench.data import load_data
 from bench.discovery import names
 from bench.models import load_model
@@ -37,7 +37,7 @@ def faces() -> Task:
     """The embedded model, with 200 labelled faces to learn from."""
     model, data = load_model("avatars-unet"), load_data("avatars-labelled", 200)
     glasses = data.attributes[0]
-    return Task(model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), data, extractor)
+    return Task(model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), data, guide)
 
 
 def compare(benchmark: BenchmarkFixture, name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:

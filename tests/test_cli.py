@@ -98,7 +98,7 @@ def tiny(folder: Path, **changes: Any) -> Path:
         ({"judge": "attribute_cn"}, "judge.name: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'"),
         (
             {"judge": "frechet"},
-            "unknown extractor 'frechet'; known: age_gender, attribute_cnn, attribute_resnet, clip",
+            "judge.name: unknown extractor 'frechet'; did you mean 'facenet'? known: age_gender, attribute_cnn",
         ),
         ({"judge": "efficientnet_lite0"}, "judge must be a classifier of attributes, got efficientnet_lite0"),
         ({"features": ["efficientnet"]}, "unknown extractor 'efficientnet'; did you mean 'efficientnet_lite0'"),

@@ -52,13 +52,13 @@ def mixture_task(folder: Path) -> Task:
 
 
 def avatars_task(folder: Path) -> Task:
-    from bench.cell import extractor
+    from bench.cell import guide
 
     model = load_model("avatars-unet")
     faces = load_data("avatars-labelled", 400)
     glasses = next(a for a in faces.attributes if a.name == "eyeglasses")
     return Task(
-        model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces, extractor,
+        model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces, guide,
         observed=load_data("avatars-heldout", 120), unbiased=load_data("avatars-labelled", 120), cache=folder,
     )  # fmt: skip
 

@@ -108,6 +108,8 @@ def test_nothing_asked_or_too_little_is_undefined_with_a_reason() -> None:
     assert "must have 20 samples, got [15, 15]" in few.reason
     one = score(x, np.zeros(60, dtype=np.int64))
     assert one.status == "undefined"
+    x[7] = np.nan  # no face was found there
+    assert score(x, preset).reason == "every sample must have features, got none of 1; take another extractor"
 
 
 def test_the_same_samples_give_the_same_number() -> None:

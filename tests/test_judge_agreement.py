@@ -8,7 +8,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from bench.attributes import Attribute
 from evaluators.base import Reference, Sample
-from evaluators.judge_agreement import Evaluator, cohen_kappa
+from evaluators.classifiers.agreement import cohen_kappa
+from evaluators.judge_agreement import Evaluator
 
 TONE = Attribute("tone", ("light", "medium", "dark"))
 TASK = Reference((TONE,), np.full(3, 1 / 3))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.attributes import Attribute, joint_labels, product
-from bench.cell import extractor
+from bench.cell import guide
 from bench.errors import ConfigError, Incompatible
 from bench.models.base import noise_of
 from bench.models.counting import Counted
@@ -397,4 +397,4 @@ def test_a_classifier_that_does_not_fit_is_refused_with_the_reason(classifier: C
 def test_samples_that_are_no_images_of_the_classifiers_size_are_refused() -> None:
     glasses = next(a for a in Extractor().attributes if a.name == "eyeglasses")
     with pytest.raises(Incompatible, match=r"must be given float images \[n, 3, 32, 32\], got .* \[1, 3, 2, 2\]"):
-        Method().build(picture_task(attributes=(glasses,), classifier=extractor), 0)
+        Method().build(picture_task(attributes=(glasses,), classifier=guide), 0)

@@ -47,5 +47,5 @@ def draw_curves(panels: Sequence[dict[str, Any]], title: str) -> Any:
             if name in panel["marks"]:
                 ax.axvline(panel["marks"][name], color=line.get_color(), linestyle="--", linewidth=1)
         ax.set(title=panel["title"], xlabel=panel["x_label"], ylabel=panel["y_label"])
-        ax.legend()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)  # over no line
     return figure
