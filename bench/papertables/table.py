@@ -307,11 +307,12 @@ class _Builder:
 
     def _accuracies(self) -> str:
         found: dict[str, float] = {}
-        for text in self.run.rows["judge_confusion"].unique():
+        for text in self.run.rows.loc[self.run.rows["judge"] == self.run.judge, "judge_confusion"].unique():
             for name, counts in json.loads(text).items():
-                table = np.array(counts, dtype=np.float64)
-                found[name] = float((table.diagonal() / table.sum(1)).mean())
-        return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items())
+                if counts is not None:  # a judge whose errors were measured
+                    table = np.array(counts, dtype=np.float64)
+                    found[name] = float((table.diagonal() / table.sum(1)).mean())
+        return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()) or "not measured"
 
 
 def _said(value: Any) -> str:
