@@ -589,6 +589,13 @@ def test_out_is_written_and_says_where_it_cannot_be(call: Any, tmp_path: Path) -
     assert "error: cannot write " in said
 
 
+def test_layouts_are_listed_and_the_help_shows_an_example(call: Any) -> None:
+    code, printed, said = call("list", "layouts")
+    assert (code, said) == (0, "")
+    assert all(name in printed for name in ("attribute_switching", "balancing_act", "costs", "full", "tiw"))
+    assert "Example: python run_bench.py table balancing_act" in call("table", "--help")[1]
+
+
 def test_no_torch_is_imported() -> None:
     code = (
         "import sys; from bench import cli; from bench.papertables.formats import FORMATS\n"
