@@ -18,6 +18,10 @@ import torch
 from rich.console import Console
 
 from bench import cli
+from bench.cli import listing
+from bench.errors import ConfigError
+from bench.runner import Options
+from bench.suite import Suite
 from tests.small import save_tiny_unet, small_suite
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -428,11 +432,15 @@ def test_a_defect_of_ours_keeps_its_traceback(call: Call, tmp_path: Path, monkey
 
 
 def test_without_a_command_the_quick_suite_runs(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(cli, "_run", lambda *arguments: asked.append(arguments))
-    assert call() == (0, "", "")
-    assert call("run") == (0, "", "")
-    assert asked == [("quick", [], Path("leaderboards"), None, "cpu", None)] * 2
+    asked: list[tuple[str, Options]] = []
+
+    def note(suite: Suite, options: Options) -> None:
+        asked.append((suite.suite, options))
+        raise ConfigError("asked")
+
+    monkeypatch.setattr("bench.runner.run", note)
+    assert call() == call("run") == (2, "", "error: asked\n")
+    assert asked == [("quick", Options(Path("leaderboards"), None, "cpu", None, {}))] * 2
 
 
 def test_an_error_of_several_lines_is_told_in_one(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,5 +457,5 @@ def test_an_error_of_several_lines_is_told_in_one(call: Call, tmp_path: Path, mo
 
 def test_brackets_of_a_docstring_are_shown() -> None:
     table = io.StringIO()
-    Console(file=table, width=400).print(cli._methods())
+    Console(file=table, width=400).print(listing._methods())
     assert "softmax(logits_i / T)[c_i]" in table.getvalue()

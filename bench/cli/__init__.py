@@ -1,0 +1,75 @@
+"""The command line, one file a command. Every error of the user's is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from bench.cli import screen
+from bench.cli.check import check
+from bench.cli.compare import compare
+from bench.cli.doctor import doctor
+from bench.cli.listing import list_
+from bench.cli.run import run
+from bench.cli.table import table
+from bench.cli.train import train
+from bench.errors import BenchError
+
+
+class Commands(TyperGroup):
+    """The commands; typer itself would end at Ctrl-C without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and say how to go on where it was interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            screen.say("interrupted; the same command goes on from here")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Compare debiasing methods for diffusion models, fairly: the same noise, sampler, steps and judge for all.",
+    epilog="Without a command, the quick suite runs. Example: python run_bench.py run quick --only task=eyeglasses",
+    invoke_without_command=True,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+# In the order of --help, each with its example.
+app.command(
+    "run", epilog="Example: python run_bench.py run avatars --only method=vanilla --only seed=0 --out /tmp/results"
+)(run)
+app.command("list", epilog="Example: python run_bench.py list methods")(list_)
+app.command("train", epilog="Example: python run_bench.py train avatars-unet --out models/avatars-unet")(train)
+app.command(
+    "compare", epilog="Example: python run_bench.py compare vanilla distribution_guidance --task eyeglasses --out ab.md"
+)(compare)
+app.command(
+    "check", epilog="Example: python run_bench.py check results/quick --baseline leaderboards/quick/results.csv"
+)(check)
+app.command(
+    "table", epilog="Example: python run_bench.py table balancing_act leaderboards/quick --format latex --out fd.tex"
+)(table)
+app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
+
+
+@app.callback()
+def default(context: typer.Context) -> None:
+    """Run the quick suite where no command is given."""
+    if context.invoked_subcommand is None:
+        run()
+
+
+def main() -> None:
+    """The entry point: the user's errors as one line, without a traceback."""
+    try:
+        app()
+    except BenchError as error:
+        screen.say("error: " + " ".join(line.strip() for line in str(error).splitlines()))
+        sys.exit(2)

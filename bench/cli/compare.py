@@ -1,0 +1,31 @@
+"""`compare`: two methods or runs, head to head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import screen
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="METHOD (of leaderboards/quick), FOLDER or FOLDER:METHOD.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; a folder alone means the method that A names.")],
+    task: Annotated[list[str] | None, typer.Option(help="A task's name or attributes; may be repeated.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric, or a pattern such as 'share_*'; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the lines as well: FILE.csv or FILE.md.")] = None,
+) -> None:
+    """Compare two methods or two finished runs, with a test of every difference."""
+    from bench.comparison import head_to_head, show
+
+    if out is not None:
+        show.check_ending(out)
+    sides = head_to_head.read_sides(a, b)
+    lines = head_to_head.compare(sides, task or (), metric or ())
+    if out is not None:
+        show.write(lines, sides, out)
+    show.show(lines, sides, screen.out)

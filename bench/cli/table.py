@@ -1,0 +1,39 @@
+"""`table`: a finished run as a table of a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import screen
+from bench.errors import UnknownName
+
+
+def table(
+    layout: Annotated[str, typer.Argument(help="A shipped layout's name, or a YAML file.")],
+    run: Annotated[Path, typer.Argument(help="A finished run's folder, or its results.csv.")] = screen.OUT / "quick",
+    format: Annotated[str, typer.Option(help="latex, markdown, csv or html.")] = "latex",
+    out: Annotated[Path | None, typer.Option(help="Write it to a file instead of the screen.")] = None,
+    claimed: Annotated[
+        Path | None, typer.Option(help="A CSV of method, task, value and citation, to stand beside the measured ones.")
+    ] = None,
+) -> None:
+    """Lay out a finished run as a table of a paper."""
+    from bench.comparison.runs import Run
+    from bench.files import write_bytes
+    from bench.papertables.claims import read_claims
+    from bench.papertables.formats import FORMATS
+    from bench.papertables.layout import read_layout
+    from bench.papertables.table import build
+
+    if format not in FORMATS:
+        raise UnknownName("format", format, FORMATS)
+    chosen, finished = read_layout(layout), Run.open(run)
+    claims = read_claims(claimed, finished) if claimed is not None else None
+    text = FORMATS[format](build(chosen, finished, claims))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_bytes(out, text.encode())
