@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test lint clean
+.PHONY: bench test lint leaderboards clean
 
 bench: .venv/installed
 	$(BIN)/python run_bench.py
@@ -13,6 +13,26 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Every leaderboard with its tables, plots and page; `make leaderboards SUITES=avatars` takes hours. The baseline of the
+# project's own gate is not among them: it changes by `run_bench.py check --update` alone (docs/regression-gate.md).
+SUITES ?= quick avatars-small guidance-strength unguided
+LAYOUTS := balancing_act attribute_switching tiw costs full
+LAYOUTS_guidance-strength := balancing_act costs full
+LAYOUTS_unguided := costs full
+
+leaderboards: $(SUITES:%=leaderboard-%)
+
+leaderboard-%: .venv/installed
+	$(BIN)/python run_bench.py run $*
+	for layout in $(or $(LAYOUTS_$*),$(LAYOUTS)); do \
+	  for format in latex:tex markdown:md; do \
+	    $(BIN)/python run_bench.py table $$layout leaderboards/$* --format $${format%:*} \
+	      --out leaderboards/$*/tables/$$layout.$${format#*:} || exit; \
+	  done; \
+	done
+	$(BIN)/python run_bench.py plot leaderboards/$*
+	$(BIN)/python run_bench.py report leaderboards/$*
 
 # The stamp is newer than both files once they are installed: nothing is installed twice.
 .venv/installed: pyproject.toml constraints.txt

@@ -15,15 +15,22 @@ import torch
 
 from bench.attributes import joint_labels
 from bench.data import load_data
+from bench.data.base import LabelledImages
+from bench.data.source import DataSource
 from bench.discovery import load
+from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError
+from bench.given_statistics import read_given
+from bench.jobs import out_of_memory
 from bench.models import load_model
 from bench.models.counting import Counted, Counts
-from bench.plan import Work
+from bench.plan import Work, needs
+from bench.progress import console
 from bench.sampling import Sampler, sample_batch
 from bench.store import Rows, Store
 from bench.suite import Seer, build_extractor, build_method
-from evaluators.base import Reference, Sample, Score
+from evaluators.base import Downstream, LabelledFeatures, Reference, Sample, Score
+from evaluators.features.gaussian import Gaussian
 from methods.base import Batch, Guided, Task
 
 BLOCK = 500  # reference images an extractor sees in one job
@@ -33,6 +40,12 @@ BLOCK = 500  # reference images an extractor sees in one job
 def counted_model(name: str, device: str) -> Counted:
     """The model of a name, loaded once a process."""
     return Counted(load_model(name, device))
+
+
+@functools.lru_cache(maxsize=8)
+def data_set(source: DataSource | str, n: int | None, size: int) -> LabelledImages:
+    """An image set, read once a process and run."""
+    return load_data(source, n, size)
 
 
 @functools.lru_cache(maxsize=8)
@@ -59,21 +72,26 @@ _built: dict[str, tuple[Counted, Guided]] = {}
 def build(work: Work) -> tuple[Counted, Guided]:
     """The model and the guided denoiser of a cell: from the process's memory, the store's fits, or fitted now."""
     if work.sample_key not in _built:
-        model: Any = counted_model(work.model, work.device)
-        sampler = Sampler(**work.sampler)
-        task = Task(
-            model=model,
-            attributes=work.cell.attributes,
-            target=np.array(work.cell.target),
-            timesteps=sampler.timesteps(model),
-            **{place: load_data(name, size=model.shape[-1]) for place, name in work.data.items()},
-            classifier=guide,
-            cache=Store(work.store).fits,
-        )
+        model = counted_model(work.model, work.device)
         while len(_built) >= 8:
             _built.pop(next(iter(_built)))
-        _built[work.sample_key] = model, build_method(work.cell.method, work.cell.fields).build(task, work.cell.seed)
+        _built[work.sample_key] = model, build_on(work, model)
     return _built[work.sample_key]
+
+
+def build_on(work: Work, model: Any) -> Guided:
+    """The guided denoiser of a cell on a model that is at hand: from the store's fits, or fitted now."""
+    task = Task(
+        model=model,
+        attributes=work.cell.attributes,
+        target=np.array(work.cell.target),
+        timesteps=Sampler(**work.sampler).timesteps(model),
+        **{place: data_set(work.source(name), None, model.shape[-1]) for place, name in work.data.items()},
+        classifier=guide,
+        cache=Store(work.store).fits,
+    )
+    guided: Guided = build_method(work.cell.method, work.cell.fields).build(task, work.cell.seed)
+    return guided
 
 
 def fit(work: Work) -> None:
@@ -88,7 +106,7 @@ def fit(work: Work) -> None:
 
 def fit_record(work: Work) -> Path:
     """Where cost and notes of a cell's fit are kept."""
-    return Store(work.store).fits / f"record-{work.sample_key[:24]}"
+    return Store(work.store).record(work.sample_key)
 
 
 def sample_shard(work: Work, index: int, size: int) -> None:
@@ -103,6 +121,20 @@ def sample_shard(work: Work, index: int, size: int) -> None:
 
 
 def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        arrays, note = draw(work, index, size)
+    except (MemoryError, RuntimeError) as error:
+        half = work.compute_batch // 2
+        if not out_of_memory(error) or not half:
+            raise
+        console.print(f"out of memory with a compute batch of {work.compute_batch}: once more with {half}")
+        arrays, note = draw(dataclasses.replace(work, compute_batch=half), index, size)
+    store.write(folder, arrays, note)
+    return arrays
+
+
+def draw(work: Work, index: int, size: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float]]:
+    """Draw one guidance batch: the images with the classes given beforehand, and what drawing them took."""
     counted, guided = build(work)
     counts = counted.counts = Counts()
     model: Any = counted
@@ -115,9 +147,7 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
     images = model.decode(x).cpu().numpy()
     seconds = time.perf_counter() - start
     preset = guided.presets(numbers.numpy()) if guided.presets else np.full(size, -1)
-    arrays = {"images": images, "preset": preset.astype(np.int64)}
-    store.write(folder, arrays, {"seconds": seconds, **dataclasses.asdict(counts)})
-    return arrays
+    return {"images": images, "preset": preset.astype(np.int64)}, {"seconds": seconds, **dataclasses.asdict(counts)}
 
 
 def extract(store: Store, seer: Seer, source: Path, images: npt.NDArray[np.uint8]) -> None:
@@ -126,6 +156,12 @@ def extract(store: Store, seer: Seer, source: Path, images: npt.NDArray[np.uint8
     folder = store.features(seer.name, made.digest, source)
     if store.read(folder) is None:
         store.write(folder, made.extract(torch.from_numpy(np.array(images))), {})
+
+
+@functools.lru_cache(maxsize=8)
+def gives_features(seer: Seer, size: int) -> bool:
+    """Whether an extractor gives features of images of this side: references are compared by them alone."""
+    return "features" in extractor(seer).extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))
 
 
 def reference_blocks(n: int) -> list[tuple[int, int]]:
@@ -138,12 +174,12 @@ def _reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
 
 
 def extract_reference(
-    root: Path, name: str, n: int, size: int, features: tuple[Seer, ...], block: tuple[int, int]
+    root: Path, source: DataSource | str, n: int, size: int, features: tuple[Seer, ...], block: tuple[int, int]
 ) -> None:
     """Keep what the feature extractors make of one block of a reference set."""
-    store, data = Store(root), load_data(name, n, size)
+    store, data = Store(root), data_set(source, n, size)
     start, stop = block
-    for feature in features:
+    for feature in (seer for seer in features if gives_features(seer, size)):
         extract(store, feature, _reference_source(store, data.digest, start, stop), data.images[start:stop])
 
 
@@ -153,48 +189,89 @@ def evaluate(
     """Every score of a cell, as JSON-able records, from the store where it has them under `key`."""
     store = Store(work.store)
     kept = store.read_scores(key)
-    if kept is not None:
-        return kept
-    found = {seer: _gather(store, work, seer) for seer in work.seers}
-    features = {s: found[s]["features"] for s in work.features if "features" in found[s]}
-    judged = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.judges}
+    if kept is None:
+        kept = score(work, metrics, references, size)
+        store.write_scores(key, kept)
+    return kept
+
+
+def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int) -> list[dict[str, Any]]:
+    """Every score of a cell, as JSON-able records, computed from the arrays of the store; nothing is written.
+
+    Raises:
+        ConfigError: the store lacks an array.
+    """
+    needed = needs(metrics)
+    samples, twins = _samples(work), _samples(work.twin) if work.twin else None
+    features = [seer for seer in work.features if seer.title in samples[work.judge].features]
+    sets = {ref: data_set(work.source(ref), n, size) for ref, n in references.items()}
     seen: Any = {
-        seer.title: {ref: _reference_features(work.store, seer, ref, n, size) for ref, n in references.items()}
+        seer.title: {ref: _reference_features(work.store, seer, s.digest, len(s)) for ref, s in sets.items()}
         for seer in features
     }
-    sets = {ref: load_data(ref, n, size) for ref, n in references.items()}
     labels = {
         ref: data.labels[:, [data.attributes.index(a) for a in work.cell.attributes]]
         for ref, data in sets.items()
-        if set(work.cell.attributes) <= set(data.attributes)
+        if "labels" in needed and set(work.cell.attributes) <= set(data.attributes)
     }
-    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels)
+    statistics: dict[str, dict[str, Gaussian]] = {}
+    for given in work.statistics:
+        statistics.setdefault(given.features, {})[given.name] = read_given(given)
+    downstream = _downstream(work, work.downstream, features, size) if work.downstream else None
+    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels, statistics, downstream)
     records = []
     for judge in work.judges:
-        sample: Any = Sample(
+        sample = dataclasses.replace(samples[judge], twin=twins[judge] if twins else None)
+        for metric in metrics:
+            if judge == work.judge or evaluator(metric).card.judge == "each":
+                scores = evaluator(metric).evaluate(sample, reference)
+                records += [{**dataclasses.asdict(one), "judge": judge.title} for one in scores]
+    for title, reason in work.missing:
+        skipped = Score("", title, None, n=work.n, status="skipped", reason=reason)
+        records.append({**dataclasses.asdict(skipped), "judge": work.judge.title})
+    return records
+
+
+def _samples(work: Work) -> dict[Seer, Sample]:
+    """What a cell produced, as each judge saw it."""
+    store = Store(work.store)
+    found: Any = {seer: _gather(store, work, seer) for seer in work.seers}
+    judged = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.judges}
+    features, perceptual = (
+        {seer.title: found[seer][kind] for seer in work.features if kind in found[seer]}
+        for kind in ("features", "perceptual")
+    )
+    return {
+        judge: Sample(
             probabilities=judged[judge],
-            features={seer.title: values for seer, values in features.items()},
+            features=features,
             preset=_presets(store, work),
             confusion=extractor(judge).confusion,
             detected={seer.title: arrays["detected"] for seer, arrays in found.items() if "detected" in arrays},
             other_judges={other.title: judged[other] for other in work.judges if other != judge},
+            perceptual=perceptual,
         )
-        for metric in metrics:
-            if judge == work.judge or evaluator(metric).card.each_judge:
-                scores = evaluator(metric).evaluate(sample, reference)
-                records += [{**dataclasses.asdict(score), "judge": judge.title} for score in scores]
-    for title, reason in work.missing:
-        score = Score("", title, None, n=work.n, status="skipped", reason=reason)
-        records.append({**dataclasses.asdict(score), "judge": work.judge.title})
-    store.write_scores(key, records)
-    return records
+        for judge in work.judges
+    }
 
 
-@functools.lru_cache(maxsize=8)
-def _reference_features(root: Path, seer: Seer, reference: str, n: int, size: int) -> Rows:
+def _downstream(work: Work, choice: DownstreamChoice, features: list[Seer], size: int) -> Downstream:
+    """The real images of the downstream test, as the extractors of features saw them."""
+
+    def labelled(name: str) -> LabelledFeatures:
+        data = data_set(work.source(name), choice.n, size)
+        seen: Any = {s.title: _reference_features(work.store, s, data.digest, len(data)) for s in features}
+        return LabelledFeatures(seen, data.labels)
+
+    attributes = data_set(work.source(choice.heldout), choice.n, size).attributes
+    return Downstream(attributes, *(labelled(name) for name in (choice.biased, choice.balanced, choice.heldout)))
+
+
+@functools.lru_cache(maxsize=16)
+def _reference_features(root: Path, seer: Seer, data_digest: str, n: int) -> Rows:
     """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
-    store, data, digest = Store(root), load_data(reference, n, size), extractor(seer).digest
-    sources = [_reference_source(store, data.digest, *block) for block in reference_blocks(n)]
+    store, digest = Store(root), extractor(seer).digest
+    sources = [_reference_source(store, data_digest, *block) for block in reference_blocks(n)]
     return Rows([_entry(store, store.features(seer.name, digest, source))["features"] for source in sources])
 
 

@@ -1,4 +1,4 @@
-"""Methods, evaluators and extractors, found by their place: the file's stem is the public name."""
+"""Methods, evaluators, extractors and layouts of data, found by their place: the file's stem is the public name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from typing import Any
 from bench.errors import ConfigError, UnknownName
 
 ROOT = Path(__file__).parent.parent
-GROUPS = {"method": "fairdiff_bench.methods", "evaluator": "fairdiff_bench.evaluators"}
-FOLDERS = {"method": "methods", "evaluator": "evaluators"}
+GROUPS = {
+    "method": "fairdiff_bench.methods",
+    "evaluator": "fairdiff_bench.evaluators",
+    "data layout": "fairdiff_bench.data",
+}
+FOLDERS = {"method": "methods", "evaluator": "evaluators", "data layout": "bench/data/layouts"}
 
 
 def names(kind: str) -> list[str]:
-    """Public names of a kind ("method", or "evaluator" for metrics and extractors alike), without importing any."""
+    """Public names of a kind ("method", "data layout", or "evaluator" for metrics and extractors), importing none."""
     files = (p.stem for p in (ROOT / FOLDERS[kind]).glob("*.py"))
     found = {stem for stem in files if stem not in ("base", "__init__")}
     return sorted(found | {e.name for e in entry_points(group=GROUPS[kind])})
@@ -57,7 +61,7 @@ def _module(kind: str, name: str) -> ModuleType:
             except ImportError as error:
                 raise ConfigError(f"{kind} {name!r} of package {entry.value} cannot be imported: {error}") from error
             return loaded
-    return importlib.import_module(f"{FOLDERS[kind]}.{name}")
+    return importlib.import_module(f"{FOLDERS[kind].replace('/', '.')}.{name}")
 
 
 def source_digest(kind: str, name: str) -> str:

@@ -59,6 +59,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename, flushed to disk first: a reader sees the old file, the new one, or none.
 

@@ -1,18 +1,14 @@
-"""Jobs that depend on one another, run in this process or spread over local worker processes."""
+"""Jobs that depend on one another, and how each of them ends."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.errors import BenchError, ConfigError, Incompatible
+from bench.errors import BenchError, Incompatible
 
 
 @dataclass
@@ -24,6 +20,8 @@ class Job:
         args: its arguments.
         after: jobs that must have succeeded first; if one did not, this one ends as it did.
         rows: how much of the progress bar it is.
+        group: what it loads; an executor whose workers keep what they loaded prefers jobs of the last one's group.
+        weight: how long its group takes, in any unit; the longest begin first.
         status: "waiting", "ok", "skipped" or "failed".
         reason: why it was skipped or failed.
         result: what the call returned.
@@ -33,6 +31,8 @@ class Job:
     args: tuple[Any, ...]
     after: tuple[Job, ...] = ()
     rows: int = 0
+    group: str = ""
+    weight: float = 0.0
     status: str = "waiting"
     reason: str = ""
     result: Any = field(default=None, repr=False)
@@ -57,10 +57,17 @@ def guarded(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[str, str, 
         return "skipped", str(error), None
     except BenchError as error:
         return "failed", str(error), None
-    except MemoryError:
-        return "failed", "out of memory; use a smaller --compute-batch or fewer --workers", None
-    except Exception:  # noqa: BLE001 -- a defect in one cell must not lose the others
+    except Exception as error:  # noqa: BLE001 -- a defect in one cell must not lose the others
+        if out_of_memory(error):
+            return "failed", "out of memory; use a smaller --compute-batch or fewer --workers", None
         return "failed", traceback.format_exc(), None
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that memory, of the machine or of an accelerator, ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's on a CPU
 
 
 def one_thread() -> None:
@@ -70,71 +77,3 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-@contextmanager
-def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that end with this one, also when it is interrupted."""
-    context = multiprocessing.get_context("spawn")
-    saved = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(saved, "1"))  # read when a worker starts, before its first import
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
-    try:
-        yield executor
-    except BaseException:
-        for process in list((getattr(executor, "_processes", None) or {}).values()):
-            process.terminate()
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    executor.shutdown()
-
-
-def run_jobs(jobs: list[Job], workers: int, on_end: Callable[[Job], None]) -> None:
-    """Run jobs in order of their place in the list, as soon as what they wait for has succeeded.
-
-    Args:
-        jobs: in order of preference.
-        workers: worker processes; with 1, everything runs in this process.
-        on_end: called when a job has ended, however it did.
-
-    Raises:
-        ConfigError: a worker process died, as for want of memory.
-    """
-    if workers == 1:
-        one_thread()
-        for job in jobs:
-            if not job.settle_from_needs():
-                job.status, job.reason, job.result = guarded(job.call, job.args)
-            on_end(job)
-        return
-    with pool(workers) as executor:
-        _spread(jobs, executor, on_end, 2 * workers)
-
-
-def _spread(jobs: list[Job], executor: ProcessPoolExecutor, on_end: Callable[[Job], None], most: int) -> None:
-    waiting, running = list(jobs), dict[Future[Any], Job]()
-    while waiting or running:
-        for job in list(waiting):
-            if job.settle_from_needs():
-                waiting.remove(job)
-                on_end(job)
-            elif len(running) < most and all(need.status == "ok" for need in job.after):
-                waiting.remove(job)
-                running[executor.submit(guarded, job.call, job.args)] = job
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            job = running.pop(future)
-            try:
-                job.status, job.reason, job.result = future.result()
-            except BrokenProcessPool as error:
-                raise ConfigError(
-                    "a worker process died, perhaps for want of memory; run the same command again to go on from "
-                    "here, with fewer --workers or a smaller --compute-batch"
-                ) from error
-            on_end(job)

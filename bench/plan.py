@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.attributes import Attribute
-from bench.discovery import source_digest
+from bench.data.source import DataSource
+from bench.discovery import load, source_digest
+from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError
 from bench.files import digest_of
+from bench.given_statistics import GivenStatistics
 from bench.suite import Cell, Seer, Suite, build_method, cells
 
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
@@ -37,8 +40,12 @@ class Work:
         judges: the extractors that judge; the first decides the leaderboard's order.
         features: the extractors whose features are kept.
         missing: of the suite's other extractors, title and reason of those that cannot be made here.
+        statistics: the references that are files of mean and covariance.
+        sets: the image sets that the suite declares, by their names there.
         guided_by_judge: whether the method guides with a network that judges the cell.
         sample_key: hash of everything that decides the samples.
+        downstream: the real images of the downstream test; None where no metric needs them.
+        twin: vanilla on the same noises; None where no metric needs it or the suite has none.
     """
 
     cell: Cell
@@ -53,8 +60,16 @@ class Work:
     judges: tuple[Seer, ...]
     features: tuple[Seer, ...]
     missing: tuple[tuple[str, str], ...] = ()
+    statistics: tuple[GivenStatistics, ...] = ()
+    sets: dict[str, DataSource] = dataclasses.field(default_factory=dict)
     guided_by_judge: bool = False
     sample_key: str = ""
+    downstream: DownstreamChoice | None = None
+    twin: Work | None = None
+
+    def source(self, name: str) -> DataSource | str:
+        """The declaration of an image set of the suite, or the name of a shipped one."""
+        return self.sets.get(name, name)
 
     @property
     def judge(self) -> Seer:
@@ -97,6 +112,8 @@ class Context:
     judges: tuple[Judge, ...]  # as `Work.judges`
     feature_digests: tuple[str, ...]
     reference_digests: tuple[str, ...]
+    statistics: tuple[GivenStatistics, ...] = ()  # as `Work.statistics`
+    downstream_digests: tuple[str, ...] = ()  # of the sets of `Work.downstream`
 
 
 def sample_key(work: Work, context: Context) -> str:
@@ -125,14 +142,19 @@ def sample_key(work: Work, context: Context) -> str:
 
 def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
     """Hash of everything that decides the scores of a cell."""
+    needed = {
+        **({"twin": work.twin.sample_key} if work.twin else {}),
+        **({"downstream": [context.downstream_digests, work.downstream.model_dump()]} if work.downstream else {}),
+    }
     return digest_of(
         {
             "samples": [work.sample_key, work.n],
             "task": [[[a.name, list(a.classes)] for a in work.cell.attributes], list(work.cell.target)],
             "judges": [[j.title, j.digest, j.confusion] for j in context.judges],
             "features": [[f.title for f in work.features], context.feature_digests, work.missing],
-            "references": context.reference_digests,
+            "references": [*context.reference_digests, *(given.record for given in context.statistics)],
             "metrics": [[m, source_digest("evaluator", m)] for m in metrics],
+            **needed,
         }
     )
 
@@ -140,6 +162,22 @@ def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
 def learnt_from(suite: Suite) -> dict[str, str]:
     """The image sets that methods of a suite may learn from, by their place in a task."""
     return {place: name for place in LEARNT_FROM if (name := getattr(suite, place)) is not None}
+
+
+def needs(metrics: tuple[str, ...]) -> set[str]:
+    """What metrics need beyond features and judgements, as `evaluators.base.Need` has it."""
+    return {need for name in metrics for need in load("evaluator", name, "Evaluator").card.needs}
+
+
+def _twin(work: Work, suite: Suite, context: Context) -> Work | None:
+    """Vanilla on the noises of a cell: sampled for it where `only` leaves vanilla out, so that scores do not differ."""
+    method = next((m for m in suite.methods if m.name == "vanilla"), None)
+    if method is None or "twin" not in needs(suite.metrics):
+        return None
+    fields = dataclasses.asdict(build_method(method.name, method.fields))
+    cell = dataclasses.replace(work.cell, title=method.title, method=method.name, fields=fields)
+    twin = dataclasses.replace(work, cell=cell, guided_by_judge=False)
+    return dataclasses.replace(twin, sample_key=sample_key(twin, context))
 
 
 def classifiers(suite: Suite) -> set[str]:
@@ -201,7 +239,10 @@ def plan(
             judges=seers[0],
             features=seers[1],
             missing=seers[2],
+            statistics=context.statistics,
+            sets=suite.data,
             guided_by_judge=judged_by_guide,
+            downstream=suite.downstream if "downstream" in needs(suite.metrics) else None,
         )
-        found.append(dataclasses.replace(work, sample_key=sample_key(work, context)))
+        found.append(dataclasses.replace(work, sample_key=sample_key(work, context), twin=_twin(work, suite, context)))
     return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError, Incompatible
+from bench.executors.cluster import Cluster
 from bench.files import digest_of, file_digest, read_arrays, write_bytes, write_json
 from bench.progress import bar, console
 from bench.suite import Suite
@@ -26,6 +28,7 @@ class Options:
         device: a torch device.
         compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
         only: cells to keep, see `bench.suite.cells`.
+        cluster: the Ray cluster to run on; None for processes of this machine.
     """
 
     out: Path
@@ -33,6 +36,7 @@ class Options:
     device: str = "cpu"
     compute_batch: int | None = None
     only: dict[str, set[str]] = field(default_factory=dict)
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,21 @@ def _check_writable(folder: Path) -> None:
 
 def fingerprint(suite: Suite, options: Options) -> str:
     """Hash of all that could change a run's outcome, without importing any of it."""
+    from bench.data.assembly import stamp
     from bench.discovery import ROOT
     from bench.models import model_folder
 
     sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
     assets = sorted(p for p in (ROOT / "bench" / "assets").rglob("*") if p.suffix in (".safetensors", ".npy"))
     model = sorted(p for p in model_folder(suite.model).rglob("*") if p.suffix in (".json", ".safetensors"))
+    data = {name: stamp(source) for name, source in suite.data.items()}
+    statistics = [p for s in suite.statistics.values() if (p := Path(s.file).expanduser()).is_file()]
     return digest_of(
         {
             "suite": suite.model_dump(mode="json", by_alias=True),
             "only": {k: sorted(v) for k, v in options.only.items()},
-            "files": [file_digest(p) for p in (*sources, *assets, *model)],
+            "files": [file_digest(p) for p in (*sources, *assets, *model, *statistics)],
+            "data": data,
             "versions": versions(),
         }
     )
@@ -115,13 +123,12 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
 
 
 def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
-    from bench.jobs import Job, run_jobs
+    from bench.jobs import Job
     from bench.report.tables import last_line
 
     works, size = prepare(suite, options)
     _check_writable(folder)
     _check_writable(options.out / "store")
-    workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
     reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
     total = sum(job.rows for job in (*reference_jobs, *cell_jobs))
     with bar() as progress:
@@ -130,12 +137,23 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
         def ended(job: Job) -> None:
             progress.advance(line, job.rows)
 
-        run_jobs([*cell_jobs, *reference_jobs, *evaluations.values()], workers, ended)
+        _execute([*cell_jobs, *reference_jobs, *evaluations.values()], options, ended)
         progress.remove_task(line)
     broken = next((job for job in reference_jobs if job.status != "ok"), None)
     if broken:
         raise ConfigError(f"the reference images could not be read: {last_line(broken.reason)}")
     return _write(suite, options, folder, works, evaluations)
+
+
+def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) -> None:
+    if options.cluster:
+        from bench.executors import ray
+
+        ray.run_jobs(jobs, options.cluster, ended)
+    else:
+        from bench.executors import local
+
+        local.run_jobs(jobs, options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1), ended)
 
 
 def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
@@ -146,22 +164,20 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     """
     import torch
 
-    from bench.cell import counted_model, extractor, guide
-    from bench.data import list_data, load_data
-    from bench.discovery import load
-    from bench.errors import UnknownName
-    from bench.plan import Context, Judge, classifiers, learnt_from, plan
+    from bench.cell import counted_model, data_set, extractor, guide
+    from bench.data import say_left_out
+    from bench.given_statistics import given_statistics
+    from bench.plan import Context, Judge, classifiers, learnt_from, needs, plan
     from bench.sampling import Sampler
     from bench.suite import build_method, cells
 
     _check_device(options.device)
     if options.compute_batch is not None and options.compute_batch < 1:
         raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
-    for name in (*suite.references, *learnt_from(suite).values()):
-        if name not in list_data():
-            raise UnknownName("data set", name, list_data())
-    for metric in suite.metrics:
-        load("evaluator", metric, "Evaluator")
+    needed = needs(suite.metrics)
+    downstream = suite.downstream.sets if suite.downstream and "downstream" in needed else {}
+    for name in (*suite.references, *downstream, *learnt_from(suite).values()):
+        suite.source(name)  # refuses a name that no set has
     judges, features, missing = _seers(suite)
     judge = extractor(judges[0])
     for name in classifiers(suite):
@@ -172,24 +188,37 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     model: Any = counted_model(suite.model, options.device)
     size = model.shape[-1]
     Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
-    for seer in (*judges, *features):  # refuses images of a size it cannot see
-        extractor(seer).extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    references = {name: load_data(name, n, size) for name, n in suite.references.items()}
-    digests = {place: load_data(name, size=size).digest for place, name in learnt_from(suite).items()}
+    blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    seen = {seer: extractor(seer).extract(blank) for seer in (*judges, *features)}  # refuses what it cannot see
+    widths = {s: (extractor(s), seen[s]["features"].shape[1]) for s in features if "features" in seen[s]}
+    data_set.cache_clear()
+    references = {name: data_set(suite.source(name), n, size) for name, n in suite.references.items()}
+    learnt = [data_set(suite.source(name), n, size) for name, n in downstream.items()]
+    if len({data.attributes for data in learnt}) > 1:
+        raise ConfigError(
+            f"the sets of downstream must have the same attributes, got others in {', '.join(downstream)}"
+        )
+    places = {place: data_set(suite.source(name), None, size) for place, name in learnt_from(suite).items()}
+    say_left_out([*references.values(), *learnt, *places.values()])
     context = Context(
         model_digest=model.digest,
-        data_digests=digests,
+        data_digests={place: data.digest for place, data in places.items()},
         classifier_digests={name: guide(name).digest for name in classifiers(suite)},
         judges=tuple(Judge(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in judges),
         feature_digests=tuple(extractor(s).digest for s in features),
         reference_digests=tuple(d.digest for d in references.values()),
+        statistics=given_statistics(suite, widths),
+        downstream_digests=tuple(d.digest for d in learnt),
     )
     store = options.out / "store"
     seers = (judges, features, missing)
     works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, seers, options.only)
-    needs = {need for w in works for need in build_method(w.cell.method, w.cell.fields).traits.needs}
-    labelled = [load_data(suite.labelled, size=size)] if suite.labelled and "labelled" in needs else []
-    for data in (*references.values(), *labelled):
+    asked = {need for w in works for need in build_method(w.cell.method, w.cell.fields).traits.needs}
+    labelled = [places["labelled"]] if suite.labelled and "labelled" in asked else []
+    for work in works:
+        if "labelled" in build_method(work.cell.method, work.cell.fields).traits.needs:
+            labelled[0].places(work.cell.attributes)  # refuses a task about what the set does not know
+    for data in (*references.values(), *learnt, *labelled):
         assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
     return [(w, context) for w in works], size
 
@@ -233,29 +262,33 @@ def make_jobs(
     from bench import cell
     from bench.jobs import Job
     from bench.plan import scores_key
+    from bench.suite import build_method
 
     store = options.out / "store"
-    features = works[0][0].features
+    features, downstream = works[0][0].features, works[0][0].downstream
+    sets = dict.fromkeys((*suite.references.items(), *(downstream.sets.items() if downstream else ())))
     reference_jobs = [
-        Job(cell.extract_reference, (store, name, n, size, features, block), rows=block[1] - block[0])
-        for name, n in suite.references.items()
+        Job(cell.extract_reference, (store, suite.source(name), n, size, features, block), rows=block[1] - block[0])
+        for name, n in sets
         for block in cell.reference_blocks(n)
     ]
     sampled: dict[str, list[Any]] = {}
     fits, shards = [], []
-    for work, _ in works:
+    for work in (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each):
         if work.sample_key not in sampled:
-            fit = Job(cell.fit, (work,))
+            traits = build_method(work.cell.method, work.cell.fields).traits
+            weight = work.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
+            fit = Job(cell.fit, (work,), group=work.sample_key, weight=weight)
             fits.append(fit)
             sampled[work.sample_key] = [
-                Job(cell.sample_shard, (work, i, s), after=(fit,), rows=s) for i, s in work.shards()
+                Job(cell.sample_shard, (work, i, s), (fit,), s, work.sample_key, weight) for i, s in work.shards()
             ]
             shards += sampled[work.sample_key]
     evaluations = {
         i: Job(
             cell.evaluate,
             (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
-            after=(*sampled[work.sample_key], *reference_jobs),
+            after=(*sampled[work.sample_key], *(sampled[work.twin.sample_key] if work.twin else ()), *reference_jobs),
         )
         for i, (work, context) in enumerate(works)
     }
@@ -269,8 +302,9 @@ def _write(
     works: list[Any],
     evaluations: dict[int, Any],
 ) -> Outcome:
-    from bench.report.curves import write_curves
-    from bench.report.grids import write_grids
+    from bench.plots.curves import write_curves
+    from bench.plots.finished import Finished
+    from bench.plots.sheets import write_grids
     from bench.report.tables import CellResult, last_line, write_tables
 
     results = []
@@ -279,14 +313,16 @@ def _write(
         results.append(CellResult.of(work, context, job.status, job.reason, job.result or []))
     problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
     files = write_tables(suite, folder, results)
-    files += write_grids(folder, [r for r in results if r.status == "ok"], _credit(suite))
-    files += write_curves(folder, [r for r in results if r.status == "ok"])
+    finished = Finished.open(folder)  # the pictures are drawn from the tables, as `plot` draws them later
+    files += write_grids(finished, folder / "grids")
+    files += write_curves(finished, folder / "curves")
     log = folder / "failures.log"
     log.unlink(missing_ok=True)
     if problems:
         text = "\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in results if r.status != "ok") + "\n"
         write_bytes(log, text.encode())
-    if not any(status == "failed" for status, _, _ in problems):
+    # What failed is tried again, and so is what was skipped for want of weights: they may be there by then.
+    if not works[0][0].missing and not any(status == "failed" for status, _, _ in problems):
         entries = sorted(
             {str(entry.relative_to(options.out)) for r in results if r.status == "ok" for entry in r.entries()}
         )
@@ -298,11 +334,3 @@ def _write(
         }
         write_json(folder / FINISHED, record)
     return Outcome(folder, problems)
-
-
-def _credit(suite: Suite) -> str:
-    """The line owed to whoever drew what the model was trained on; empty where the model is not ours."""
-    from bench.data.avatars import CREDIT
-    from bench.models import list_models
-
-    return CREDIT if suite.model in list_models() else ""

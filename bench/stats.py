@@ -1,7 +1,8 @@
 """Intervals (redraws, bootstrap, Wilson's, jackknife), tests of differences, corrections for many comparisons.
 
-Every random draw takes its generator from the caller; nothing here keeps state. Which interval and test a metric has,
-and why, is in docs/regression-gate.md. The Benjamini-Hochberg correction is `scipy.stats.false_discovery_control`.
+Every random draw takes its generator from the caller; nothing here keeps state. Which interval a metric has, and why,
+is in docs/metrics.md, and which test in docs/regression-gate.md. The Benjamini-Hochberg correction is
+`scipy.stats.false_discovery_control`.
 """
 
 from __future__ import annotations

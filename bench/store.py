@@ -39,6 +39,10 @@ class Store:
         """The folder of a shard: `size` samples, those of guidance batch `index`."""
         return self.root / "samples" / key[:2] / key / f"{index:06d}-{size}"
 
+    def record(self, key: str) -> Path:
+        """Where cost and notes of the fit of a cell are kept, by its sample key."""
+        return self.fits / f"record-{key[:24]}"
+
     def features(self, extractor: str, digest: str, source: Path) -> Path:
         """The folder of what an extractor saw in an entry's images."""
         inside = source.relative_to(self.root) if source.is_relative_to(self.root) else Path(source.name)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from bench.attributes import Attribute, check_distribution, product
+from bench.data.source import DataSource, check_set_name, shipped
 from bench.discovery import load, names, with_member
+from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError, UnknownName
-from bench.yaml import Strict, read_yaml
+from bench.given_statistics import StatisticsChoice, check_choices
+from bench.yaml import Strict, fill, read_yaml
 
 HERE = Path(__file__).parent / "suites"
 
@@ -80,7 +84,10 @@ class MethodChoice(Strict):
 
 
 class ExtractorChoice(Strict):
-    """An extractor; a name alone takes the defaults of its fields."""
+    """An extractor; a name alone takes the defaults of its fields.
+
+    Unless labelled, its title is its name, and then the model that `with` names: columns say whose features they are.
+    """
 
     name: str
     fields: dict[str, Any] = Field(default_factory=dict, alias="with")
@@ -99,7 +106,16 @@ class ExtractorChoice(Strict):
     @property
     def seer(self) -> Seer:
         """The extractor, as workers know it."""
-        return Seer(self.name, json.dumps(self.fields, sort_keys=True), self.label or self.name)
+        return Seer(self.name, json.dumps(self.fields, sort_keys=True), self.label or self._backbone)
+
+    @property
+    def _backbone(self) -> str:
+        model = self.fields.get("model")
+        if not isinstance(model, str) or not model:
+            return self.name
+        kind, _, place = model.partition(":")
+        short = Path(place.partition("@")[0]).name if kind in ("path", "hub") else model
+        return f"{self.name}_{re.sub(r'[^A-Za-z0-9._-]+', '-', short)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +144,7 @@ class Suite(Strict):
     sampler: SamplerChoice = SamplerChoice()
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     methods: tuple[MethodChoice, ...] = Field(min_length=1)
+    data: dict[str, DataSource] = Field(default_factory=dict)  # sets of one's own, by the names they go by below
     labelled: str | None = None
     observed: str | None = None
     unbiased: str | None = None
@@ -136,15 +153,15 @@ class Suite(Strict):
     judge_may_guide: bool = False  # let a method guide with the network that judges it; every table then says so
     features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
     references: dict[str, int] = Field(default_factory=dict)
+    statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
+    downstream: DownstreamChoice | None = None
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
 
     @field_validator("suite")
     @classmethod
     def _not_the_store(cls, suite: str) -> str:
         if suite.lower() == "store":
-            raise ValueError(
-                f"a suite must not be called {suite!r}, the folder of what was sampled; choose another name"
-            )
+            raise ValueError(f"a suite must not be called {suite!r}, the folder of all samples; choose another name")
         return suite
 
     @field_validator("seeds")
@@ -192,6 +209,23 @@ class Suite(Strict):
             _known("metric", name, with_member("evaluator", "Evaluator"))
         return found
 
+    @field_validator("data")
+    @classmethod
+    def _named_apart(cls, found: dict[str, DataSource]) -> dict[str, DataSource]:
+        for name, source in found.items():
+            check_set_name(name)
+            if source.label is not None:
+                raise ValueError(f"{name}: a set of a suite goes by the name it has there; leave `label` out")
+        return {name: source.model_copy(update={"label": name}) for name, source in found.items()}
+
+    def source(self, name: str) -> DataSource:
+        """The image set of a name: one that the suite declares, or a shipped one.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return self.data[name] if name in self.data else shipped(name, self.data)
+
     @property
     def judges(self) -> tuple[Seer, ...]:
         """Every judge, the one that decides the leaderboard's order first."""
@@ -203,6 +237,15 @@ class Suite(Strict):
         if any(n < 2 for n in references.values()):
             raise ValueError(f"a reference set must have at least 2 images, got {references}")
         return references
+
+    @field_validator("statistics")
+    @classmethod
+    def _of_known_features(
+        cls, found: dict[str, StatisticsChoice], info: ValidationInfo
+    ) -> dict[str, StatisticsChoice]:
+        if {"features", "references"} <= info.data.keys():  # else what is wrong with those is said
+            check_choices(found, info.data["references"], [choice.seer.title for choice in info.data["features"]])
+        return found
 
 
 def _twice(found: list[str]) -> str | None:
@@ -268,19 +311,7 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
         UnknownName: no such method, or no such field.
         ConfigError: a field of the wrong type or out of range.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    method = load("method", name, "Method")
-    known = [f.name for f in dataclasses.fields(method)]
-    for key in fields:
-        if key not in known:
-            raise UnknownName(f"field of method {name}", key, known)
-    try:
-        return TypeAdapter(method).validate_python(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"method {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+    return fill(load("method", name, "Method"), fields, "method", name)
 
 
 def build_extractor(seer: Seer) -> Any:

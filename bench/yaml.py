@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, UnknownName
 
 
 class Strict(BaseModel):
@@ -55,6 +57,31 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(describe(error, model, str(path), tree)) from error
 
 
+def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> Any:
+    """An instance of a dataclass with checked fields.
+
+    Args:
+        made: the dataclass.
+        fields: what differs from its defaults.
+        kind: what it is, for errors: "method".
+        name: its public name.
+
+    Raises:
+        UnknownName: no such field.
+        ConfigError: a field of the wrong type or out of range.
+    """
+    known = [f.name for f in dataclasses.fields(made)]
+    for key in fields:
+        if key not in known:
+            raise UnknownName(f"field of {kind} {name}", key, known)
+    try:
+        return TypeAdapter(made).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{kind} {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
 def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:
     """The first key that its mapping has already; YAML itself would quietly take the later value."""
     todo, seen = [tree], set[int]()
@@ -83,7 +110,8 @@ def describe(error: ValidationError, model: type[BaseModel], source: str, tree: 
     line = line_of(tree, first["loc"]) if tree else None
     where = f"{source}, line {line}" if line else source
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _all_keys(model), n=1, cutoff=0.5)
+        wrong, beside = str(first["loc"][-1]), list(model.model_fields) if len(first["loc"]) == 1 else []
+        near = [m for keys in (beside, _all_keys(model)) for m in difflib.get_close_matches(wrong, keys, 1, 0.5)]
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(_all_keys(model)))}"
         return f"{where}: unknown key {key!r}; {hint}"
     message = first["msg"].removeprefix("Value error, ")

@@ -10,7 +10,7 @@ import numpy as np
 from bench.attributes import Attribute, product
 from bench.errors import Incompatible
 from bench.stats import wilson_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, WILSON, Card, Column, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,16 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Share of the samples on which the judge gives no answer.",
+        formula="a / n, a the samples without probabilities of the attribute; of a joint, without those of any of "
+        "them.",
         source="a binomial share; its interval: Wilson 1927",
-        better="lower",
-        low=0.0,
-        high=1.0,
-        each_judge=True,
+        columns=(Column("abstained_share", "lower", 0.0, 1.0, "share of the samples", WILSON),),
+        judge="each",
+        min_n="1",
+        bias="None.",
+        interval="Samples are taken for independent; those of a method that couples a batch are not.",
+        limits="Why the judge abstained, and what the samples show that it does not name. A judge without a threshold "
+        "never abstains, so 0 says nothing of its doubts.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:

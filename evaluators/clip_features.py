@@ -15,6 +15,9 @@ class Extractor:
     Their length is kept since it cannot be had back: CLIP-FID as clean-fid computes it (Kynkaanniemi et al. 2023, arXiv
     2203.06026) takes them as they are, and CMMD (Jayasumana et al. 2024, arXiv 2401.09603) divides by it first.
 
+    The network of clean-fid's `clip_vit_b_32` is `model: ViT-B-32-quickgelu, pretrained: openai`, which open_clip
+    fetches; a Frechet distance of these features is then its CLIP-FID (tests/test_parity.py).
+
     Attributes:
         name: the public name.
         preprocess: the image transform, from the checkpoint's own configuration.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.attributes import Attribute, joint_labels, marginal, product
 from bench.stats import percentile_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -78,18 +78,28 @@ def joint_confusion(parts: list[Floats]) -> Floats:
 class Evaluator:
     """||r - p||_2 for the shares p that the judge's labels and its measured confusion make most likely.
 
-    The interval covers both what n samples and what the held-out images leave open: the labels are redrawn, and so is
-    every row of the confusion matrix. It holds for the p of a judge that errs on generated images as it does on
-    held-out ones. Samples that the judge abstained on are left out, and n counts the others.
+    It holds for the p of a judge that errs on generated images as it does on held-out ones. Samples that the judge
+    abstained on are left out, and n counts the others.
     """
 
     card: ClassVar[Card] = Card(
         summary="Distance of the class shares from the target, corrected for the judge's measured errors.",
+        formula="||r - p||_2 for the target r and p = argmax over the simplex of sum_k q_k log((p^T C)_k), q the "
+        "shares of the judge's labels and C_jk its P(found k | true j) on held-out images; share_corrected = p_k.",
         source="Teo et al. 2023, arXiv 2310.19297; its K-class form by maximum likelihood",
-        better="lower",
-        low=0.0,
-        high=2**0.5,
-        each_judge=True,
+        columns=(
+            Column("fd_l2_corrected", "lower", 0.0, 2**0.5, "distance of shares", REDRAWS),
+            Column("share_corrected", None, 0.0, 1.0, "share of the judged samples", REDRAWS),
+        ),
+        judge="each",
+        min_n=f"2; {MIN_JUDGED} judged ones where the judge abstained on others",
+        bias="The distance is too large, as fd_l2_hard's but more so: the correction magnifies the samples' noise by "
+        "up to the inverse of C. It depends on the held-out images too.",
+        interval="Covers both what n samples and what the held-out images leave open: the labels are redrawn, and so "
+        "is every row of C (Dirichlet, with half a count in every cell). Redraws never reach 0, so it "
+        "excludes 0 even for a perfect sampler.",
+        limits="Whether the judge errs on generated images as it does on held-out ones: it holds only where that is "
+        "so. On a joint, errors are taken for independent given the true classes.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.errors import ConfigError
 from bench.stats import wilson_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, WILSON, Card, Column, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,15 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Share of the samples in which a face detector finds a face.",
+        formula="a / n, a the samples in which the extractor found a face.",
         source="a binomial share; its interval: Wilson 1927",
-        better="higher",
-        low=0.0,
-        high=1.0,
+        columns=(Column("detection_rate*", "higher", 0.0, 1.0, "share of the samples", WILSON),),
+        judge="none",
+        min_n="1",
+        bias="None.",
+        interval="Samples are taken for independent; those of a method that couples a batch are not.",
+        limits="Whether the faces found are good ones: a detector made for photographs may refuse good drawings and "
+        "accept bad ones, and its rate may differ between groups of people.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:

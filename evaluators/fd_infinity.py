@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.errors import Undefined
 from bench.stats import jackknife_interval
-from evaluators.base import Card, Reference, Sample, Score
+from evaluators.base import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import GROUPS, distance_to
 from evaluators.features.gaussian import Gaussian, GroupedMoments, fit
 from evaluators.features.kept import Kept
@@ -27,7 +27,7 @@ PER_DIMENSION = 4  # samples for each dimension, below which the distance is no 
 def intercept(sizes: Floats, distances: Floats) -> float:
     """Value at 1/N = 0 of the least-squares line through distances over 1/N.
 
-    Source: Chong & Forsyth 2020, arXiv 1911.07023, Eq. 5: FID_N = FID_infinity + K / N + o(1 / N).
+    Source: Chong & Forsyth 2020, arXiv 1911.07023: FID_N = FID_infinity + K / N + o(1 / N).
 
     Args:
         sizes: float64 [points], N > 0, at least two different ones.
@@ -72,10 +72,6 @@ class Evaluator:
     The line holds where N is well above the width d of the features: fewer than 4 d samples have no value (with n of
     2 d and a flat spectrum, the worst case, the value falls short by a third).
 
-    The interval is that of the distance at n (delete-a-group jackknife over 10 groups, sample i in group i % 10), about
-    this value. To first order both have the same error, since every sample counts alike in every point of the line;
-    the jackknife of the line itself, whose windows do not, is twice too wide. The reference is held fixed.
-
     >>> from evaluators.base import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
@@ -86,22 +82,36 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Frechet distance of image features, extrapolated to infinitely many samples.",
+        formula="the value at 1/N = 0 of the least-squares line through the mean distance of the samples' windows of "
+        "N = n/2, 7n/10, 9n/10 and n over 1/N; distances as frechet_*.",
         source="Chong & Forsyth 2020, arXiv 1911.07023",
-        better="lower",
-        low=-math.inf,
-        high=math.inf,
+        columns=(
+            Column("fd_infinity_*", "lower", -math.inf, math.inf, "squared units of the features", GROUP_JACKKNIFE),
+        ),
+        judge="none",
+        min_n=f"{MIN_N}, and {PER_DIMENSION} for each feature",
+        bias="That of order 1/n is removed, what is left is of higher order: with n of 2 for each feature and a flat "
+        "spectrum, the worst case, it falls short by a third. The bias in the size of the reference set stays.",
+        interval="That of the distance at n, about this value: to first order both have the same error, since every "
+        "sample counts alike in every point of the line; the jackknife of the line itself, whose windows do not, is "
+        "twice too wide. The reference is held fixed.",
+        limits="What frechet_* does not tell. It may be below 0, where the samples are as near as the reference's own "
+        "sampling error.",
     )
     _fits: Kept[Gaussian] = field(default_factory=Kept, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """`fd_infinity_<features>`, scope the set; raises as `walk` does."""
-        return walk(sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare)
+        return walk(sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare, compare_fit=_to)
 
     def _compare(self, moments: GroupedMoments, against: Compared) -> tuple[Interval]:
         at_least(2, against.array, f"the reference set {against.name}")
-        fitted = self._fits.get(against.key, against.array, lambda: fit(against.array))
-        value, replicates = extrapolated(moments, fitted)
-        return ((value, *jackknife_interval(value, replicates)),)
+        return _to(moments, self._fits.get(against.key, against.array, lambda: fit(against.array)))
+
+
+def _to(moments: GroupedMoments, reference: Gaussian) -> tuple[Interval]:
+    value, replicates = extrapolated(moments, reference)
+    return ((value, *jackknife_interval(value, replicates)),)
 
 
 def moments_of(features: Features) -> GroupedMoments:

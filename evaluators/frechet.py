@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from bench.stats import jackknife_interval
-from evaluators.base import Card, Reference, Sample, Score
+from evaluators.base import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated
 from evaluators.features.gaussian import Gaussian, fit
 from evaluators.features.kept import Kept
@@ -21,12 +21,6 @@ class Evaluator:
     Source: Heusel et al. 2017, arXiv 1706.08500, Eq. 6; on Inception features it is the FID. It is reported for every
     reference set, since a set with the training data's bias rewards a biased sampler.
 
-    The interval is the delete-a-group jackknife over 10 groups (sample i in group i % 10) with Student's t of 9
-    degrees of freedom. The ordinary bootstrap is wrong here: the distance is biased upward by an amount that grows as
-    the number of different samples falls, and a draw with replacement holds about 63 % of them, so the whole
-    bootstrap distribution lies too high. The interval is that of the distance at this n, its bias included: compare
-    distances at equal n only. The reference is held fixed, so its own sampling error is not in the interval.
-
     >>> import numpy as np
     >>> from evaluators.base import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -39,10 +33,18 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Distance between Gaussian fits of image features, of the samples and of a reference set.",
+        formula="|m1 - m2|^2 + tr S1 + tr S2 - 2 tr((S1 S2)^(1/2)), m and S the mean and covariance (over n - 1) of "
+        "the features. On Inception features it is the FID.",
         source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6",
-        better="lower",
-        low=0.0,
-        high=math.inf,
+        columns=(Column("frechet_*", "lower", 0.0, math.inf, "squared units of the features", GROUP_JACKKNIFE),),
+        judge="none",
+        min_n=f"{MIN_N}",
+        bias="Too large by about c / n, c depending on the sampler, and likewise in the size of the reference set: "
+        "compare at equal n only (`fd_infinity_*` removes the first).",
+        interval="The bias at this n is in it. The reference is held fixed, so its own sampling error is not in it.",
+        limits="Anything beyond mean and covariance: other distributions can have a distance of 0. Whether a rare "
+        "class is drawn badly (`worst_group_frechet_*`). Values of different extractors have nothing to do with each "
+        "other.",
     )
     _fits: Kept[Gaussian] = field(default_factory=Kept, init=False, repr=False, compare=False)
 
@@ -61,11 +63,15 @@ class Evaluator:
             Incompatible: the samples lack an extractor's features.
             ConfigError: the widths of the features differ.
         """
-        return walk(sample, reference, ("frechet",), MIN_N, replicated, self._compare)
+        return walk(sample, reference, ("frechet",), MIN_N, replicated, self._compare, compare_fit=_to)
 
     def _compare(self, distances: Distances, against: Compared) -> tuple[Interval]:
         at_least(2, against.array, f"the reference set {against.name}")
-        found = distances(self._fits.get(against.key, against.array, lambda: fit(against.array)))
-        value = float(found[0])
-        low, high = jackknife_interval(value, found[1:])
-        return ((value, max(low, 0.0), high),)
+        return _to(distances, self._fits.get(against.key, against.array, lambda: fit(against.array)))
+
+
+def _to(distances: Distances, reference: Gaussian) -> tuple[Interval]:
+    found = distances(reference)
+    value = float(found[0])
+    low, high = jackknife_interval(value, found[1:])
+    return ((value, max(low, 0.0), high),)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.attributes import Attribute, joint_labels, product
 from bench.errors import Undefined
 from bench.stats import jackknife_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import GROUPS, MIN_N, replicated
 from evaluators.features.gaussian import Gaussian, fit
 from evaluators.features.kept import Kept
@@ -65,7 +65,7 @@ class Evaluator:
     """Frechet distance and coverage of each class's samples, by the judge's label, against that class's real images.
 
     Source: the distance is that of Heusel et al. 2017, arXiv 1706.08500, Eq. 6; the coverage that of Naeem et al. 2020,
-    arXiv 2002.09797, Eq. 9, with 5 neighbours. A pooled distance can stay low while a rare class is drawn badly; the
+    arXiv 2002.09797, with 5 neighbours. A pooled distance can stay low while a rare class is drawn badly; the
     worst class shows it.
 
     Both depend on the number of samples, and a debiasing method changes just that. So every class of every method is
@@ -74,9 +74,7 @@ class Evaluator:
     images, the first ones: as many as the smallest class of the set has (of those with 20 or more). So the numbers of
     the classes can be compared with each other and among methods, not with the pooled distance, whose n is larger.
 
-    A sample that the judge takes for another class counts in the wrong one; one that it abstains on, in none. The
-    intervals are the delete-a-group jackknife over 10 groups of each class's samples; those of the worst class are of
-    the worst of all classes, picked anew without each group. The reference is held fixed.
+    A sample that the judge takes for another class counts in the wrong one; one that it abstains on, in none.
 
     >>> from bench.attributes import Attribute
     >>> rng = np.random.default_rng(0)
@@ -93,11 +91,26 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Frechet distance and coverage of each class against its own real images, and of the worst class.",
-        source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6; Naeem et al. 2020, arXiv 2002.09797, Eq. 9",
-        better="lower",  # the distance; coverage is better where higher
-        low=0.0,
-        high=math.inf,
-        each_judge=True,
+        formula="frechet_* and coverage_k5_* of the samples that the judge takes for a class against the real images "
+        "of that class; worst_group_frechet is the largest over the classes, worst_group_coverage the smallest.",
+        source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6; Naeem et al. 2020, arXiv 2002.09797",
+        columns=(
+            Column(f"{FRECHET}_*", "lower", 0.0, math.inf, "squared units of the features", GROUP_JACKKNIFE),
+            Column(f"worst_{FRECHET}_*", "lower", 0.0, math.inf, "squared units of the features", GROUP_JACKKNIFE),
+            Column(f"{COVERAGE}_*", "higher", 0.0, 1.0, "share of the class's real images", GROUP_JACKKNIFE),
+            Column(f"worst_{COVERAGE}_*", "higher", 0.0, 1.0, "share of the class's real images", GROUP_JACKKNIFE),
+        ),
+        judge="each",
+        min_n=f"n / ({SHARE} K) of each of K classes, {MIN_N} at least; as many real images of each",
+        bias="Both as their pooled forms: distances too large by about c / n, coverage rising with n. So every class "
+        f"of every method is scored on equally many, its first n / ({SHARE} K) samples, {MIN_N} at least and "
+        f"{MAX_N:,} at most, against equally many real images. Compare classes and methods with each other, not with "
+        "the pooled distance, whose n is larger. The worst of several classes is further off than each of them.",
+        interval="That of the worst class is of the worst of all classes, picked anew without each group. The "
+        "reference is held fixed.",
+        limits="Which class an image should have been: one that the judge takes for another class counts in the "
+        "wrong one, and one that it abstains on in none.",
+        needs=frozenset({"labels"}),
     )
     _reals: Kept[Reals] = field(default_factory=Kept, init=False, repr=False, compare=False)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.attributes import Attribute
 from bench.stats import percentile_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
 from evaluators.classifiers.agreement import cohen_kappa
 
 Floats = npt.NDArray[np.float64]
@@ -24,8 +24,7 @@ MIN_N = 20  # samples that both must have judged
 class Evaluator:
     """Cohen's kappa of the judge and every other judge, by attribute, over the samples on which neither abstained.
 
-    A discrepancy that two judges see alike is worth more than one that rests on a single network. The interval is a
-    percentile bootstrap: multinomial redraws of the table of both judges' classes.
+    A discrepancy that two judges see alike is worth more than one that rests on a single network.
 
     >>> from bench.attributes import Attribute
     >>> sure = np.repeat([[0.9, 0.1], [0.2, 0.8]], 20, axis=0)
@@ -38,10 +37,17 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Agreement of two judges beyond chance, by attribute.",
+        formula="(p_o - p_e) / (1 - p_e), p_o the share of samples that both give the same class, p_e the share that "
+        "independent judges with the same class shares would.",
         source="Cohen 1960, A coefficient of agreement for nominal scales, Eq. 1",
-        better="higher",
-        low=-1.0,
-        high=1.0,
+        columns=(Column("kappa_*", "higher", -1.0, 1.0, "agreement beyond chance", REDRAWS),),
+        judge="first",
+        min_n=f"{MIN_N} that both judged",
+        bias="Of order 1 / n, small beside its interval. It depends on the shares: near one class for all it is low "
+        "even where the judges seldom differ.",
+        interval="The table of both judges' classes is redrawn. Judges that never differ have an interval without "
+        "width.",
+        limits="Which of them is right: both may err alike. Samples on which either abstains are left out.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.stats import jackknife_interval
-from evaluators.base import Card, Reference, Sample, Score
+from evaluators.base import JACKKNIFE, NO_INTERVAL, Card, Column, Reference, Sample, Score
 from evaluators.features.kept import Kept
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, standard_error, unbiased, within
 from evaluators.features.subset import head
@@ -41,9 +41,7 @@ class Evaluator:
     10,000 samples and the first 10,000 images of a set; beyond that the score says so). Same expectation, smaller
     variance, nothing drawn, and the standard error is that of the estimate, not of a subset's.
 
-    The standard error is a score of its own. It and the interval are the delete-one jackknife, which the kernel's row
-    sums give at no cost: unlike that over groups it does not depend on the order of the samples. The reference is
-    held fixed, so its own sampling error is not in them.
+    The standard error, a score of its own, is that of the delete-one jackknife, as the interval.
 
     >>> from evaluators.base import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -55,10 +53,20 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Squared MMD of image features under a cubic kernel, unbiased at any n, with its standard error.",
+        formula="mean over i != j of k(x_i, x_j) + mean over i != j of k(y_i, y_j) - 2 mean k(x_i, y_j), k(x, y) = "
+        "(x.y / d + 1)^3 of features x of samples, y of the reference, of width d; kid_se is its standard error.",
         source="Binkowski et al. 2018, arXiv 1801.01401",
-        better="lower",
-        low=-math.inf,
-        high=math.inf,
+        columns=(
+            Column("kid_*", "lower", -math.inf, math.inf, "squared kernel distance", JACKKNIFE),
+            Column("kid_se_*", None, 0.0, math.inf, "squared kernel distance", NO_INTERVAL),
+        ),
+        judge="none",
+        min_n=f"{MIN_N}",
+        bias=f"None, in n or in the size of the reference. Of more than {MAX_N:,} samples, or images of a set, the "
+        f"first {MAX_N:,} are used, since the time is quadratic.",
+        interval="The reference is held fixed, so its own sampling error is not in it.",
+        limits="Moments of the features beyond the third. Its kernel has heavy tails: a few far samples decide it, "
+        "and of few samples its order of two methods may be chance.",
     )
     _sums: Kept[Within] = field(default_factory=Kept, init=False, repr=False, compare=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.stats import jackknife_interval, wilson_interval
-from evaluators.base import Card, Reference, Sample, Score
+from evaluators.base import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Card, Column, Reference, Sample, Score
 from evaluators.features.gaussian import streamed_mean
 from evaluators.features.kept import Kept
 from evaluators.features.neighbours import (
@@ -109,8 +109,8 @@ def count(samples: Samples, reals: Reals) -> Counts:
 class Evaluator:
     """Precision, recall, density and coverage of the samples against each reference set, with 5 neighbours.
 
-    Source: precision and recall of Kynkaanniemi et al. 2019, arXiv 1904.06991, Eqs. 1 and 2; density and coverage of
-    Naeem et al. 2020, arXiv 2002.09797, Eqs. 8 and 9. The ball of an image reaches, border included, to its 5th nearest
+    Source: precision and recall of Kynkaanniemi et al. 2019, arXiv 1904.06991; density and coverage of Naeem et al.
+    2020, arXiv 2002.09797, "Density and Coverage". The ball of an image reaches, border included, to its 5th nearest
     other image of its own set. Precision: share of samples in a ball of a real image. Density: balls of reals that
     hold a sample, over 5, on average. Recall: share of reals in a sample's ball. Coverage: share of reals whose ball
     holds a sample.
@@ -119,10 +119,6 @@ class Evaluator:
     has a density of 1 and a coverage of 1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about 0.97 at n = m, in expectation;
     its precision and recall are below 1 too. Of more than 10,000 samples, or images of a set, the first 10,000 are
     used, and the score says so.
-
-    Intervals, the reference being fixed: precision is a share of independent samples (Wilson), density a mean of them
-    (delete-one jackknife); recall and coverage depend on the samples together (delete-a-group jackknife over 10
-    groups, sample i in group i % 10). Where every replicate is 0 or 1, the last two have no width.
 
     >>> from evaluators.base import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -134,10 +130,26 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Shares of samples and reference images that lie among each other's 5 nearest neighbours.",
+        formula=f"balls reach, border included, to the {K}th nearest other image of the same set. precision: share of "
+        "samples in a ball of a real; recall: share of reals in a sample's ball; density: balls of reals that hold a "
+        f"sample, over {K}, on average; coverage: share of reals whose ball holds a sample.",
         source="Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797",
-        better="higher",
-        low=0.0,
-        high=math.inf,  # of density; the others end at 1
+        columns=(
+            Column(f"precision_k{K}_*", "higher", 0.0, 1.0, "share of the samples", WILSON),
+            Column(f"recall_k{K}_*", "higher", 0.0, 1.0, "share of the reference", GROUP_JACKKNIFE),
+            Column(f"density_k{K}_*", "higher", 0.0, math.inf, "1 for the reference's own distribution", JACKKNIFE),
+            Column(f"coverage_k{K}_*", "higher", 0.0, 1.0, "share of the reference", GROUP_JACKKNIFE),
+        ),
+        judge="none",
+        min_n=f"{MIN_N}, and a reference of {K + 1}",
+        bias="precision and density: none in n, but they depend on the size of the reference. recall and coverage "
+        "depend on both: a sampler of the reference's own distribution has a coverage of 1 - (m-1)...(m-5) / "
+        f"((m+n-1)...(m+n-5)), about 0.97 at n = m. Compare at equal n only. Of more than {MAX_N:,} samples, or "
+        f"images of a set, the first {MAX_N:,} are used, since the time is quadratic.",
+        interval="The reference is held fixed. Where every replicate of recall or coverage is 0 or 1, it has no width.",
+        limits="How good the images are where they fall in a ball: an outlier among the reals has a large ball that "
+        "lets anything in (precision most of all), one among the samples does so to recall. A density above 1 is a "
+        "sampler that crowds where the reals are dense, not a better one.",
     )
     _reals: Kept[Reals] = field(default_factory=Kept, init=False, repr=False, compare=False)
 

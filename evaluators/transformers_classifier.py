@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.attributes import Attribute
 from bench.errors import ConfigError, Incompatible
 from bench.files import digest_of, file_digest
+from bench.hub import fetch
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import read_confusion
@@ -153,13 +154,7 @@ def _folder(model: str) -> Path:
         return Path(place)
     if kind != "hub" or not place:
         raise ConfigError(f"model must be path:DIR or hub:OWNER/NAME[@REVISION], got {model!r}")
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = place.partition("@")
-    try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(READ)))
-    except (OSError, ValueError) as error:  # no such model, no network, or a name that cannot be one
-        raise ConfigError(f"cannot fetch {model}: {_first_line(error)}; give a folder as path:DIR") from error
+    return fetch(place, list(READ))
 
 
 def _load(folder: Path, model: str) -> tuple[Any, Any]:

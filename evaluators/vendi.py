@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bench.errors import Undefined
 from bench.stats import jackknife_interval
-from evaluators.base import CHUNK, Card, Reference, Sample, Score
+from evaluators.base import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.walk import undefined
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ MIN_N = 2 * GROUPS
 def effective_number(matrix: Floats) -> float:
     """exp(-sum_i l_i log l_i) of the eigenvalues l_i of a positive semi-definite matrix of trace 1, with 0 log 0 = 0.
 
-    Source: Friedman & Dieng 2023, arXiv 2210.02410, Eq. 2 (Definition 3.1).
+    Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1 and Eq. 1.
 
     Args:
         matrix: float64 [m, m], symmetric.
@@ -86,12 +86,7 @@ class Evaluator:
     """The Vendi score of the samples' features, cosine kernel: how many different samples there are in effect.
 
     Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1. 1 where all samples are alike, n where they are
-    orthogonal. It knows no reference: noise is diverse too, so it says nothing of quality. It rises with n: compare
-    at equal n only. Features without a negative entry, as those after a rectifier, have cosines far above 0 and so
-    low scores: compare within one extractor only.
-
-    The interval is the delete-a-group jackknife over 10 groups (sample i in group i % 10); the score at this n, its
-    bias in n included. A redraw with replacement would repeat samples, which is what the score counts.
+    orthogonal.
 
     >>> from evaluators.base import Reference, Sample
     >>> sample = Sample({}, {"toy": np.tile(np.eye(4), (10, 1))}, np.zeros(40, dtype=np.int64))
@@ -102,10 +97,15 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Effective number of different samples, from the cosines of their features.",
+        formula="exp(-sum_i l_i log l_i), l_i the eigenvalues of X X' / n, X the samples' features over their norms.",
         source="Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1",
-        better="higher",
-        low=1.0,
-        high=math.inf,
+        columns=(Column("vendi_*", "higher", 1.0, math.inf, "effective samples", GROUP_JACKKNIFE),),
+        judge="none",
+        min_n=f"{MIN_N}",
+        bias="Too small: it rises with n, up to min(n, number of features). Compare at equal n only.",
+        interval="The score at this n, its bias in n included.",
+        limits="Quality: it knows no reference, and noise is diverse too. Features without a negative entry, as "
+        "those after a rectifier, have cosines far above 0 and so low scores: compare within one extractor only.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:

@@ -22,13 +22,13 @@ from numpy.lib.format import open_memmap
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.attributes import Attribute
-from bench.discovery import ROOT, load
+from bench.discovery import ROOT, load, with_member
 from bench.store import Rows
 from evaluators.base import Reference, Sample
 
 FEW, MANY, D = (int(v) for v in os.environ.get("FAIRDIFF_BENCHMARK", "5000,50000,1280").split(","))
 SHARD = 500
-METRICS = ("frechet", "fd_infinity", "kid", "cmmd", "prdc", "vendi", "group_quality")
+METRICS = with_member("evaluator", "Evaluator")
 GLASSES = Attribute("eyeglasses", ("no", "yes"))
 
 
@@ -59,10 +59,14 @@ def anonymous() -> int:
 def measure(folder: Path, metric: str, n: int) -> None:
     """Evaluate n samples twice and print the peak growth of anonymous memory in kB and the seconds of both."""
     labels = rows(folder, "sample-labels", n)[:][:, 0]
+    judged = {GLASSES.name: np.eye(2, dtype=np.float32)[labels]}
     sample = Sample(
-        {GLASSES.name: np.eye(2, dtype=np.float32)[labels]},
+        judged,
         {"f": rows(folder, "sample", n)},
-        np.full(n, -1),
+        labels,
+        confusion={GLASSES.name: np.array([[980, 20], [10, 990]])},
+        detected={"f": np.ones(n)},
+        other_judges={"second": judged},
     )
     known = {"real": rows(folder, "reference-labels", MANY)[:]}
     reference = Reference((GLASSES,), np.full(2, 0.5), {"f": {"real": rows(folder, "reference", MANY)}}, known)

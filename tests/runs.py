@@ -16,6 +16,7 @@ from bench import cli
 from bench.attributes import Attribute
 from bench.files import write_arrays
 from bench.report.results import COLUMNS
+from bench.report.tables import to_csv
 from bench.store import Store
 from evaluators.base import Reference, Sample
 from evaluators.fairness_discrepancy import Evaluator
@@ -113,6 +114,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV, as text."""
     with path.open(newline="") as f:
         return list(csv.DictReader(f))
+
+
+def edited_run(run: Path, folder: Path, edit: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Path:
+    """A run's three tables in `folder`, with every row changed by `edit`, or left out where that gives None."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("results.csv", "leaderboard.csv", "costs.csv"):
+        rows = [row for old in read_rows(run / name) if (row := edit(old)) is not None]
+        (folder / name).write_text(to_csv(rows), encoding="utf-8")
+    return folder
 
 
 Call = Callable[..., tuple[int, str, str]]

@@ -88,7 +88,7 @@ def tiny(folder: Path, **changes: Any) -> Path:
     [
         ({"methods": [{"name": "vanila"}]}, "methods.0.name: unknown method 'vanila'; did you mean 'vanilla'?"),
         ({"metrics": ["frechett"]}, "small.yaml, line 12: metrics: unknown metric 'frechett'; did you mean 'frechet'?"),
-        ({"metrics": ["attribute_cnn"]}, "unknown metric 'attribute_cnn'; known: "),  # an extractor, no metric
+        ({"metrics": ["attribute_cnn"]}, "unknown metric 'attribute_cnn'; did you mean "),  # an extractor
         ({"tasks": [{"attributes": ["eyeglases"]}]}, "unknown attribute 'eyeglases'; did you mean 'eyeglasses'?"),
         ({"model": "avatars-une"}, "unknown model 'avatars-une'; did you mean 'avatars-unet'?"),
         ({"model": "path:/no/such"}, "no folder /no/such; give one saved by diffusers"),

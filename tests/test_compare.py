@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -340,12 +342,35 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
     )
     real = {"x": {"real": rng.standard_normal((40, 4))}}
     scores = evaluator.evaluate(sample, Reference((GLASSES,), np.array([0.5, 0.5]), real, {"real": labels[:, None]}))
-    named = [s.metric for s in scores if not s.metric.startswith(("share_", "kid_se"))]
-    if name == "group_quality":  # one card for two directions; its coverages are better where higher
-        assert {metric(n).better for n in named if "coverage" in n} == {"higher"}
-        named = [n for n in named if "coverage" not in n]
-    assert named
-    assert {n: metric(n).better for n in named} == dict.fromkeys(named, evaluator.card.better)
+    assert scores
+    for found in {s.metric for s in scores}:
+        fits = [column for column in evaluator.card.columns if fnmatchcase(found, column.pattern)]
+        assert metric(found).better == max(fits, key=lambda column: len(column.pattern)).better
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "judged", "freedom"),
+    [
+        ("fd_l2_hard", "lower", True, math.inf),
+        ("frechet_net", "lower", False, 9.0),
+        ("fd_infinity_net", "lower", False, 9.0),
+        ("worst_group_frechet_net", "lower", True, 9.0),
+        ("worst_group_coverage_k5_net", "higher", True, 9.0),
+        ("coverage_k5_net", "higher", False, 9.0),
+        ("precision_k5_net", "higher", False, math.inf),
+        ("kid_net", "lower", False, math.inf),
+        ("kid_se_net", None, False, math.inf),
+        ("cmmd_u_net", "lower", False, math.inf),
+        ("kappa_second", "higher", True, math.inf),
+        ("epsilon_net", "higher", False, math.inf),
+        ("share_hard", None, True, math.inf),
+        ("nfe_per_image", "lower", False, math.inf),
+        ("of_another_package", None, True, math.inf),
+    ],
+)
+def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, judged: bool, freedom: float) -> None:
+    known = metric(name)
+    assert (known.better, known.judged, known.freedom) == (better, judged, freedom)
 
 
 def test_reports_of_finished_runs_import_no_torch() -> None:

@@ -9,7 +9,15 @@ from scipy.stats import norm
 from bench.attributes import Attribute
 from evaluators import epsilon_fairness
 from evaluators.base import Reference, Sample, Score
-from evaluators.epsilon_fairness import Evaluator, balanced_error, cross_validated, null_draws, probes, redraws
+from evaluators.epsilon_fairness import (
+    Evaluator,
+    balanced_error,
+    cross_validated,
+    null_bound,
+    null_draws,
+    probes,
+    redraws,
+)
 
 TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
 THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
@@ -87,6 +95,33 @@ def test_the_null_is_that_of_predictions_that_know_nothing() -> None:
     draws = null_draws(found, group, fold, 2, rng)
     assert draws.mean() == pytest.approx(0.5, abs=0.005)
     assert draws.std() == pytest.approx(0.5 / 500**0.5, rel=0.1)
+
+
+def nearest_means(x: np.ndarray, group: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Out-of-fold predictions of a probe that is linear in the groups it learnt from: the nearer class mean."""
+    found = np.empty_like(group)
+    for k in range(5):
+        train, test = fold != k, fold == k
+        one, two = (x[train & (group == s)].mean(axis=0) for s in (0, 1))
+        found[test] = (x[test] - (one + two) / 2) @ (two - one) > 0
+    return found
+
+
+def test_images_that_tell_nothing_fall_below_the_null_bound_no_more_often_than_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Folds learn from each other's groups, so their errors go together; a plain percentile of the draws misses it."""
+    monkeypatch.setattr(epsilon_fairness, "N_DRAWS", 200)
+    rng, fold, below, plainly = np.random.default_rng(0), np.arange(100) // 2 % 5, 0, 0
+    for _ in range(400):
+        x, group = rng.standard_normal((100, 8)), np.tile([0, 1], 50)
+        found = nearest_means(x, group, fold)
+        draws = null_draws(found, group, fold, 2, rng)
+        value = balanced_error(found != group, group, 2)
+        below += value < null_bound(draws)
+        plainly += value < np.quantile(draws, 0.05)
+    assert plainly / 400 > 0.075
+    assert 0.005 < below / 400 < 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
 
 
 def test_the_interval_covers_the_error_of_a_fixed_probe() -> None:

@@ -32,6 +32,7 @@ from bench.papertables.rounding import places, rounded, shown
 from bench.papertables.table import Table, build, letter
 from bench.report import tables
 from bench.report.tables import _average, to_csv
+from tests.runs import edited_run
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -50,10 +51,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def copy_of_run(folder: Path, edit: Edit) -> Path:
     """The run, with every row of its three files changed by `edit`, or left out where that gives None."""
-    for name in ("results.csv", "leaderboard.csv", "costs.csv"):
-        rows = [row for old in read(RUN / name) if (row := edit(old)) is not None]
-        (folder / name).write_text(to_csv(rows), encoding="utf-8")
-    return folder
+    return edited_run(RUN, folder, edit)
 
 
 def made(layout: str, run: Path = RUN, claimed: Path | None = None) -> Table:
@@ -197,7 +195,7 @@ def test_bold_and_underlined_are_the_leaderboards() -> None:
 def test_arrows_are_those_of_the_cards(layout: str, metric: str, evaluator: str) -> None:
     from bench.discovery import load
 
-    better = load("evaluator", evaluator, "Evaluator").card.better
+    better = load("evaluator", evaluator, "Evaluator").card.columns[0].better
     assert {h.better for h in made(layout).heads if " ".join(h.heading.split()) == metric} == {better}
     arrow = {"lower": "↓", "higher": "↑"}[better]
     assert f" {metric} {arrow} |" in FORMATS["markdown"](made(layout))

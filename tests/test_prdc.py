@@ -34,6 +34,11 @@ def test_sets_on_a_line() -> None:
     assert values(x, reals) == pytest.approx([1.0, 0.5, (15 * 10 + 5 * 1) / 20 / 5, 1.0])
 
 
+def test_the_border_of_a_ball_belongs_to_it() -> None:
+    # All samples on the border of 9's ball (9 + 5), and of no other.
+    assert values(np.full((20, 1), 14.0), np.arange(10.0)[:, None]) == pytest.approx([1.0, 0.0, 0.2, 0.1])
+
+
 def test_a_sample_of_the_reference_itself() -> None:
     x = np.random.default_rng(0).standard_normal((40, 3))
     precision, recall, density, coverage = values(x, x)

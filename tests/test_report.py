@@ -1,4 +1,4 @@
-"""Tables and grids: golden text, ties, and pictures whose frames carry the judged class."""
+"""Tables: golden text, and ties."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.report.grids import COLOURS, FRAME, draw_strips
 from bench.report.markdown import leaderboard_markdown
 from bench.report.tables import to_csv
-from bench.report.terminal import show_leaderboard
+from bench.report.terminal import frechet_head, show_leaderboard
 from bench.stats import holm, paired_discrepancy_p
 
 LEADERBOARD = (
@@ -86,17 +85,13 @@ def test_holm_at_known_values() -> None:
     assert holm([], 0.05) == []
 
 
-def test_frames_carry_the_judged_class() -> None:
-    images = np.zeros((4, 3, 32, 32), np.uint8)
-    labels = np.array([0, 1, 2, 1])
-    picture = np.asarray(draw_strips([("row", images, labels)], ("x", "y", "z"), "title", "credit"))
-    seen = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in COLOURS[:3]]
-    counts = [(picture == np.array(c)).all(-1).sum() for c in seen]
-    ring = (64 + 2 * FRAME) ** 2 - 64**2
-    # One frame each for classes 0 and 2, two for class 1, and a legend patch of 10 x 10 each.
-    assert counts == [ring + 100, 2 * ring + 100, ring + 100]
-
-
 def test_the_readme_shows_the_committed_leaderboard() -> None:
     root = Path(__file__).parent.parent
     assert leaderboard_markdown(root / "leaderboards" / "quick") in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_frechet_distances_of_several_backbones_say_whose_they_are() -> None:
+    faces, masks, other = "frechet_dinov2 to faces", "frechet_dinov2 to masks", "frechet_inception to faces"
+    assert [frechet_head(c, [faces, masks]) for c in (faces, masks)] == ["to faces", "to masks"]
+    heads = [frechet_head(c, [faces, masks, other]) for c in (faces, masks, other)]
+    assert heads == ["of dinov2 to faces", "of dinov2 to masks", "of inception to faces"]

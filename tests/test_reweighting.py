@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.models.mixture import SCHEDULER, GaussianMixture
+from bench.models.mixture import SCHEDULER
 from bench.models.unet import PixelUNet
 from methods import tiw_dsm
 from methods.base import Task
 from methods.reweighting import weights
 from methods.reweighting.family import Family, weighted_square
 from methods.reweighting.networks import discriminator_network, score_network
-from methods.reweighting.pool import Pool, from_reference, noised
+from methods.reweighting.pool import Pool, from_reference
 from methods.reweighting.ratio import (
     QUANTILES,
     discriminator_loss,
@@ -30,6 +30,7 @@ from methods.reweighting.ratio import (
 )
 from methods.reweighting.settings import IMAGES, VECTORS, Settings
 from tests.mixtures import GROUP, line, pictures
+from tests.planes import plane, plane_task, ratio_errors
 from tests.pools import EVEN, TINY, look, picture_task, unlabelled
 
 # --- the ratio -----------------------------------------------------------------------------------------------------
@@ -154,54 +155,16 @@ def test_the_reference_set_is_the_first_images_of_the_unbiased_one() -> None:
 # --- the discriminator ---------------------------------------------------------------------------------------------
 
 
-class Plane(GaussianMixture):
-    """A mixture whose "images" are its samples themselves."""
-
-    def encode(self, images: Tensor) -> Tensor:
-        return images.to(self.dtype)
-
-
-def plane(weights: tuple[float, ...]) -> Plane:
-    same = line(weights)
-    return Plane(weights, same.means, same.covariances)
-
-
-def plane_task(biased: Plane, unbiased: Plane, n_observed: int, n_unbiased: int) -> Task:
-    sets = []
-    for model, n, seed in ((biased, n_observed, 0), (unbiased, n_unbiased, 1)):
-        x, _ = model.sample(n, torch.Generator().manual_seed(seed))
-        sets.append(unlabelled(x.float().numpy(), f"plane {n} {seed}"))
-    return Task(biased, (GROUP,), EVEN.numpy(), (), observed=sets[0], unbiased=sets[1])
-
-
 def test_a_time_dependent_discriminator_knows_the_ratio_at_every_noise_level() -> None:
     """Against one of clean samples that is asked about noised ones, as in the paper's toy."""
-    biased, unbiased = plane((0.9, 0.1)), plane((0.5, 0.5))
-    task = plane_task(biased, unbiased, 4000, 2000)
-    settings = Settings(discriminator_steps=600, batch=256, discriminator_lr=5e-3, ema=0.99)
-    family = Family(task, 0.5, settings)
-    timely, timeless = (family.discriminator(time_dependent)[0] for time_dependent in (True, False))
-    errors: dict[str, list[float]] = {"timely": [], "timeless": [], "none": []}
-    for t in range(0, 1000, 111):
-        g = torch.Generator().manual_seed(t)
-        x0 = torch.cat([model.sample(1000, g)[0] for model in (biased, unbiased)])
-        rows = torch.full((2000,), t)
-        eps = torch.randn(2000, 2, generator=g, dtype=torch.float64)
-        batch = noised(x0, eps, rows, biased.alphas_cumprod)
-        exact = biased.log_ratio(batch.x, rows, EVEN)
-        x, u = batch.x.float(), (batch.a.sqrt() * batch.x).float()
-        guesses = {
-            "timely": timely(u, rows),
-            "timeless": timeless(x, torch.zeros_like(rows)),
-            "none": torch.zeros(2000),
-        }
-        for name, guess in guesses.items():
-            errors[name].append(float((guess - exact).square().mean()))
+    errors = {
+        name: [float(e.square().mean()) for e in by_time] for name, by_time in ratio_errors(range(0, 1000, 111)).items()
+    }
     integrated = {name: float(np.mean(values)) for name, values in errors.items()}
-    assert integrated["timely"] < 0.1 * integrated["timeless"]
-    assert integrated["timely"] < 0.05 * integrated["none"]
-    assert errors["timely"][-1] < 0.01, "nothing to tell at a_t = 0"
-    assert errors["timeless"][0] < 0.1 * errors["none"][0], "it knows clean samples"
+    assert integrated["time-dependent"] < 0.1 * integrated["time-independent"]
+    assert integrated["time-dependent"] < 0.05 * integrated["none"]
+    assert errors["time-dependent"][-1] < 0.01, "nothing to tell at a_t = 0"
+    assert errors["time-independent"][0] < 0.1 * errors["none"][0], "it knows clean samples"
 
 
 def test_a_discriminator_sees_both_sides_equally_often_at_each_timestep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from bench import cell
 from bench.files import read_arrays
+from bench.plan import Work
 from bench.report.markdown import leaderboard_markdown
 from bench.report.terminal import show_leaderboard
 from bench.runner import Options, run
@@ -255,3 +258,33 @@ def test_entries_appear_whole_or_not_at_all(tmp_path: Path) -> None:
         store.write(folder, {"images": np.zeros(3), "late": 1 / 0}, {})  # type: ignore[dict-item]
     assert read_arrays(folder) is None
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA")]
+)
+def test_out_of_memory_halves_the_compute_batch_once_and_says_so(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = read_suite(
+        str(small_suite(tmp_path, tasks=[{"attributes": ["eyeglasses"]}], methods=[{"name": "vanilla"}]))
+    )
+    drawn: list[int] = []
+    draw = cell.draw
+
+    def hungry(work: Work, index: int, size: int) -> Any:
+        drawn.append(work.compute_batch)
+        if work.compute_batch > limit:
+            raise error
+        return draw(work, index, size)
+
+    monkeypatch.setattr(cell, "draw", hungry)
+    limit = 4
+    assert not run(suite, Options(tmp_path / "enough", workers=1, compute_batch=8)).problems
+    assert drawn == [8, 4] * 3
+    assert capsys.readouterr().err.count("out of memory with a compute batch of 8: once more with 4") == 3
+    drawn.clear()
+    limit = 3
+    [(status, _, reason)] = run(suite, Options(tmp_path / "short", workers=1, compute_batch=8)).problems
+    assert (status, drawn) == ("failed", [8, 4] * 3), "no further than once a shard"
+    assert reason == "out of memory; use a smaller --compute-batch or fewer --workers"

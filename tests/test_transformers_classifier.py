@@ -125,11 +125,12 @@ def test_fields_that_are_missing_or_contradict_each_other_are_refused(folder: Pa
         ({"threshold": 0.5, "heldout": folder}, "without a threshold"),
         ({"model": "vit"}, "must be path:DIR or hub:OWNER/NAME"),
         ({"model": "hub:"}, "must be path:DIR or hub:OWNER/NAME"),
-        ({"model": "hub:no/such/name"}, "cannot fetch hub:no/such/name"),
         ({"model": f"path:{folder / 'none'}"}, "a folder that save_pretrained wrote"),
     ):
         with pytest.raises(ConfigError, match=match):
             extractor(folder, **fields)
+    with pytest.raises(Incompatible, match="cannot fetch no/such/name from the hub"):
+        extractor(folder, model="hub:no/such/name")
     with pytest.raises(ConfigError, match="images must be uint8"):
         extractor(folder).extract(torch.zeros(1, 3, 48, 48))
 

@@ -13,9 +13,15 @@ from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.doctor import doctor
 from bench.cli.listing import list_
+from bench.cli.plot import plot
+from bench.cli.profile import profile
+from bench.cli.report import report
 from bench.cli.run import run
+from bench.cli.statistics import statistics
+from bench.cli.sweep import sweep
 from bench.cli.table import table
 from bench.cli.train import train
+from bench.cli.verify import verify
 from bench.errors import BenchError
 
 
@@ -56,6 +62,20 @@ app.command(
 app.command(
     "table", epilog="Example: python run_bench.py table balancing_act leaderboards/quick --format latex --out fd.tex"
 )(table)
+app.command("profile", epilog="Example: python run_bench.py profile quick --method universal_guidance --batch 1,16")(
+    profile
+)
+app.command(
+    "statistics",
+    epilog="Example: python run_bench.py statistics avatars-balanced --features efficientnet_lite0 --out balanced.npz",
+)(statistics)
+app.command("plot", epilog="Example: python run_bench.py plot leaderboards/quick --only pareto --out figures")(plot)
+app.command("report", epilog="Example: python run_bench.py report leaderboards/quick --out quick.html")(report)
+app.command("verify", epilog="Example: python run_bench.py verify results/quick --resample 100")(verify)
+app.command(
+    "sweep",
+    epilog="Example: python run_bench.py sweep distribution_guidance --task eyeglasses --set strength=50,100,200",
+)(sweep)
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 
 

@@ -46,15 +46,18 @@ def _methods() -> Table:
 
 def _evaluators() -> Table:
     from bench.discovery import load, with_member
+    from bench.metric_cards import score_name, value_range
 
     rows = []
     for name in with_member("evaluator", "Evaluator"):
         card = load("evaluator", name, "Evaluator").card
-        rows.append((name, "metric", card.summary, card.source, card.better))
+        scores = "\n".join(f"{score_name(c)}  {value_range(c)}" for c in card.columns)
+        rows.append((name, "metric", card.summary, scores, card.min_n, card.source))
     for name in with_member("evaluator", "Extractor"):
         doc = (load("evaluator", name, "Extractor").__doc__ or "").strip().splitlines()[0]
-        rows.append((name, "extractor", doc, "-", "-"))
-    return screen.table("evaluators", ("name", "kind", "what it tells", "source", "better"), rows)
+        rows.append((name, "extractor", doc, "-", "-", "-"))
+    heads = ("name", "kind", "what it tells", "scores, the better direction, range", "smallest n", "source")
+    return screen.table("evaluators: the whole of each metric's card is in docs/metrics.md", heads, rows)
 
 
 def _models() -> Table:
@@ -68,9 +71,11 @@ def _models() -> Table:
 
 
 def _data() -> Table:
-    from bench.data import list_data
+    from bench.data import list_data, list_layouts
 
-    return screen.table("data", ("name", "what it is for"), list(list_data().items()))
+    rows = [(name, "shipped set", what) for name, what in list_data().items()]
+    rows += [(name, "layout of files", what) for name, what in list_layouts().items()]
+    return screen.table("data", ("name", "kind", "what it is for, or what lies where"), rows)
 
 
 def _suites() -> Table:

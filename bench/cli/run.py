@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.errors import ConfigError, UnknownName
+from bench.executors.cluster import Cluster
 
 
 def run(
@@ -26,6 +29,16 @@ def run(
     compute_batch: Annotated[
         int | None, typer.Option(help="Largest number of images the network runs on at once; does not change results.")
     ] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray (the extra `ray`): see docs/scaling.md.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="With ray: a running cluster, or auto; one is started here unless given.")
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(help="With ray: CPUs a worker; 1 unless given.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="With ray: GPUs a worker; 0.5 seats two on one.")] = None,
+    memory: Annotated[float | None, typer.Option(help="With ray: GiB a worker, for the scheduler.")] = None,
+    job_timeout: Annotated[
+        float | None, typer.Option(help="With ray: seconds after which a job's worker is given up.")
+    ] = None,
 ) -> None:
     """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
     from bench import runner
@@ -35,7 +48,10 @@ def run(
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
-    options = Options(out, workers, device, compute_batch, _parse_only(only or []))
+    asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory, "job-timeout": job_timeout}
+    cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
+    out = cluster.shared if cluster else out
+    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster)
     outcome = runner.run(read_suite(suite), options)
     show_leaderboard(outcome.folder, screen.out)
     for status, cell, reason in outcome.problems:
@@ -56,3 +72,28 @@ def _parse_only(only: list[str]) -> dict[str, set[str]]:
             raise ConfigError(f"--only must be key=value, got {item!r}; for example --only method=vanilla")
         found.setdefault(key, set()).add(value)
     return found
+
+
+def _cluster(executor: str, out: Path, workers: int | None, asked: dict[str, Any]) -> Cluster | None:
+    if executor not in ("local", "ray"):
+        raise UnknownName("executor", executor, ("local", "ray"))
+    if executor == "local":
+        if asked:
+            raise ConfigError(f"--{next(iter(asked))} is for --executor ray; the local executor has --workers")
+        return None
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError("--executor ray needs Ray; install the extra: pip install 'fairdiff-bench[ray]'")
+    if "://" in str(out) or ":/" in str(out):
+        raise ConfigError(f"--out must be a folder that all machines share, such as NFS, got {out}; mount it first")
+    for name, least in (("cpus", 0), ("gpus", 0), ("memory", 0), ("job-timeout", 0)):
+        if name in asked and not asked[name] >= least:
+            raise ConfigError(f"--{name} must be at least {least}, got {asked[name]:g}")
+    return Cluster(
+        address=asked.get("address"),
+        workers=workers or os.cpu_count() or 1,
+        cpus=asked.get("cpus", 1.0),
+        gpus=asked.get("gpus", 0.0),
+        memory_gib=asked.get("memory"),
+        job_seconds=asked.get("job-timeout"),
+        shared=out.absolute(),  # a worker's working directory is its own
+    )

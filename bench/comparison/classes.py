@@ -20,11 +20,15 @@ def probabilities(store: Path, row: Any) -> dict[str, Floats] | None:
 
     None where the store has not all of it, undamaged, or where the judge left samples without an answer.
     """
+    found = answers(store, row)
+    return found if found is not None and all(np.isfinite(p).all() for p in found.values()) else None
+
+
+def answers(store: Path, row: Any) -> dict[str, Floats] | None:
+    """The same, with rows of NaN for samples that the judge left without an answer."""
     found = _read(store, row.judge_sha256, row.sample_key, int(row.n_asked), int(row.guidance_batch))
     names = row.attributes.split("+")
-    if found is None or not all(name in found and np.isfinite(found[name]).all() for name in names):
-        return None
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in names} if found is not None and all(n in found for n in names) else None
 
 
 @lru_cache(maxsize=512)  # a cell is asked for once a metric

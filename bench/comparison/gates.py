@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from bench.comparison.metrics import COUNTED, Better, metric
+from bench.comparison.metrics import COUNTED, metric
 from bench.errors import ConfigError, UnknownName
 from bench.yaml import Strict, read_yaml
+from evaluators.base import Better
 
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

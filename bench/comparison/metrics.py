@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
-Better = Literal["lower", "higher"]
-JACKKNIFE = 9.0  # degrees of freedom of the delete-a-group jackknife over ten groups
+from bench.discovery import load, with_member
+from evaluators.base import Better
 
 
 @dataclass(frozen=True)
@@ -28,37 +28,25 @@ class Metric:
     exact: bool = False
 
 
-# In this order: the first pattern that fits. The directions are those of the evaluators' cards (tests/test_compare.py).
-KNOWN = {
-    "nfe_per_image": Metric("lower", judged=False, exact=True),
-    "backward_per_image": Metric("lower", judged=False, exact=True),
-    "fd_infinity*": Metric("lower", judged=False, freedom=JACKKNIFE),
-    "group_frechet_*": Metric("lower", freedom=JACKKNIFE),
-    "worst_group_frechet_*": Metric("lower", freedom=JACKKNIFE),
-    "group_coverage_*": Metric("higher", freedom=JACKKNIFE),
-    "worst_group_coverage_*": Metric("higher", freedom=JACKKNIFE),
-    "fd_*": Metric("lower"),
-    "kl": Metric("lower"),
-    "share_*": Metric(None),
-    "frechet_*": Metric("lower", judged=False, freedom=JACKKNIFE),
-    "kid_se_*": Metric(None, judged=False),
-    "kid_*": Metric("lower", judged=False, freedom=JACKKNIFE),
-    "cmmd_*": Metric("lower", judged=False, freedom=JACKKNIFE),
-    "precision_*": Metric("higher", judged=False),
-    "recall_*": Metric("higher", judged=False, freedom=JACKKNIFE),
-    "density_*": Metric("higher", judged=False),
-    "coverage_*": Metric("higher", judged=False, freedom=JACKKNIFE),
-    "vendi_*": Metric("higher", judged=False, freedom=JACKKNIFE),
-    "epsilon_*": Metric("higher", judged=False),
-    "detection_rate*": Metric("higher", judged=False),
-    "abstained_share": Metric("lower"),
-    "kappa_*": Metric("higher"),
-}
 COUNTED = ("nfe_per_image", "backward_per_image")
 # fairness, quality and leakage, one metric each: variants of one quantity would cost power and tell nothing new
 DEFAULT = ("fd_l2_hard", "frechet_*", "epsilon_*")
 
 
 def metric(name: str) -> Metric:
-    """What is known of a metric; nothing but caution of one that no pattern fits."""
-    return next((known for pattern, known in KNOWN.items() if fnmatchcase(name, pattern)), Metric(None))
+    """What is known of a metric, by its evaluator's card; nothing but caution of one that no card names."""
+    if name in COUNTED:
+        return Metric("lower", judged=False, exact=True)
+    fits = [pattern for pattern in _of_cards() if fnmatchcase(name, pattern)]
+    return _of_cards()[max(fits, key=len)] if fits else Metric(None)  # "kid_se_*" says more than "kid_*"
+
+
+@functools.cache
+def _of_cards() -> dict[str, Metric]:
+    """Pattern to metric, of every evaluator that is found."""
+    cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
+    return {
+        column.pattern: Metric(column.better, card.judge != "none", column.interval.freedom)
+        for card in cards
+        for column in card.columns
+    }

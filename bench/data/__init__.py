@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bench.data.base import LabelledImages
-from bench.errors import UnknownName
+from bench.data.source import DataSource, shipped
+from bench.errors import ConfigError
+
+SIZE = 32  # pixels a side where neither the caller nor the declaration says
 
 
 def list_data() -> dict[str, str]:
-    """Names of the known sets, with what each is for."""
+    """Names of the shipped sets, with what each is for."""
     from bench.data.avatars import SETS
 
     return {name: s.what for name, s in SETS.items()}
 
 
-def load_data(name: str, n: int | None = None, size: int = 32) -> LabelledImages:
-    """A named set.
+def list_layouts() -> dict[str, str]:
+    """Names of the layouts of files that a set can be declared in, with what lies where."""
+    from bench.discovery import load, names
+
+    found = ((name, load("data layout", name, "Layout")) for name in names("data layout"))
+    return {name: (layout.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, layout in found}
+
+
+def say_left_out(sets: Iterable[LabelledImages]) -> None:
+    """Name on the terminal the files that were tolerated as unusable, each once."""
+    from bench.progress import console
+
+    for line in dict.fromkeys(f"left out of {data.name}: {line}" for data in sets for line in data.left_out):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def load_data(source: str | DataSource, n: int | None = None, size: int | None = None) -> LabelledImages:
+    """A shipped set by its name, or a declared one.
 
     Args:
-        name: as `list_data` has it.
-        n: how many images, the set's own number unless given; a longer set begins with the shorter one.
-        size: side in pixels.
+        source: as `list_data` has it, or a declaration.
+        n: how many images, the set's own number unless given; a longer set begins with the shorter one, save where
+            quotas decide.
+        size: side in pixels, the declaration's unless given.
 
     Raises:
         UnknownName: no such set.
-        ConfigError: n or size is out of range.
+        ConfigError: n or size is out of range or not the declared one, or the files are not as they must be.
     """
+    from bench.data.assembly import assemble
     from bench.data.avatars import SETS, avatar_faces
 
-    if name not in SETS:
-        raise UnknownName("data set", name, SETS)
-    chosen = SETS[name]
-    return avatar_faces(chosen.joint, chosen.seed, chosen.n if n is None else n, size, name)
+    if isinstance(source, str):
+        source = shipped(source)
+    if None not in (n, source.n) and int(n or 0) > int(source.n or 0):
+        raise ConfigError(f"data set {source.title} is declared with n = {source.n}, got n = {n}; ask for fewer images")
+    if None not in (size, source.size) and size != source.size:
+        raise ConfigError(
+            f"data set {source.title} must have the size of the images it is held against, {size}, got {source.size}; "
+            "leave `size` out"
+        )
+    n = source.n if n is None else n
+    size = size or source.size or SIZE
+    if source.name not in SETS:
+        return assemble(source, n, size)
+    chosen = SETS[source.name]
+    return avatar_faces(chosen.joint, chosen.seed, chosen.n if n is None else n, size, source.title)

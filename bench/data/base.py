@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.attributes import Attribute, joint_labels, product
+from bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class LabelledImages:
         joint: the declared distribution, one axis an attribute, summing to 1.
         digest: hash of everything that decides the images and labels.
         credit: the line to show where the images are shown; empty where none is owed.
+        left_out: the files that were tolerated as unusable, each with the reason.
     """
 
     name: str
@@ -34,18 +36,34 @@ class LabelledImages:
     joint: npt.NDArray[np.float64]
     digest: str
     credit: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def column(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
         """Labels [n] of the joint of `attributes` (of the one attribute where there is only one)."""
-        index = [self.attributes.index(a) for a in attributes]
+        index = self.places(attributes)
         return joint_labels(self.labels[:, index], attributes)
+
+    def places(self, attributes: tuple[Attribute, ...]) -> list[int]:
+        """The columns of `labels` that hold `attributes`.
+
+        Raises:
+            ConfigError: the set has no such attribute, or other classes of it.
+        """
+        for a in attributes:
+            if a not in self.attributes:
+                has = "; ".join(f"{b.name}: {', '.join(b.classes)}" for b in self.attributes)
+                raise ConfigError(
+                    f"data set {self.name} must have {a.name} with classes {', '.join(a.classes)}, got {has}; declare "
+                    f"it as `{a.name}: {{column: NAME, classes: [{', '.join(a.classes)}]}}`"
+                )
+        return [self.attributes.index(a) for a in attributes]
 
     def declared(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.float64]:
         """The declared distribution [K] of the joint of `attributes`."""
-        index = [self.attributes.index(a) for a in attributes]
+        index = self.places(attributes)
         rest = tuple(i for i in range(len(self.attributes)) if i not in index)
         kept = self.joint.sum(axis=rest)
         order = np.argsort(np.argsort(index))  # the axes of `kept` stand in the set's order, not in the asked one
@@ -67,6 +85,7 @@ class ImagesOnDemand(LabelledImages):
         joint: npt.NDArray[np.float64],
         digest: str,
         credit: str = "",
+        left_out: tuple[str, ...] = (),
     ) -> None:
         """Describe the set.
 
@@ -78,8 +97,10 @@ class ImagesOnDemand(LabelledImages):
             joint: likewise.
             digest: likewise.
             credit: likewise.
+            left_out: likewise.
         """
         known = {"name": name, "attributes": attributes, "joint": joint, "digest": digest, "credit": credit}
+        known["left_out"] = left_out
         self.__dict__.update(known, _n=n, _make=make)  # frozen: no attribute may be set
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.assets import asset_folder, list_assets
 from bench.errors import ConfigError, UnknownName
+from bench.hub import fetch
 
 if TYPE_CHECKING:
     from bench.models.unet import PixelUNet
@@ -35,21 +36,10 @@ def model_folder(name: str) -> Path:
             raise ConfigError(f"no folder {folder}; give one saved by diffusers' save_pretrained")
         return folder
     if kind == "hub":
-        return _fetch(*rest.partition("@")[::2])
+        return fetch(rest, ["*.safetensors", "*.json"])
     if name not in list_models():
         raise UnknownName("model", name, [*list_models(), "path:DIR", "hub:ID"])
     return asset_folder(name)
-
-
-def _fetch(repo: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=["*.safetensors", "*.json"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot fetch {repo} from the hub: {first}; download it and use path:DIR") from error
 
 
 def load_model(name: str, device: str = "cpu") -> PixelUNet:

@@ -125,6 +125,11 @@ class Measured:
         """Whether costs.csv has a column."""
         return column in self._costs[0]
 
+    @property
+    def devices(self) -> list[str]:
+        """The devices that costs.csv names."""
+        return list(dict.fromkeys(name for row in self._costs if (name := row.get("device", ""))))
+
     def no_cost(self, column: str) -> UnknownName:
         """The error that says so."""
         return UnknownName(f"column of {self._beside('costs.csv')}", column, self._costs[0])

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparison.metrics import Better, metric
+from bench.comparison.metrics import metric
 from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
 from bench.papertables.claims import Claim
 from bench.papertables.layout import ColumnChoice, Layout
 from bench.papertables.measured import HEADLINE, Measured, Quantity
+from evaluators.base import Better
 
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
 

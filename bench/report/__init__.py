@@ -1,1 +1,1 @@
-"""Tables, grids and the terminal: made of finished cells alone."""
+"""Tables and the terminal: made of finished cells alone."""

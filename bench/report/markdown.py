@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.report.terminal import MARKS, columns, interval, method_name, read_table
+from bench.report.terminal import MARKS, columns, frechet_head, interval, method_name, read_table
 
 
 def leaderboard_markdown(folder: Path) -> str:
@@ -18,7 +18,7 @@ def leaderboard_markdown(folder: Path) -> str:
         "fd_l2_hard ↓",
         "",
         *(f"{c.removeprefix('fd_l2_hard ')} ↓" for c in others),
-        *(f"Fréchet to {c.rpartition(' ')[2]} ↓" for c in frechet),
+        *(f"Fréchet {frechet_head(c, frechet)} ↓" for c in frechet),
         *("epsilon ↑" for _ in epsilon),
         "calls/image",
     ]

@@ -57,11 +57,6 @@ class CellResult:
         return f"{self.work.cell.task}, {self.work.cell.title}, seed {self.work.cell.seed}"
 
     @property
-    def slug(self) -> str:
-        """The same, as a file's name."""
-        return f"{slug(self.work.cell.task)}-{slug(self.work.cell.title)}-seed{self.work.cell.seed}"
-
-    @property
     def scope(self) -> str:
         """The scope of the headline score: the joint of the task's attributes."""
         return product(self.work.cell.attributes).name
@@ -82,7 +77,8 @@ class CellResult:
     def entries(self) -> list[Path]:
         """The store's folders that this result rests on."""
         store = Store(self.work.store)
-        return [store.shard(self.work.sample_key, i, s) for i, s in self.work.shards()]
+        keys = dict.fromkeys(work.sample_key for work in (self.work, self.work.twin) if work)
+        return [store.shard(key, i, s) for key in keys for i, s in self.work.shards()]
 
 
 def _cost(work: Work) -> dict[str, float]:
@@ -99,15 +95,10 @@ def _cost(work: Work) -> dict[str, float]:
     }
 
 
-def slug(name: str) -> str:
-    """A name as part of a file's name."""
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-")
-
-
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
     """Write the three CSVs; seconds are in costs.csv alone, so the other two come out the same on every run."""
     tables = {
-        "results.csv": list(_result_rows(suite, results)),
+        "results.csv": list(result_rows(suite, results)),
         "leaderboard.csv": leaderboard(results),
         "costs.csv": [_cost_row(r) for r in results if r.cost],
     }
@@ -145,7 +136,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[str, Any]]:
+def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[str, Any]]:
+    """The rows of results.csv: one a score, or one a cell without any."""
     common = {"suite": suite.suite, "model": suite.model, "n": suite.n, "guidance_batch": suite.guidance_batch}
     build = {"bench_version": _version(), "commit": commit()}
     for r in results:

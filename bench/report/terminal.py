@@ -31,7 +31,7 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
     for column in others:
         table.add_column(column.removeprefix("fd_l2_hard "), justify="right", no_wrap=True)
     for column in frechet:
-        table.add_column(f"Frechet to {column.rpartition(' ')[2]}", justify="right", no_wrap=True)
+        table.add_column(f"Frechet {frechet_head(column, frechet)}", justify="right", no_wrap=True)
     for _ in epsilon:
         table.add_column("epsilon", justify="right", no_wrap=True)
     for column in ("calls/image", "backward", "s/image", "fit s"):
@@ -61,6 +61,13 @@ def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]
         "s/image and fit s are of this machine, one thread a worker."
     )
     return table
+
+
+def frechet_head(column: str, beside: list[str]) -> str:
+    """What a Frechet distance is to, and of whose features, where the columns beside it are not all of the same."""
+    metric, _, scope = column.partition(" to ")
+    several = len({other.partition(" to ")[0] for other in beside}) > 1
+    return f"of {metric.removeprefix('frechet_')} to {scope}" if several else f"to {scope}"
 
 
 def columns(row: dict[str, str], prefix: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.data import load_data
+from bench.data import load_data, say_left_out
 from bench.data.base import LabelledImages
 from bench.errors import ConfigError
 from bench.files import write_json
@@ -37,8 +37,9 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the held-out set has other attributes or another size than the training set.
     """
-    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
-    heldout = load_data(recipe.heldout.name, recipe.heldout.n, recipe.heldout.size)
+    data = load_data(recipe.data)
+    heldout = load_data(recipe.heldout)
+    say_left_out([data, heldout])
     if heldout.attributes != data.attributes or heldout.images.shape[1:] != data.images.shape[1:]:
         raise ConfigError(f"heldout must have the attributes and the size of data, got {heldout.name} and {data.name}")
     torch.manual_seed(recipe.training.seed)  # layers are initialised from the global generator

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from bench.data import load_data
+from bench.data import load_data, say_left_out
 from bench.data.base import LabelledImages
 from bench.errors import ConfigError, Undefined
 from bench.files import digest_of, write_bytes, write_json
@@ -48,8 +48,9 @@ def train_clip(recipe: ClipRecipe, folder: Path) -> dict[str, Any]:
     from open_clip.tokenizer import SimpleTokenizer
     from safetensors.torch import save
 
-    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
-    heldout = load_data(recipe.heldout.name, recipe.heldout.n, recipe.heldout.size)
+    data = load_data(recipe.data)
+    heldout = load_data(recipe.heldout)
+    say_left_out([data, heldout])
     check_covers(recipe.captions, data.attributes, "captions")
     check_covers(read_prompts(recipe.prompts), heldout.attributes, f"prompts {recipe.prompts}")
     merges = reduced_merges(caption_texts(recipe.captions))

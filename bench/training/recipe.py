@@ -7,17 +7,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
+from bench.data.source import DataSource
 from bench.training.loop import Budget
 from bench.yaml import Strict, read_yaml
 from evaluators.contrastive.prompts import Prompts
 
 
-class DataChoice(Strict):
-    """Which images to train on."""
+class DataChoice(DataSource):
+    """Which images to train on: a declaration of one form with a suite's."""
 
-    name: str
-    n: int | None = Field(None, ge=1)
     size: int = Field(32, ge=8, le=1024)
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a shipped set does not have: records of trainings that are older stay comparable."""
+        found: dict[str, Any] = dump(self)
+        shown = {"name", "n", "size", *self.model_fields_set}
+        return {key: value for key, value in found.items() if key in shown}
 
 
 class Training(Strict):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.attributes import Attribute
-from bench.data import load_data
+from bench.data import load_data, say_left_out
 from bench.files import write_json
 from bench.models.unet import CONDITIONS, PixelUNet
 from bench.progress import console
@@ -44,7 +44,8 @@ def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
     """
     from diffusers import DDIMScheduler, UNet2DModel
 
-    data = load_data(recipe.data.name, recipe.data.n, recipe.data.size)
+    data = load_data(recipe.data)
+    say_left_out([data])
     conditions = condition_names(data.attributes)
     channels = 3 * recipe.block**2
     torch.manual_seed(recipe.training.seed)  # diffusers initialises from the global generator

@@ -19,9 +19,11 @@ from torch import Tensor
 from bench.assets import asset_folder, list_assets
 from bench.errors import ConfigError, Incompatible, UnknownName
 from bench.files import digest_of, read_object
+from bench.hub import fetch
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # the names that open_clip looks for
 BATCH = 64  # images the network sees at a time
+WANTED = ["open_clip*.safetensors", "*.json", "*.txt"]  # weights, configuration, tokenizer; no pickles
 WHERE = "give a folder with open_clip's open_clip_config.json and weights"
 
 
@@ -111,24 +113,11 @@ def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
 
 
 def _folder(kind: str, rest: str) -> Path:
-    folder = Path(rest).expanduser() if kind == "path" else _fetch(*rest.partition("@")[::2])
+    folder = Path(rest).expanduser() if kind == "path" else fetch(rest, WANTED)
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder}; {WHERE}")
     read_object(folder / CONFIG, WHERE)  # its absence or damage in one sentence
     return folder
-
-
-def _fetch(repo: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["open_clip*.safetensors", "*.json", "*.txt"]  # weights, configuration, tokenizer; no pickles
-    try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise Incompatible(
-            f"cannot fetch {repo} from the hub: {_first(error)}; download it and use path:DIR"
-        ) from error
 
 
 def _load(name: str, pretrained: str | None, folder: Path | None) -> Checkpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from bench.errors import ConfigError, Incompatible, Undefined
 from evaluators.base import Reference, Sample, Score
+from evaluators.features.gaussian import Gaussian
 from evaluators.features.subset import head
 
 T = TypeVar("T")
@@ -38,20 +40,23 @@ class Compared:
         return self.extractor, self.name
 
 
-def checked(sample: Sample, extractor: str, sets: Mapping[str, Features]) -> Features:
+def checked(
+    sample: Sample, extractor: str, sets: Mapping[str, Features], fits: Mapping[str, Gaussian] | None = None
+) -> Features:
     """The samples' features of an extractor, float [n, d].
 
     Raises:
         Incompatible: the samples lack them.
-        ConfigError: their width is not that of every reference set.
+        ConfigError: their width is not that of every reference set and of every fit.
     """
     if extractor not in sample.features:
         raise Incompatible(f"the samples have no features of {extractor}; run that extractor on them")
     features = sample.features[extractor]
-    for name, array in sets.items():
-        if features.shape[1] != array.shape[1]:
+    widths = {name: array.shape[1] for name, array in sets.items()}
+    for name, width in (widths | {name: fit.mean.size for name, fit in (fits or {}).items()}).items():
+        if features.shape[1] != width:
             raise ConfigError(
-                f"the features of {extractor} must have the width of reference set {name}, {array.shape[1]}, got "
+                f"the features of {extractor} must have the width of reference set {name}, {width}, got "
                 f"{features.shape[1]}; extract both with the same extractor"
             )
     return features
@@ -76,8 +81,9 @@ def walk(
     prepare: Callable[[Features], T],
     compare: Callable[[T, Compared], tuple[Interval, ...]],
     cap: int | None = None,
+    compare_fit: Callable[[T, Gaussian], tuple[Interval, ...]] | None = None,
 ) -> list[Score]:
-    """Scores of every extractor and reference set, in the order of `reference.features`.
+    """Scores of every extractor and reference set, in the order of `reference.features`, an extractor's fits last.
 
     Args:
         sample: its `features` must hold every extractor of the reference.
@@ -87,14 +93,20 @@ def walk(
         prepare: what is computed of the samples [n, d], once an extractor.
         compare: value and interval of each of `metrics`, of what was prepared and a reference set.
         cap: the most samples that are used, the first ones; all of them unless given.
+        compare_fit: as `compare`, with the fits of `reference.statistics`; unless given, the metric needs the images
+            themselves, and has no score for those.
 
     Raises:
         Incompatible: the samples lack an extractor's features.
         ConfigError: the widths of the features differ.
     """
     scores = []
-    for extractor, sets in reference.features.items():
-        whole = checked(sample, extractor, sets)
+    for extractor in dict.fromkeys((*reference.features, *(reference.statistics if compare_fit else ()))):
+        sets = reference.features.get(extractor, {})
+        fits = reference.statistics.get(extractor, {}) if compare_fit else {}
+        whole = checked(sample, extractor, sets, fits)
+        if not (sets or fits):
+            continue
         features = whole if cap is None else head(whole, cap)
         n, names = len(features), [f"{metric}_{extractor}" for metric in metrics]
         note = "" if n == len(whole) else f"the first {n} of {len(whole)} samples"
@@ -103,11 +115,14 @@ def walk(
                 raise Undefined(f"needs {min_n} samples or more, got {n}")
             prepared = prepare(features)
         except Undefined as error:
-            scores += [undefined(metric, name, n, error) for name in sets for metric in names]
+            scores += [undefined(metric, name, n, error) for name in (*sets, *fits) for metric in names]
             continue
-        for name, array in sets.items():
+        comparisons = {name: partial(compare, prepared, Compared(extractor, name, sets[name])) for name in sets}
+        if compare_fit is not None:
+            comparisons |= {name: partial(compare_fit, prepared, fit) for name, fit in fits.items()}
+        for name, compared in comparisons.items():
             try:
-                values = compare(prepared, Compared(extractor, name, array))
+                values = compared()
             except Undefined as error:
                 scores += [undefined(metric, name, n, error) for metric in names]
                 continue

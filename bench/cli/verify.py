@@ -1,0 +1,38 @@
+"""`verify`: a results file that someone else made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import screen
+from bench.errors import ConfigError
+
+MARKS = {"ok": "green", "differs": "red", "not checkable": "yellow"}
+
+
+def verify(
+    results: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or its results.csv.")],
+    suite: Annotated[
+        str | None, typer.Option(help="Its suite, where it is not a shipped one: a name, or a YAML file.")
+    ] = None,
+    resample: Annotated[
+        int, typer.Option(metavar="K", help="Draw K images again, in whole guidance batches, and compare them.")
+    ] = 0,
+) -> None:
+    """Check a results file by itself and, where its store lies beside it, every number; exit code 1 if one differs."""
+    from rich.markup import escape
+
+    from bench.verification.verify import verify as every_check
+
+    if resample < 0:
+        raise ConfigError(f"--resample must be at least 0, got {resample}")
+    worst = False
+    for check in every_check(results, suite, resample):
+        worst |= check.verdict == "differs"
+        verdict = f"[{MARKS[check.verdict]}]{check.verdict}[/]"
+        screen.out.print(f"{check.name}: {verdict}: {escape(check.what)}", highlight=False, emoji=False, soft_wrap=True)
+    if worst:
+        raise typer.Exit(1)

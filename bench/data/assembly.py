@@ -1,0 +1,96 @@
+"""A declared set of files as labelled images: its layout's table, the rows that are taken, their check and hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.base import ImagesOnDemand, LabelledImages
+from bench.data.decode import Shape
+from bench.data.intake import checked, content, decoded
+from bench.data.labels import Labels, read_labels
+from bench.data.source import DataSource
+from bench.data.subsample import choose
+from bench.data.table import Table
+from bench.discovery import load
+from bench.errors import ConfigError
+from bench.files import digest_of
+from bench.yaml import fill
+
+SHOWN = 5  # unusable files that an error names
+
+
+def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
+    """The declared set: every file that is taken has been read to its end and hashed, none is decoded yet.
+
+    Args:
+        source: the declaration.
+        n: how many images; all unless given.
+        size: side in pixels.
+
+    Raises:
+        UnknownName: no such attribute, or no such field of the layout.
+        ConfigError: the layout or a label is not as it must be, more files are unusable than are tolerated, or there
+            are too few for the subsample.
+    """
+    table = _layout(source).table()
+    labels = read_labels(table, source)
+    shape = Shape(size, source.crop, source.resample, source.enlarge, source.max_pixels)
+    unusable = dict(labels.problems)
+    while True:
+        problems = dict(table.problems) | {table.pictures.name(i): why for i, why in unusable.items()}
+        _tolerate(problems, source, len(table.pictures) + len(table.problems))
+        rows = choose(labels.values, labels.attributes, source.subsample, n, source.seed, unusable, source.title)
+        hashes, broken = checked(table.pictures, rows, shape, source.title)
+        if not broken:
+            return _labelled(source, table, labels, rows, hashes, shape, problems)
+        unusable |= broken  # others take their place
+
+
+def stamp(source: DataSource) -> str:
+    """Hash of the declaration and of what the files' names, sizes and times say, without reading an image."""
+    table = _layout(source).table()
+    stamps = [table.pictures.stamp(i) for i in range(len(table.pictures))]
+    columns = {choice.column: list(table.columns.get(choice.column, ())) for choice in source.attributes}
+    return digest_of([source.model_dump(mode="json"), stamps, columns, dict(table.problems)])
+
+
+def _layout(source: DataSource) -> Any:
+    layout = load("data layout", source.name, "Layout")
+    return fill(layout, {"root": source.root, **source.fields}, "layout", source.name)
+
+
+def _tolerate(problems: dict[str, str], source: DataSource, n: int) -> None:
+    if len(problems) > source.tolerate:
+        named = ", ".join(f"{name} ({why})" for name, why in list(problems.items())[:SHOWN])
+        more = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        raise ConfigError(
+            f"data set {source.title} must have at most {source.tolerate:,} unusable files, got {len(problems):,} of "
+            f"{n:,}: {named}{more}; mend them, or set `tolerate: {len(problems)}` to do without"
+        )
+
+
+def _labelled(
+    source: DataSource,
+    table: Table,
+    labels: Labels,
+    rows: npt.NDArray[np.int64],
+    hashes: npt.NDArray[np.uint8],
+    shape: Shape,
+    problems: dict[str, str],
+) -> LabelledImages:
+    values = labels.values[rows]
+    counts = np.zeros(tuple(a.n_classes for a in labels.attributes))
+    np.add.at(counts, tuple(values.T), 1.0)
+    digest = content(hashes, values, labels.attributes, shape)
+    return ImagesOnDemand(
+        source.title,
+        len(rows),
+        lambda: decoded(table.pictures, rows, hashes, values, shape, digest, source.title),
+        labels.attributes,
+        counts / len(rows),
+        digest,
+        left_out=tuple(f"{name}: {why}" for name, why in problems.items()),
+    )

@@ -1,0 +1,108 @@
+"""Columns of text to attributes with classes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.attributes import Attribute
+from bench.data.source import AttributeChoice, DataSource
+from bench.data.table import Table
+from bench.errors import ConfigError, UnknownName
+
+MOST = 50  # distinct values that are taken for classes without being told so
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a table's pictures.
+
+    Attributes:
+        attributes: as declared, with their classes.
+        values: int64 [pictures, number of attributes]; -1 where a picture has no label.
+        problems: index of a picture without a label to the reason.
+    """
+
+    attributes: tuple[Attribute, ...]
+    values: npt.NDArray[np.int64]
+    problems: Mapping[int, str]
+
+
+def read_labels(table: Table, source: DataSource) -> Labels:
+    """The declared attributes of a table.
+
+    Raises:
+        UnknownName: no such column.
+        ConfigError: a value belongs to no class, is no number where `edges` are given, or a column has too many values
+            to be classes.
+    """
+    attributes, columns = [], []
+    problems: dict[int, str] = {}
+    for choice in source.attributes:
+        if choice.column not in table.columns:
+            raise UnknownName(f"column of {source.title}", choice.column, table.columns)
+        texts = table.columns[choice.column]
+        problems |= {i: f"no value of {choice.column}" for i, text in enumerate(texts) if not text}
+        attribute, column = _binned(choice, table, source) if choice.edges else _classed(choice, table, source)
+        attributes.append(attribute)
+        columns.append(column)
+    return Labels(tuple(attributes), np.stack(columns, axis=1), problems)
+
+
+def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple[Attribute, npt.NDArray[np.int64]]:
+    texts = table.columns[choice.column]
+    values = table.classes.get(choice.column) or tuple(sorted(set(texts) - {""}))
+    if isinstance(choice.classes, dict):
+        names = tuple(choice.classes)
+        place = {value: k for k, group in enumerate(choice.classes.values()) for value in group}
+    elif choice.classes is not None and choice.column in table.classes:  # other names for the layout's own classes
+        names = choice.classes
+        if set(names) != set(values) and len(names) != len(values):
+            raise ConfigError(
+                f"{choice.name} of {source.title} must have {len(values)} classes, for {', '.join(values)}, got "
+                f"{', '.join(names)}; to group values, give each class its list"
+            )
+        place = {value: k for k, value in enumerate(names if set(names) == set(values) else values)}
+    else:
+        names = choice.classes or values
+        place = {value: k for k, value in enumerate(names)}
+        if choice.classes is None and not 2 <= len(values) <= MOST:
+            raise ConfigError(
+                f"{choice.name} of {source.title} must have 2 to {MOST} values to be classes, got {len(values)}: "
+                f"{', '.join(values[:3])}; name its classes, or give `edges` if it is a number"
+            )
+    for i, text in enumerate(texts):
+        if text and text not in place:
+            n = sum(1 for other in texts if other and other not in place)
+            raise ConfigError(
+                f"{choice.name} of {source.title} must be one of {', '.join(place)}, got {text!r} for "
+                f"{table.pictures.name(i)} ({n:,} such images); mend the label or name a class for it"
+            )
+    return Attribute(choice.name, names), np.array([place.get(text, -1) for text in texts], dtype=np.int64)
+
+
+def _binned(choice: AttributeChoice, table: Table, source: DataSource) -> tuple[Attribute, npt.NDArray[np.int64]]:
+    assert choice.edges is not None
+    edges = choice.edges
+    numbers = np.full(len(table.pictures), np.nan)
+    for i, text in enumerate(table.columns[choice.column]):
+        try:
+            numbers[i] = float(text) if text else np.nan
+        except ValueError:
+            text_is_number = False
+        else:
+            text_is_number = not text or bool(np.isfinite(numbers[i]))
+        if not text_is_number:
+            raise ConfigError(
+                f"{choice.column} of {source.title} must be a number to have edges, got {text!r} for "
+                f"{table.pictures.name(i)}; mend the label or name classes"
+            )
+    middle = (f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges))
+    assert not isinstance(choice.classes, dict)
+    names = choice.classes or (f"below {edges[0]:g}", *middle, f"from {edges[-1]:g}")
+    found = np.searchsorted(np.array(edges), numbers, side="right")
+    return Attribute(choice.name, names), np.where(np.isnan(numbers), -1, found).astype(np.int64)

@@ -1,0 +1,40 @@
+"""UTKFace, whose labels are its files' names (Zhang et al. 2017, arXiv 1702.08423)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from bench.data.table import FilePictures, Table, existing, files_below
+
+# 26_1_2_20170116184024662.jpg.chip.jpg: age, gender, race, date and time
+NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+(\.[A-Za-z]+)+")
+GENDER = ("male", "female")
+RACE = ("White", "Black", "Asian", "Indian", "Others")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """[age]_[gender]_[race]_[date].jpg in any folders; age is a number, so give it `edges`.
+
+    A file without this form is counted as unusable: in the released aligned faces a few lack the race.
+
+    Attributes:
+        root: the folder of the images.
+    """
+
+    root: str
+
+    def table(self) -> Table:
+        """As of `Layout`."""
+        root = existing(self.root)
+        found = {name: NAME.fullmatch(PurePosixPath(name).name) for name in files_below(root)}
+        problems = {name: "its name is not [age]_[gender]_[race]_[date].jpg" for name, m in found.items() if m is None}
+        matches = {name: m for name, m in found.items() if m is not None}
+        columns = {
+            "age": [m["age"] for m in matches.values()],
+            "gender": [GENDER[int(m["gender"])] for m in matches.values()],
+            "race": [RACE[int(m["race"])] for m in matches.values()],
+        }
+        return Table(FilePictures(root, list(matches)), columns, {"gender": GENDER, "race": RACE}, problems)

@@ -1,0 +1,30 @@
+"""What a run on a Ray cluster needs to be told; said here without importing Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster, and what a worker of it needs.
+
+    Attributes:
+        address: of a running cluster, or "auto" for the one this machine belongs to; None starts one on this machine
+            and stops it at the end.
+        workers: actors.
+        cpus: of each, also its share of threads' cores; a worker computes with one thread all the same.
+        gpus: of each; a fraction shares one accelerator among several.
+        memory_gib: of each, for the scheduler; None leaves it out.
+        job_seconds: a job that takes longer costs its worker; None waits for ever.
+        shared: the folder that holds the store; every worker must see it.
+    """
+
+    address: str | None
+    workers: int
+    cpus: float
+    gpus: float
+    memory_gib: float | None
+    job_seconds: float | None
+    shared: Path

@@ -1,0 +1,55 @@
+// What a method costs, what the metrics are, and what all rows share.
+function drawCosts() {
+  const key = chosenTask();
+  const columns = [...COLUMNS.keys()].filter((i) => COLUMNS[i].cost && inTask.get(key)?.has(i));
+  const rows = DATA.rows.filter((row) => (key === ALL || row.task === key) && columns.some((i) => row.cells[i]));
+  const known = NAMES[view.costsort] || columns.some((i) => COLUMNS[i].name === view.costsort);
+  const by = known ? view.costsort : "";
+  const descending = view.costdir === "desc";
+  const sorted = by ? ordered(rows, NAMES[by] ?? ((row) => value(row, columnNumber.get(by))), descending) : rows;
+  const sort = (name) => () => {
+    show({ costsort: name, costdir: by === name && !descending ? "desc" : "asc" });
+    byId("costs-table").querySelector("th:not([aria-sort=none]) button")?.focus();
+  };
+  const order = (name) => (by === name ? (descending ? "descending" : "ascending") : null);
+  const heads = [sortHead("method", order("method"), sort("method"))];
+  if (key === ALL) heads.push(sortHead("task", order("task"), sort("task")));
+  heads.push(...columns.map((i) => sortHead(COLUMNS[i].label, order(COLUMNS[i].name), sort(COLUMNS[i].name), { class: "number" })));
+  const most = new Map(columns.map((i) => [i, Math.max(...rows.map((row) => value(row, i) ?? 0))]));
+  const least = new Map(columns.map((i) => [i, Math.min(...rows.map((row) => value(row, i) ?? 0))]));
+  const bar = (row, i) => most.get(i) === least.get(i) ? null : element("i", { class: "bar", "aria-hidden": "true", style: { width: percent((value(row, i) ?? 0) / most.get(i)) } });
+  const body = sorted.map((row) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, ...breakable(NAMES.method(row))),
+      key === ALL ? element("td", { class: "task" }, NAMES.task(row)) : null,
+      ...columns.map((i) => (row.cells[i] ? element("td", { class: "number" }, row.cells[i][3][0], bar(row, i)) : element("td", { class: "number empty" }, "–"))),
+    ),
+  );
+  const where = key === ALL ? "all tasks" : view.task;
+  byId("costs-table").replaceChildren(element("caption", { class: "visually-hidden" }, `Cost on ${where}`), element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body));
+  const timed = DATA.costs ? ` Seconds are of the machine that the run was made on (${DATA.costs}), one thread a worker; they tell one method from another, not this machine from yours.` : "";
+  byId("costs-about").textContent = `${where[0].toUpperCase()}${where.slice(1)}. Calls are network passes for one image; a fit is made once for all images.${timed} ${DATA.no_costs}`.trim();
+}
+
+function drawCards() {
+  const term = (name, text) => [element("dt", {}, name), element("dd", {}, text)];
+  const cards = DATA.cards.map((card) => {
+    const columns = card.columns.map((column) =>
+      element("li", {}, element("code", {}, column.pattern), ` ${column.better}, ${column.range}${column.unit ? `, ${column.unit}` : ""}, interval: ${column.interval}`),
+    );
+    const more = element("details", {}, element("summary", {}, "Definition and limits", hidden(` of ${card.name}`)), element("dl", {}, ...term("formula", card.formula), ...term("smallest n", card.min_n), ...term("bias", card.bias), ...term("interval", card.interval), ...term("limits", card.limits)));
+    return element("article", {}, element("h3", {}, card.name), element("p", {}, card.summary), element("ul", {}, ...columns), element("p", { class: "muted source" }, card.source), more);
+  });
+  const known = new Set(DATA.cards.flatMap((card) => card.metrics));
+  const strange = [...new Set(COLUMNS.map((column) => column.metric))].filter((name) => name && !known.has(name));
+  const rest = strange.length ? [element("article", {}, element("h3", {}, "Without a card"), element("p", {}, `No evaluator here says what these are: ${strange.join(", ")}.`))] : [];
+  byId("cards").replaceChildren(...cards, ...rest);
+}
+
+function drawProtocol() {
+  byId("protocol-facts").replaceChildren(...DATA.facts.map(([name, texts]) => fact(name, texts)), fact("seed", DATA.seeds.map(String)), fact("target of the tasks", DATA.tasks.map((task) => `${task.attributes} = ${task.target}`)));
+}
+
+part(["task", "costsort", "costdir"], drawCosts);

@@ -1,0 +1,1 @@
+"""Plots of finished runs, one file a plot, found by its name; none of them imports torch."""

@@ -1,0 +1,1 @@
+"""Sweeps: a method at many settings, as ordinary suites."""

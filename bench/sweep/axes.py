@@ -1,0 +1,126 @@
+"""The axes of a sweep, as they are written on the command line: NAME=VALUE,VALUE,... or NAME=LOW..HIGH."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from bench.errors import ConfigError
+
+RANGE = re.compile(r"(?P<low>[^,/\[\]{}]*?)\.\.(?P<high>[^,/\[\]{}]*?)(?P<log>:log)?")
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values to try, at least one, all different."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range to search, both ends included, low < high.
+
+    Attributes:
+        name: of the field.
+        low: the lower end; > 0 if `log`.
+        high: the upper end.
+        log: whether equal ratios, and not equal differences, are equally likely at first.
+    """
+
+    name: str
+    low: float
+    high: float
+    log: bool
+
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}" + (":log" if self.log else "")
+
+
+Axis = Values | Range
+
+
+def read_axes(option: str, texts: Sequence[str]) -> list[Axis]:
+    """Axes from the texts of an option that may be repeated.
+
+    Args:
+        option: its name, for the sentences.
+        texts: such as "strength=50,100", "window=[0,1],[0.4,1]" (values as in a YAML list) or "strength=10..300:log".
+
+    Raises:
+        ConfigError: no name, no values, a value or a name given twice, or a range that is none.
+    """
+    found: list[Axis] = []
+    for text in texts:
+        name, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not name:
+            raise ConfigError(f"{option} must be NAME=VALUES, got {text!r}; for example {option} {_example(option)}")
+        if name in [axis.name for axis in found]:
+            raise ConfigError(f"{option} {name} is given twice; list all its values in one")
+        found.append(read_axis(f"{option} {name}", name, values))
+    return found
+
+
+def values_alone(axes: Sequence[Axis], why: str) -> list[Values]:
+    """The axes, none of which may be a range.
+
+    Args:
+        axes: of one option.
+        why: what to do instead of giving a range, for the sentence.
+
+    Raises:
+        ConfigError: one is a range.
+    """
+    for axis in axes:
+        if isinstance(axis, Range):
+            raise ConfigError(f"{axis.name} must be values separated by commas, got the range {axis}; {why}")
+    return [axis for axis in axes if isinstance(axis, Values)]
+
+
+def read_axis(option: str, name: str, text: str) -> Axis:
+    """One axis from what follows its name.
+
+    Raises:
+        ConfigError: as `read_axes`.
+    """
+    ends = RANGE.fullmatch(text)
+    return _range(option, name, text, ends) if ends else Values(name, _values(option, text))
+
+
+def _values(option: str, text: str) -> tuple[Any, ...]:
+    try:
+        values = yaml.safe_load(f"[{text}]")
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(
+            f"{option} must give values separated by commas, as in a YAML list, got {text!r:.80}"
+        ) from None
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{option} must give at least one value, got {text!r:.80}")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ConfigError(f"{option} gives {value!r} twice; keep one")
+    return tuple(values)
+
+
+def _range(option: str, name: str, text: str, ends: re.Match[str]) -> Range:
+    try:
+        low, high = float(ends["low"]), float(ends["high"])
+    except ValueError:
+        low = high = math.nan
+    log = ends["log"] is not None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"{option} must be two numbers, LOW..HIGH or LOW..HIGH:log, got {text!r:.80}")
+    if low >= high or (log and low <= 0):
+        must = "0 < LOW < HIGH" if log else "LOW < HIGH"
+        raise ConfigError(f"{option} must have {must}, got {text!r:.80}")
+    return Range(name, low, high, log)
+
+
+def _example(option: str) -> str:
+    return "steps=10,25" if option == "--sampler" else "strength=50,100"

@@ -1,0 +1,113 @@
+"""Files of a Gaussian fit, in the form that clean-fid and pytorch-fid read and write: an .npz of mu and sigma."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from bench.errors import ConfigError, Undefined
+from bench.files import write_bytes
+from evaluators.features.gaussian import Gaussian, not_negative
+
+MAX_WIDTH = 8192  # features; a covariance of them takes 512 MiB
+ASYMMETRY = 1e-6  # largest difference of sigma from its transpose, over its largest entry, that is rounding
+EXTRACTOR = "extractor"  # beside mu and sigma, which alone others read, ours hold the hash of what made the features
+AGAIN = "give an .npz with mu [d] and sigma [d, d], as clean-fid and pytorch-fid write it"
+
+
+def write_statistics(path: Path, fitted: Gaussian, extractor: str) -> None:
+    """Write a fit, by atomic rename.
+
+    Args:
+        path: a file whose name ends in .npz, by which others know it.
+        fitted: the fit.
+        extractor: digest of the extractor that made the features.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    data = io.BytesIO()
+    arrays = {"mu": fitted.mean, "sigma": fitted.covariance, EXTRACTOR: np.array(extractor)}
+    np.savez(data, allow_pickle=False, **arrays)
+    write_bytes(path, data.getvalue())
+
+
+def read_statistics(path: Path) -> tuple[Gaussian, str | None]:
+    """Read a fit: ours, clean-fid's or pytorch-fid's. No pickle is read, and nothing large before its size is known.
+
+    Returns:
+        The fit, float64, its covariance symmetric and positive semi-definite; and the digest of the extractor that
+        made the features, where the file says so.
+
+    Raises:
+        ConfigError: no such file, or not such a fit; what was expected and found is said.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no file {path}; {AGAIN}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            mean = _read(archive, "mu", path)
+            covariance = _read(archive, "sigma", path)
+            extractor = _read_text(archive) if f"{EXTRACTOR}.npy" in archive.namelist() else None
+    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(f"cannot read {path}: {_first(error)}; {AGAIN}") from error
+    return _checked(mean, covariance, path), extractor
+
+
+def _read(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.float64]:
+    if f"{name}.npy" not in archive.namelist():
+        held = ", ".join(sorted(entry.removesuffix(".npy") for entry in archive.namelist())[:8])
+        raise ConfigError(f"{path} must hold mu and sigma, got no {name} among {held or 'nothing'}; {AGAIN}")
+    with archive.open(f"{name}.npy") as f:
+        shape, dtype = _header(f)
+    axes = {"mu": 1, "sigma": 2}[name]
+    if len(shape) != axes or len(set(shape)) != 1 or not 1 <= shape[0] <= MAX_WIDTH:
+        expected = "[d]" if axes == 1 else "[d, d]"
+        raise ConfigError(f"{name} of {path} must be {expected} with d from 1 to {MAX_WIDTH}, got {list(shape)}")
+    if dtype.kind != "f" or dtype.itemsize not in (4, 8):
+        raise ConfigError(f"{name} of {path} must be float32 or float64, got {dtype}; {AGAIN}")
+    with archive.open(f"{name}.npy") as f:
+        return np.asarray(npy.read_array(f, allow_pickle=False), dtype=np.float64)
+
+
+def _header(f: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(f)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(f)
+    return shape, dtype
+
+
+def _read_text(archive: zipfile.ZipFile) -> str:
+    with archive.open(f"{EXTRACTOR}.npy") as f:
+        shape, dtype = _header(f)
+    if shape or dtype.kind != "U" or dtype.itemsize > 1024:
+        raise ValueError(f"its {EXTRACTOR} must be one short text, got {dtype} {list(shape)}")
+    with archive.open(f"{EXTRACTOR}.npy") as f:
+        return str(npy.read_array(f, allow_pickle=False))
+
+
+def _checked(mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64], path: Path) -> Gaussian:
+    if len(mean) != len(covariance):
+        raise ConfigError(f"mu and sigma of {path} must be of one width, got {len(mean)} and {len(covariance)}")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ConfigError(f"mu and sigma of {path} must be finite, got NaN or infinity; compute them again")
+    asymmetry = float(np.abs(covariance - covariance.T).max())
+    if asymmetry > ASYMMETRY * float(np.abs(covariance).max()):
+        raise ConfigError(f"sigma of {path} must be symmetric, got entries that differ by {asymmetry:.3g}; {AGAIN}")
+    symmetric = (covariance + covariance.T) / 2
+    try:
+        not_negative(np.linalg.eigvalsh(symmetric))
+    except Undefined as error:
+        raise ConfigError(f"sigma of {path}: {error}") from error
+    return Gaussian(mean, symmetric)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
