@@ -7,7 +7,7 @@ bench: .venv/installed
 	$(BIN)/python run_bench.py
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -24,12 +24,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.attributes import Attribute
 from bench.discovery import ROOT, load, with_member
 from bench.store import Rows
-from evaluators.base import Reference, Sample
+from evaluators.base import Downstream, LabelledFeatures, Reference, Sample
 
 FEW, MANY, D = (int(v) for v in os.environ.get("FAIRDIFF_BENCHMARK", "5000,50000,1280").split(","))
 SHARD = 500
 METRICS = with_member("evaluator", "Evaluator")
-GLASSES = Attribute("eyeglasses", ("no", "yes"))
+GLASSES, HAT = Attribute("eyeglasses", ("no", "yes")), Attribute("hat", ("no", "yes"))
 
 
 def write(folder: Path) -> None:
@@ -41,7 +41,7 @@ def write(folder: Path) -> None:
             n = min(SHARD, MANY - start)
             rows = open_memmap(folder / f"{name}-{i}.npy", "w+", np.float32, (n, D))
             rows[:] = rng.standard_normal((n, D), dtype=np.float32) * scale + np.float32(shift)
-            np.save(folder / f"{name}-labels-{i}.npy", rng.integers(0, 2, (n, 1)))
+            np.save(folder / f"{name}-labels-{i}.npy", rng.integers(0, 2, (n, 2)))
 
 
 def rows(folder: Path, name: str, n: int) -> Rows:
@@ -59,7 +59,9 @@ def anonymous() -> int:
 def measure(folder: Path, metric: str, n: int) -> None:
     """Evaluate n samples twice and print the peak growth of anonymous memory in kB and the seconds of both."""
     labels = rows(folder, "sample-labels", n)[:][:, 0]
-    judged = {GLASSES.name: np.eye(2, dtype=np.float32)[labels]}
+    judged = {a.name: np.eye(2, dtype=np.float32)[labels] for a in (GLASSES, HAT)}
+    real = rows(folder, "reference", MANY)
+    known = rows(folder, "reference-labels", MANY)[:]
     sample = Sample(
         judged,
         {"f": rows(folder, "sample", n)},
@@ -67,9 +69,18 @@ def measure(folder: Path, metric: str, n: int) -> None:
         confusion={GLASSES.name: np.array([[980, 20], [10, 990]])},
         detected={"f": np.ones(n)},
         other_judges={"second": judged},
+        perceptual={"p": rows(folder, "sample", n)},
+        twin=Sample(
+            judged, {"f": rows(folder, "reference", n)}, labels, perceptual={"p": rows(folder, "reference", n)}
+        ),
     )
-    known = {"real": rows(folder, "reference-labels", MANY)[:]}
-    reference = Reference((GLASSES,), np.full(2, 0.5), {"f": {"real": rows(folder, "reference", MANY)}}, known)
+
+    def part(start: int, stop: int) -> LabelledFeatures:
+        return LabelledFeatures({"f": real[start:stop]}, known[start:stop])
+
+    tenth = MANY // 10
+    sets = Downstream((GLASSES, HAT), part(0, 2 * tenth), part(2 * tenth, 4 * tenth), part(4 * tenth, 5 * tenth))
+    reference = Reference((GLASSES,), np.full(2, 0.5), {"f": {"real": real}}, {"real": known[:, :1]}, downstream=sets)
     evaluator = load("evaluator", metric, "Evaluator")()
     done, before, seconds = threading.Event(), anonymous(), []
     peak = before
