@@ -17,7 +17,7 @@ JUDGES = {"classifier": "model.safetensors", "clip": "open_clip_model.safetensor
 
 def examine() -> list[tuple[str, str, str]]:
     """(what, found, "ok" or "missing" or a remark) of every part."""
-    return [*_packages(), *_weights(), *_devices(), ("cache", str(cache_root()), "ok")]
+    return [*_packages(), *_weights(), *_extractors(), *_devices(), ("cache", str(cache_root()), "ok")]
 
 
 def _packages() -> list[tuple[str, str, str]]:
@@ -42,6 +42,21 @@ def _weights() -> list[tuple[str, str, str]]:
             rows.append((f"weights {name}", str(error), "missing"))
     judges = [(name, kind, asset_folder(name) / file) for kind, file in JUDGES.items() for name in list_assets(kind)]
     return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in judges]
+
+
+def _extractors() -> list[tuple[str, str, str]]:
+    """Every extractor as its defaults make it: those whose weights are a download are wanted by few."""
+    from bench.discovery import with_member
+    from bench.errors import ConfigError, Incompatible
+    from bench.suite import Seer, build_extractor
+
+    rows = []
+    for name in with_member("evaluator", "Extractor"):
+        try:
+            rows.append((f"extractor {name}", build_extractor(Seer(name, "{}", name)).digest[:12], "ok"))
+        except (ConfigError, Incompatible) as error:
+            rows.append((f"extractor {name}", str(error), "not at hand"))
+    return rows
 
 
 def _devices() -> list[tuple[str, str, str]]:

@@ -17,7 +17,6 @@ from bench.errors import ConfigError, Incompatible
 from bench.files import cache_root, digest_of, file_digest
 
 FILE = "alexnet-owt-7be5be79.pth"
-RELEASE = f"https://download.pytorch.org/models/{FILE}"
 LAYERS = (1, 4, 7, 9, 11)  # of torchvision's AlexNet.features: its five rectified convolutions
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, of images in [-1, 1]
 SMALLEST = 32  # side in pixels: below, AlexNet's third convolution sees nothing
@@ -135,10 +134,17 @@ def load_alexnet(path: Path) -> nn.Sequential:
     if odd:
         raise ConfigError(
             f"{path} must hold torchvision's AlexNet, got weights in which 'features.{odd[0]}' does not fit; "
-            f"use {RELEASE}"
+            f"use {_release()}"
         )
     network.load_state_dict({k: stored[k] for k in wanted}, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _release() -> str:
+    """Where torchvision has these weights from."""
+    from torchvision.models import AlexNet_Weights
+
+    return str(AlexNet_Weights.IMAGENET1K_V1.url)
 
 
 def _release_file(download: bool) -> Path:
@@ -147,15 +153,15 @@ def _release_file(download: bool) -> Path:
         return path
     if not download:
         raise Incompatible(
-            f"lpips must have AlexNet's weights, got no file {path}; put {RELEASE} there, give its place as `weights`, "
-            "or set `download: true`"
+            f"lpips must have AlexNet's weights, got no file {path}; put {_release()} there, give its place as "
+            "`weights`, or set `download: true`"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(RELEASE, str(path), hash_prefix="7be5be79", progress=False)
+        torch.hub.download_url_to_file(_release(), str(path), hash_prefix="7be5be79", progress=False)
     except (URLError, OSError, RuntimeError) as error:  # the last where the hash is another one
         raise Incompatible(
-            f"{RELEASE} cannot be downloaded: {error}; fetch it elsewhere and put it at {path}"
+            f"{_release()} cannot be downloaded: {error}; fetch it elsewhere and put it at {path}"
         ) from error
     return path
 

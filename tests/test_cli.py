@@ -336,6 +336,7 @@ def test_doctor_fails_only_where_something_is_missing(call: Call) -> None:
     code, printed, said = call("doctor")
     assert said == ""
     assert "device cpu" in printed
+    assert "extractor inception" in printed
     assert code == int("missing" in printed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import shlex
 import subprocess
 import sys
 import types
@@ -21,6 +22,7 @@ from bench.sampling import Sampler, sample_batch
 from bench.suite import MethodChoice, build_method
 from methods.base import Batch, Task
 from tests.mixtures import GROUP, pictures
+from tests.runs import caller
 
 DOCS = discovery.ROOT / "docs"
 
@@ -71,3 +73,17 @@ def test_commands_of_the_readme_are_known() -> None:
     ).stdout
     assert used
     assert all(command in shown for command in used)
+
+
+def test_the_readme_shows_what_its_commands_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = caller(monkeypatch, capsys)
+    monkeypatch.chdir(discovery.ROOT)
+    text = (discovery.ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```\n\$ python run_bench\.py ([^\n]*)\n(.*?)```", text, re.DOTALL)
+    assert len(shown) >= 2
+    for command, output in shown:
+        code, out, _ = call(*shlex.split(command))
+        printed = "\n".join(line.rstrip() for line in out.strip().splitlines())
+        assert (code, printed) == (0, output.strip()), command
