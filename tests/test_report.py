@@ -41,6 +41,19 @@ def test_the_terminal_shows_the_tables_numbers(tmp_path: Path) -> None:
     assert "judge 99.8 %" in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_number(tmp_path: Path, width: int) -> None:
+    (tmp_path / "leaderboard.csv").write_text(LEADERBOARD)
+    (tmp_path / "costs.csv").write_text(COSTS)
+    out = io.StringIO()
+    show_leaderboard(tmp_path, Console(file=out, width=width))
+    text = " ".join(out.getvalue().split())
+    assert "0.050 [0.010, 0.100] │ best" in text
+    assert ("12.50 [11.00, 14.00]" in text) == (width >= 80)
+    assert ("Too wide for this terminal" in text) == (width <= 80)
+    assert "…" not in text
+
+
 def test_csv_reads_back_to_the_same_numbers_and_is_inert() -> None:
     rows = [{"value": 0.1 + 0.2, "none": None, "text": "=1+1", "empty": "", "minus": "-1.5", "list": 'a,"b"'}]
     (back,) = csv.DictReader(io.StringIO(to_csv(rows)))

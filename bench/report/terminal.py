@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
+TIED = "rank"  # head of the marks
 
 
 def show_leaderboard(folder: Path, console: Console) -> None:
@@ -16,50 +21,85 @@ def show_leaderboard(folder: Path, console: Console) -> None:
     rows = read_table(folder / "leaderboard.csv")
     costs = read_table(folder / "costs.csv")
     for task in dict.fromkeys(row["task"] for row in rows):
-        console.print(task_table(task, [r for r in rows if r["task"] == task], costs))
+        console.print(task_table([r for r in rows if r["task"] == task], costs, console))
 
 
-def task_table(task: str, rows: list[dict[str, str]], costs: list[dict[str, str]]) -> Table:
-    """One task: discrepancy and Frechet distances with their intervals, calls and seconds."""
+def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console: Console) -> Table:
+    """One task: discrepancy and Frechet distances with their intervals, calls and seconds.
+
+    A number is never cut short: where the console is too narrow for all columns, it has the most important ones, and
+    names the others.
+    """
     first = rows[0]
-    frechet, epsilon = columns(first, "frechet_"), columns(first, "epsilon_")
-    others = columns(first, "fd_l2_hard by ")
-    table = Table(title=f"{task}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})")
-    table.add_column("method", no_wrap=True)
-    table.add_column("fd_l2_hard [95 %]", justify="right", no_wrap=True)
-    table.add_column("", justify="left")  # tied with the best
-    for column in others:
-        table.add_column(column.removeprefix("fd_l2_hard "), justify="right", no_wrap=True)
-    for column in frechet:
-        table.add_column(f"Frechet {frechet_head(column, frechet)}", justify="right", no_wrap=True)
-    for _ in epsilon:
-        table.add_column("epsilon", justify="right", no_wrap=True)
-    for column in ("calls/image", "backward", "s/image", "fit s"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        if row["status"] != "ok":
-            table.add_row(method_name(row), row["status"], row["reason"][:60])
-            continue
-        own = [c for c in costs if c["task"] == task and c["method"] == row["method"]]
-        table.add_row(
-            method_name(row),
-            interval(row, "fd_l2_hard", 3),
-            MARKS[row["tied_best"]],
-            *(interval(row, column, 3) for column in others),
-            *(interval(row, column, 2) for column in frechet),
-            *(interval(row, column, 3) for column in epsilon),
-            f"{float(row['nfe_per_image']):g}",
-            f"{float(row['backward_per_image']):g}",
-            f"{_mean(own, 'seconds_per_image'):.3f}",
-            f"{_mean(own, 'fit_seconds'):.1f}",
-        )
+    shown = _columns(rows, costs)
+    title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})"
     null = float(first["fd_null_bound"] or "nan")
-    table.caption = (
-        f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size. "
-        "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer. "
-        "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %). "
-        "s/image and fit s are of this machine, one thread a worker."
-    )
+    notes = [
+        *(f"{method_name(row)}: {row['status']}: {row['reason']}." for row in rows if row["status"] != "ok"),
+        f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
+        "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer.",
+        "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %).",
+        "s/image and fit s are of this machine, one thread a worker.",
+    ]
+    kept = ["method", "fd_l2_hard [95 %]"]
+    unbound = console.options.update(width=sys.maxsize)
+    for head in _by_importance(list(shown)[len(kept) :]):
+        wider = _table(title, {h: cells for h, cells in shown.items() if h in kept or h == head})
+        if Measurement.get(console, unbound, wider).maximum <= console.width:
+            kept.append(head)
+    left_out = [head for head in shown if head not in kept]
+    if left_out:
+        notes.append(f"Too wide for this terminal, and in leaderboard.csv: {', '.join(left_out)}.".replace("\n", " "))
+    table = _table(title, {head: cells for head, cells in shown.items() if head in kept})
+    table.caption = escape(" ".join(notes))
+    return table
+
+
+def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[str, list[str]]:
+    """Head of a column to its cells, in the order of the table."""
+    first = rows[0]
+    frechet, others = columns(first, "frechet_"), columns(first, "fd_l2_hard by ")
+    of: dict[str, Callable[[dict[str, str]], str]] = {
+        "fd_l2_hard [95 %]": lambda row: interval(row, "fd_l2_hard", 3),
+        TIED: lambda row: MARKS[row["tied_best"]],
+        **{c.removeprefix("fd_l2_hard "): lambda row, c=c: interval(row, c, 3) for c in others},
+        **{
+            f"Frechet\n{frechet_head(c, frechet)}": lambda row, c=c: interval(
+                row, c, 0 if float(row[c] or 0) >= 100 else 2
+            )
+            for c in frechet
+        },
+        **{
+            f"epsilon\n{c.removeprefix('epsilon_')}": lambda row, c=c: interval(row, c, 3)
+            for c in columns(first, "epsilon_")
+        },
+        "calls/image": lambda row: f"{float(row['nfe_per_image']):g}",
+        "backward": lambda row: f"{float(row['backward_per_image']):g}",
+        "s/image": lambda row: f"{_mean(row, costs, 'seconds_per_image'):.3f}",
+        "fit s": lambda row: f"{_mean(row, costs, 'fit_seconds'):.1f}",
+    }
+    found = {head: [cell(row) if row["status"] == "ok" else "-" for row in rows] for head, cell in of.items()}
+    found["fd_l2_hard [95 %]"] = [
+        cell if row["status"] == "ok" else row["status"]
+        for row, cell in zip(rows, found["fd_l2_hard [95 %]"], strict=True)
+    ]
+    return {"method": [method_name(row) for row in rows], **found}
+
+
+def _by_importance(heads: list[str]) -> list[str]:
+    """The marks, the first Frechet distance and the cost before the rest."""
+    frechet = [head for head in heads if head.startswith("Frechet")]
+    first = [TIED, *frechet[:1], "calls/image", "s/image", "backward"]
+    return first + [head for head in heads if head not in first]
+
+
+def _table(title: str, shown: dict[str, list[str]]) -> Table:
+    table = Table(title=title)
+    for head in shown:
+        justify: JustifyMethod = "left" if head in ("method", TIED) else "right"
+        table.add_column(escape(head), justify=justify, no_wrap=head != "method", overflow="fold")
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*map(escape, cells))
     return table
 
 
@@ -100,5 +140,6 @@ def _percent(text: str) -> str:
     return f"{100 * float(text):.1f} %" if text else "not measured"
 
 
-def _mean(rows: list[dict[str, str]], column: str) -> float:
-    return sum(float(r[column]) for r in rows) / len(rows) if rows else float("nan")
+def _mean(row: dict[str, str], costs: list[dict[str, str]], column: str) -> float:
+    own = [float(c[column]) for c in costs if (c["task"], c["method"]) == (row["task"], row["method"])]
+    return sum(own) / len(own) if own else float("nan")
