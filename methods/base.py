@@ -39,6 +39,7 @@ class Traits:
             "labelled", "observed", "unbiased". Samples that do not depend on the task are shared
             among tasks.
         couples_batch: whether a sample depends on the others of its guidance batch.
+        couples_by_mean: whether it does so through `Batch.mean` alone, so that the batch may be spread over devices.
         calls: denoiser calls a sample and step, where the guidance batch is one compute batch.
         backward: backward passes through the network a sample and step, where a_t > 0.
         neutral: fields with which it equals the base model bit for bit (asked for the preset class, where it needs
@@ -49,6 +50,7 @@ class Traits:
     stage: Literal["sampling", "training"]
     needs: frozenset[Need] = frozenset()
     couples_batch: bool = False
+    couples_by_mean: bool = False
     calls: float = 1.0
     backward: float = 0.0
     neutral: Mapping[str, object] | None = None
@@ -92,19 +94,33 @@ class Task:
     cache: Path | None = None
 
 
+def alone(sums: Tensor) -> Tensor:
+    """The total of sums over rows where all rows are here: the sums themselves."""
+    return sums
+
+
 @dataclass(frozen=True)
 class Batch:
-    """One guidance batch, as the sampling loop hands it to the guided denoiser.
+    """One guidance batch, or the rows of it that are drawn here, as handed to the guided denoiser.
 
     Attributes:
         index: int64 [n], the numbers of its samples; noise and presets of sample i depend on (seed, i) alone.
         condition: int64 [n], what the model is asked for.
         micro: largest number of rows the network runs on at once.
+        size: samples of the whole guidance batch; None where all are here.
+        total: sums over the rows here, of any shape -> the same over the whole guidance batch. It may wait for whoever
+            draws the other rows, so it is called equally often, in the same order, whatever the rows are.
     """
 
     index: Tensor
     condition: Tensor
     micro: int
+    size: int | None = None
+    total: Callable[[Tensor], Tensor] = alone
+
+    def mean(self, sums: Tensor) -> Tensor:
+        """The mean over the whole guidance batch of what adds up to `sums` over the rows here."""
+        return self.total(sums) / (self.size or len(self.index))
 
 
 # D(x, t) for a whole guidance batch: x [n, *shape], t the training timestep -> [n, *shape]

@@ -41,6 +41,7 @@ class Method:
         stage="sampling",
         needs=frozenset({"bottleneck", "labelled", "target"}),
         couples_batch=True,
+        couples_by_mean=True,
         neutral={"strength": 0.0},
     )
     strength: float = 100.0

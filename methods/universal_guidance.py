@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,22 +82,25 @@ class Steering:
     loss: RowsLoss
     couples_batch: bool
 
-    def gradient(self, images: Tensor, index: Tensor, micro: int) -> Tensor:
-        """dL/dimages [n, *shape] for the images of a whole guidance batch, `micro` rows at a time."""
-        pieces = micro_batches(len(images), micro)
-        mean = self._mean(images, pieces) if self.couples_batch and len(pieces) > 1 else None
+    def gradient(self, images: Tensor, batch: Batch) -> Tensor:
+        """dL/dimages [n, *shape] for the images of a guidance batch, `batch.micro` rows at a time."""
+        pieces = micro_batches(len(images), batch.micro)
+        mean = self._mean(images, batch, pieces) if self.couples_batch and len(pieces) > 1 else None
         found: list[Tensor] = []
         for piece in pieces:
             with torch.enable_grad():
                 rows = images[piece].detach().requires_grad_()
                 log_p = self.log_probabilities(rows)
-                p_hat = log_p.detach().exp().mean(0) if mean is None else mean
-                found += torch.autograd.grad(self.loss(log_p, p_hat, index[piece]), rows)
+                p_hat = mean
+                if p_hat is None:
+                    p = log_p.detach().exp()
+                    p_hat = batch.mean(p.sum(0)) if self.couples_batch else p.mean(0)
+                found += torch.autograd.grad(self.loss(log_p, p_hat, batch.index[piece]), rows)
         return torch.cat(found)
 
-    def _mean(self, images: Tensor, pieces: list[slice]) -> Tensor:
+    def _mean(self, images: Tensor, batch: Batch, pieces: list[slice]) -> Tensor:
         with torch.no_grad():
-            return torch.cat([self.log_probabilities(images[piece]).exp() for piece in pieces]).mean(0)
+            return batch.mean(torch.cat([self.log_probabilities(images[piece]).exp() for piece in pieces]).sum(0))
 
 
 def predict(model: DiffusionModel, x: Tensor, t: int, batch: Batch) -> Tensor:
@@ -117,7 +121,7 @@ def predict_and_pull_back(
     pieces = micro_batches(len(x), batch.micro)
     upstream = None
     if steering.couples_batch and len(pieces) > 1:
-        upstream = steering.gradient(predict(model, x, t, batch), batch.index, batch.micro)
+        upstream = steering.gradient(predict(model, x, t, batch), batch)
     denoised: list[Tensor] = []
     gradients: list[Tensor] = []
     for piece in pieces:
@@ -125,7 +129,8 @@ def predict_and_pull_back(
             rows = x[piece].detach().requires_grad_()
             out = model.denoise(rows, timestep(t, len(rows), x.device), batch.condition[piece])
         denoised.append(out.detach())
-        toward = steering.gradient(denoised[-1], batch.index[piece], len(rows)) if upstream is None else upstream[piece]
+        own = dataclasses.replace(batch, index=batch.index[piece])  # the whole batch, or a loss that has no mean
+        toward = steering.gradient(denoised[-1], own) if upstream is None else upstream[piece]
         gradients += torch.autograd.grad(out, rows, toward)
     return torch.cat(denoised), torch.cat(gradients)
 
@@ -243,6 +248,7 @@ class Method:
             stage="sampling",
             needs=frozenset({"classifier", "target"}),
             couples_batch=self.loss != "preset",
+            couples_by_mean=self.loss != "preset",
             backward=float(self.through == "unet" and self.strength != 0),
             neutral={"strength": 0.0, "backward_steps": 0, "repeats": 1},
         )
@@ -279,7 +285,7 @@ class Method:
         a = float(model.alphas_cumprod[t])
 
         def toward(images: Tensor) -> Tensor:
-            return steering.gradient(images, batch.index, batch.micro)
+            return steering.gradient(images, batch)
 
         if self.strength != 0 and self.through == "unet":
             denoised, gradient = predict_and_pull_back(model, steering, x, t, batch)

@@ -97,7 +97,7 @@ def guide_bottleneck(
                 for i, (heads, gradient, strength) in enumerate(active):
                     step = heads.at(t)
                     p = (heads.logits(h, step) / temperature).softmax(1)
-                    mean = p.mean(0) if means is None else means[i]
+                    mean = means[i] if means else batch.mean(p.sum(0)) if couples_batch else p.mean(0)
                     toward = softmax_gradient(p, gradient(p, mean, batch.index[piece]), temperature)
                     change -= strength * (toward @ heads.shift[step]).to(flat.dtype)
                 return (flat + change).reshape(h.shape)
@@ -129,4 +129,4 @@ def _mean_probabilities(
         h = model.encode_bottleneck(rows, timestep(t, len(rows), x.device), batch.condition[piece])
         for i, head in enumerate(heads):
             sums[i] = sums[i] + (head.logits(h, head.at(t)) / temperature).softmax(1).sum(0)
-    return [s / len(x) for s in sums]
+    return [batch.mean(s) for s in sums]
