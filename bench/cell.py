@@ -26,6 +26,7 @@ from bench.models import load_model
 from bench.models.counting import Counted, Counts
 from bench.plan import Work, needs
 from bench.progress import console
+from bench.ranks import Ranks
 from bench.sampling import Sampler, sample_batch
 from bench.store import Rows, Store
 from bench.suite import Seer, build_extractor, build_method
@@ -70,7 +71,12 @@ _built: dict[str, tuple[Counted, Guided]] = {}
 
 
 def build(work: Work) -> tuple[Counted, Guided]:
-    """The model and the guided denoiser of a cell: from the process's memory, the store's fits, or fitted now."""
+    """The model and the guided denoiser of a cell: from the process's memory, the store's fits, or fitted now.
+
+    Raises:
+        Incompatible: the task lacks something the method needs, or ranks cannot share its guidance batch.
+    """
+    Ranks.here().check(work.cell.title, build_method(work.cell.method, work.cell.fields).traits)
     if work.sample_key not in _built:
         model = counted_model(work.model, work.device)
         while len(_built) >= 8:
@@ -110,14 +116,18 @@ def fit_record(work: Work) -> Path:
 
 
 def sample_shard(work: Work, index: int, size: int) -> None:
-    """Draw one guidance batch and keep it, then let the extractors see it."""
-    store = Store(work.store)
+    """Draw one guidance batch and keep it, then let the extractors see it.
+
+    Every rank of a group calls it alike; the first looks into the store, writes and extracts.
+    """
+    store, ranks = Store(work.store), Ranks.here()
     folder = store.shard(work.sample_key, index, size)
-    arrays = store.read(folder)
-    if arrays is None:
+    arrays = store.read(folder) if ranks.first else None
+    if ranks.agreed(arrays is None):
         arrays = _draw(work, index, size, store, folder)
-    for seer in work.seers:
-        extract(store, seer, folder, arrays["images"])
+    if ranks.first and arrays is not None:
+        for seer in work.seers:
+            extract(store, seer, folder, arrays["images"])
 
 
 def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -125,29 +135,39 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
         arrays, note = draw(work, index, size)
     except (MemoryError, RuntimeError) as error:
         half = work.compute_batch // 2
-        if not out_of_memory(error) or not half:
+        if not out_of_memory(error) or not half or Ranks.here().count > 1:  # the other ranks are on their way
             raise
         console.print(f"out of memory with a compute batch of {work.compute_batch}: once more with {half}")
         arrays, note = draw(dataclasses.replace(work, compute_batch=half), index, size)
-    store.write(folder, arrays, note)
+    if Ranks.here().first:
+        store.write(folder, arrays, note)
     return arrays
 
 
 def draw(work: Work, index: int, size: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float]]:
-    """Draw one guidance batch: the images with the classes given beforehand, and what drawing them took."""
+    """Draw one guidance batch: the images with the classes given beforehand, and what drawing them took.
+
+    In a group of ranks each draws its part, and all get the whole.
+
+    Raises:
+        RankLost: a rank died or did not answer in time.
+    """
+    ranks = Ranks.here()
     counted, guided = build(work)
     counts = counted.counts = Counts()
     model: Any = counted
     first = index * work.guidance_batch
     numbers = torch.arange(first, first + size)
     nothing_asked = torch.zeros(size, dtype=torch.int64, device=model.device)
-    batch = Batch(numbers, nothing_asked, work.compute_batch)
+    batch = ranks.part(Batch(numbers, nothing_asked, work.compute_batch))
     start = time.perf_counter()
     x = sample_batch(model, guided.denoise, Sampler(**work.sampler), batch, work.cell.seed, guided.repeats)
-    images = model.decode(x).cpu().numpy()
+    images = ranks.gather(model.decode(x), size).cpu().numpy()
+    forward, backward = batch.total(torch.tensor(dataclasses.astuple(counts), dtype=torch.float64)).tolist()
     seconds = time.perf_counter() - start
     preset = guided.presets(numbers.numpy()) if guided.presets else np.full(size, -1)
-    return {"images": images, "preset": preset.astype(np.int64)}, {"seconds": seconds, **dataclasses.asdict(counts)}
+    note = {"seconds": seconds, "forward_rows": forward, "backward_rows": backward}
+    return {"images": images, "preset": preset.astype(np.int64)}, note
 
 
 def extract(store: Store, seer: Seer, source: Path, images: npt.NDArray[np.uint8]) -> None:

@@ -22,6 +22,7 @@ class Job:
         rows: how much of the progress bar it is.
         group: what it loads; an executor whose workers keep what they loaded prefers jobs of the last one's group.
         weight: how long its group takes, in any unit; the longest begin first.
+        together: every rank of a group makes the call, where jobs run on one; elsewhere it means nothing.
         status: "waiting", "ok", "skipped" or "failed".
         reason: why it was skipped or failed.
         result: what the call returned.
@@ -33,6 +34,7 @@ class Job:
     rows: int = 0
     group: str = ""
     weight: float = 0.0
+    together: bool = False
     status: str = "waiting"
     reason: str = ""
     result: Any = field(default=None, repr=False)

@@ -29,6 +29,7 @@ class Options:
         compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
         only: cells to keep, see `bench.suite.cells`.
         cluster: the Ray cluster to run on; None for processes of this machine.
+        ranks: processes that each guidance batch is spread over, in the place of `workers`.
     """
 
     out: Path
@@ -37,6 +38,7 @@ class Options:
     compute_batch: int | None = None
     only: dict[str, set[str]] = field(default_factory=dict)
     cluster: Cluster | None = None
+    ranks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,10 @@ def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) ->
         from bench.executors import ray
 
         ray.run_jobs(jobs, options.cluster, ended)
+    elif options.ranks:
+        from bench.executors import ranks
+
+        ranks.run_jobs(jobs, options.ranks, options.device, ended)
     else:
         from bench.executors import local
 
@@ -172,6 +178,7 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     from bench.suite import build_method, cells
 
     _check_device(options.device)
+    _check_ranks(options)
     if options.compute_batch is not None and options.compute_batch < 1:
         raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
     needed = needs(suite.metrics)
@@ -252,6 +259,18 @@ def _check_device(device: str) -> None:
         raise ConfigError(f"device {device!r} cannot be used here: {first}; try --device cpu") from error
 
 
+def _check_ranks(options: Options) -> None:
+    import torch
+
+    if options.ranks is None or torch.device(options.device).type != "cuda":
+        return
+    if options.device != "cuda" or options.ranks > torch.cuda.device_count():
+        raise ConfigError(
+            f"--ranks takes one GPU each, the first ones: with {options.ranks} ranks give --device cuda on a machine "
+            f"of as many GPUs, got --device {options.device} and {torch.cuda.device_count()} GPUs"
+        )
+
+
 def make_jobs(
     suite: Suite, works: list[Any], size: int, options: Options
 ) -> tuple[list[Any], list[Any], dict[int, Any]]:
@@ -281,7 +300,8 @@ def make_jobs(
             fit = Job(cell.fit, (work,), group=work.sample_key, weight=weight)
             fits.append(fit)
             sampled[work.sample_key] = [
-                Job(cell.sample_shard, (work, i, s), (fit,), s, work.sample_key, weight) for i, s in work.shards()
+                Job(cell.sample_shard, (work, i, s), (fit,), s, work.sample_key, weight, together=True)
+                for i, s in work.shards()
             ]
             shards += sampled[work.sample_key]
     evaluations = {

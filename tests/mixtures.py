@@ -25,6 +25,17 @@ def pictures(weights: tuple[float, ...] = (0.8, 0.2), variances: tuple[float, fl
     return GaussianMixture(weights, means, np.stack([v * np.eye(12) for v in variances]), shape=(3, 2, 2))
 
 
+class Posterior:
+    """The exact classifier of clean samples of a mixture."""
+
+    def __init__(self, model: GaussianMixture) -> None:
+        self.model, self.attributes, self.digest = model, (GROUP,), f"posterior {model.digest}"
+
+    def logits(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """By group, log p(x, group) [n, K]."""
+        return {"group": self.model.log_joint(x.double(), torch.zeros(len(x), dtype=torch.long))}
+
+
 def labelled(model: GaussianMixture, n: int = 400, seed: int = 0) -> LabelledImages:
     """Exact draws as uint8 images with their groups; equally many of each group."""
     x, group = model.sample(8 * n, torch.Generator().manual_seed(seed))

@@ -7,6 +7,7 @@ import importlib.metadata
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,11 @@ from bench.models.counting import Counted
 from bench.sampling import Sampler, sample_batch
 from methods.base import Batch, Guided, Task
 from methods.reweighting.settings import Settings
-from tests.mixtures import GROUP, labelled, pictures
+from tests.mixtures import GROUP, Posterior, labelled, pictures
 
 N, STEPS = 6, Sampler("ddim", 4)
 WORLDS = ("mixture", "avatars-unet")
 ELSEWHERE = "smallest"  # the method of another package, below
-
-
-class Posterior:
-    """The exact classifier of clean samples of a mixture."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.attributes, self.digest = model, (GROUP,), f"posterior {model.digest}"
-
-    def logits(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"group": self.model.log_joint(x.double(), torch.zeros(len(x), dtype=torch.long))}
 
 
 def mixture_task(folder: Path) -> Task:
@@ -229,6 +220,54 @@ def test_a_batch_may_be_split_unless_the_method_couples_it(
         assert torch.equal(whole, parts)
     else:  # a network's own arithmetic may differ in the last bits with the number of rows
         assert torch.allclose(whole, parts, atol=1e-3)
+
+
+class Waiting(Exception):
+    """A rank waits for the sums of the others."""
+
+
+def spread(denoise: Callable[..., torch.Tensor], x: torch.Tensor, t: int, batch: Batch, parts: list[slice]) -> Any:
+    """D of a guidance batch whose parts are drawn by ranks: each begins again until all sums it asks for are known."""
+    totals: list[torch.Tensor] = []
+    while True:
+        asked, found = [], []
+        for rows in parts:
+            known = iter(totals)
+
+            def total(sums: torch.Tensor, known: Any = known, asked: list[torch.Tensor] = asked) -> torch.Tensor:
+                for answer in known:
+                    return answer
+                asked.append(sums)
+                raise Waiting
+
+            own = Batch(batch.index[rows], batch.condition[rows], batch.micro, len(batch.index), total)
+            with suppress(Waiting):
+                found.append(denoise(x[rows], t, own))
+        if not asked:
+            return torch.cat(found)
+        assert len(asked) == len(parts), "a rank waits for a sum that another never adds to"
+        totals.append(torch.stack(asked).sum(0))
+
+
+@every_method
+@everywhere
+def test_a_batch_may_be_spread_unless_the_method_couples_it_otherwise_than_by_its_mean(
+    name: str, world: str, worlds: Callable[[str], Task], built: Callable[[str, str], Guided]
+) -> None:
+    """Four rows in two compute batches in one place, two rows in one compute batch in the other."""
+    guided, task = built(name, world), worlds(world)
+    traits, t = method_of(name).traits, task.timesteps[1]
+    if traits.couples_batch and not traits.couples_by_mean:
+        pytest.skip("refused under more than one rank")
+    x = torch.randn(N, *task.model.shape, generator=torch.Generator().manual_seed(1)).to(task.model.dtype)
+    batch, parts = Batch(torch.arange(N), torch.zeros(N, dtype=torch.long), 3), [slice(4), slice(4, N)]
+    with torch.no_grad():
+        whole = guided.denoise(x, t, batch)
+        ranks = spread(guided.denoise, x, t, batch, parts)
+        alone = torch.cat([guided.denoise(x[r], t, Batch(batch.index[r], batch.condition[r], 3)) for r in parts])
+    tolerance = 1e-6 if world == "mixture" and traits.stage == "sampling" else 1e-4  # a network's last bits differ
+    assert torch.allclose(ranks, whole, atol=tolerance)
+    assert torch.allclose(alone, whole, atol=tolerance) != traits.couples_batch
 
 
 @every_method

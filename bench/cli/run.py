@@ -39,6 +39,9 @@ def run(
     job_timeout: Annotated[
         float | None, typer.Option(help="With ray: seconds after which a job's worker is given up.")
     ] = None,
+    ranks: Annotated[
+        int | None, typer.Option(help="Spread each guidance batch over so many processes, or GPUs: docs/scaling.md.")
+    ] = None,
 ) -> None:
     """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
     from bench import runner
@@ -50,8 +53,10 @@ def run(
         raise ConfigError(f"--workers must be at least 1, got {workers}")
     asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory, "job-timeout": job_timeout}
     cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
+    if ranks is not None and (ranks < 1 or workers or cluster):
+        raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
     out = cluster.shared if cluster else out
-    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster)
+    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks)
     outcome = runner.run(read_suite(suite), options)
     show_leaderboard(outcome.folder, screen.out)
     for status, cell, reason in outcome.problems:
