@@ -189,7 +189,8 @@ def reference_blocks(n: int) -> list[tuple[int, int]]:
     return [(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
 
 
-def _reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
+def reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
+    """The folder by whose name what extractors see of a block of a reference set is kept."""
     return store.root / "references" / digest[:24] / f"{start:06d}-{stop - start}"
 
 
@@ -200,7 +201,7 @@ def extract_reference(
     store, data = Store(root), data_set(source, n, size)
     start, stop = block
     for feature in (seer for seer in features if gives_features(seer, size)):
-        extract(store, feature, _reference_source(store, data.digest, start, stop), data.images[start:stop])
+        extract(store, feature, reference_source(store, data.digest, start, stop), data.images[start:stop])
 
 
 def evaluate(
@@ -291,7 +292,7 @@ def _downstream(work: Work, choice: DownstreamChoice, features: list[Seer], size
 def _reference_features(root: Path, seer: Seer, data_digest: str, n: int) -> Rows:
     """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
     store, digest = Store(root), extractor(seer).digest
-    sources = [_reference_source(store, data_digest, *block) for block in reference_blocks(n)]
+    sources = [reference_source(store, data_digest, *block) for block in reference_blocks(n)]
     return Rows([_entry(store, store.features(seer.name, digest, source))["features"] for source in sources])
 
 

@@ -168,6 +168,14 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     Returns:
         The work of every cell with what all share, and the side of the images.
     """
+    works, size, sets = checked(suite, options)
+    for data in sets:
+        assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
+    return works, size
+
+
+def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
+    """As `prepare`, without drawing a face, and with the image sets that the run will look at."""
     import torch
 
     from bench.cell import counted_model, data_set, extractor, guide
@@ -225,9 +233,7 @@ def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
     for work in works:
         if "labelled" in build_method(work.cell.method, work.cell.fields).traits.needs:
             labelled[0].places(work.cell.attributes)  # refuses a task about what the set does not know
-    for data in (*references.values(), *learnt, *labelled):
-        assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
-    return [(w, context) for w in works], size
+    return [(w, context) for w in works], size, [*references.values(), *learnt, *labelled]
 
 
 def _seers(suite: Suite) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, str], ...]]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bench.attributes import Attribute
 from bench.errors import ConfigError, UnknownName
+from bench.preparation import takes_from_elsewhere
 from bench.suite import (
     Seer,
     Suite,
@@ -193,7 +194,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (suite.tasks[0].target, suite.methods[0].title, suite.methods[0].fields) == ("uniform", "vanilla", {})
 
 
-@pytest.mark.parametrize("name", list_suites())
+@pytest.mark.parametrize("name", [name for name in list_suites() if not takes_from_elsewhere(read_suite(name))])
 def test_a_shipped_suite_is_valid_named_after_its_file_and_says_what_it_runs(name: str) -> None:
     from evaluators.attribute_cnn import Extractor
 

@@ -14,6 +14,7 @@ from bench.cli.compare import compare
 from bench.cli.doctor import doctor
 from bench.cli.listing import list_
 from bench.cli.plot import plot
+from bench.cli.prepare import prepare
 from bench.cli.profile import profile
 from bench.cli.report import report
 from bench.cli.run import run
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.command(
     "run", epilog="Example: python run_bench.py run avatars --only method=vanilla --only seed=0 --out /tmp/results"
 )(run)
+app.command("prepare", epilog="Example: python run_bench.py prepare balancing_act_sd15 --mirror /media/mirror")(prepare)
 app.command("list", epilog="Example: python run_bench.py list methods")(list_)
 app.command("train", epilog="Example: python run_bench.py train avatars-unet --out models/avatars-unet")(train)
 app.command(

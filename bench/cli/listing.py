@@ -79,9 +79,14 @@ def _data() -> Table:
 
 
 def _suites() -> Table:
-    from bench.suite import list_suites
+    from bench.preparation import takes_from_elsewhere
+    from bench.suite import list_suites, read_suite
 
-    return screen.table("suites", ("name", "what it runs"), list(list_suites().items()))
+    rows = [
+        (name, what, "downloads: `prepare` lists them" if takes_from_elsewhere(read_suite(name)) else "-")
+        for name, what in list_suites().items()
+    ]
+    return screen.table("suites", ("name", "what it runs", "needs"), rows)
 
 
 def _layouts() -> Table:

@@ -42,12 +42,15 @@ def run(
     ranks: Annotated[
         int | None, typer.Option(help="Spread each guidance batch over so many processes, or GPUs: docs/scaling.md.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show cells, calls, hours and GiB, without sampling or writing.")
+    ] = False,
 ) -> None:
     """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
     from bench import runner
     from bench.report.terminal import show_leaderboard
     from bench.runner import Options
-    from bench.suite import read_suite
+    from bench.suite import list_suites, read_suite
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
@@ -57,7 +60,18 @@ def run(
         raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
     out = cluster.shared if cluster else out
     options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks)
-    outcome = runner.run(read_suite(suite), options)
+    chosen = read_suite(suite)
+    if dry_run or suite in list_suites():
+        from bench.preparation import refuse_missing
+
+        refuse_missing(chosen)
+    if dry_run:
+        from bench.dry_run import foresee
+        from bench.report.forecast import show_forecast
+
+        show_forecast(chosen.suite, foresee(chosen, options), screen.out)
+        return
+    outcome = runner.run(chosen, options)
     show_leaderboard(outcome.folder, screen.out)
     for status, cell, reason in outcome.problems:
         screen.out.print(f"{status}: {cell}: {reason}", markup=False, soft_wrap=True)
