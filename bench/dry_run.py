@@ -135,7 +135,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
                 unmeasured.append(cell.title)
         rows.append(Row(cell.task, cell.title, cell.seed, stored, left, asked, spent, source, shared))
     added, an_image = _bytes(suite, works, size)
-    workers = options.cluster.workers if options.cluster else options.workers
+    workers = options.cluster.workers if options.cluster else options.ranks or options.workers
     return Forecast(
         tuple(rows),
         workers or (1 if options.device != "cpu" else os.cpu_count() or 1),
