@@ -108,7 +108,7 @@ def read_object(path: Path, otherwise: str) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"no file {path}; {otherwise}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last where it is nested without end
         raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
@@ -169,7 +169,7 @@ def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]
         if verify and any(file_digest(folder / f"{name}.npy") != value for name, value in sums.items()):
             return None
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

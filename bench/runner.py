@@ -117,7 +117,7 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
         if same and all(read_arrays(options.out / entry) is not None for entry in record["entries"]):
             console.print(f"nothing to do: {folder} is finished and unchanged")
             return Outcome(folder, [tuple(p) for p in record["problems"]])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 

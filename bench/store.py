@@ -74,7 +74,7 @@ class Store:
                 return scores
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
         console.print(f"damaged, made again: {path}")
         return None

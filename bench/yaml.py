@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ class Strict(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+MOST = 100_000  # values that a file may stand for with its aliases, and characters of one text
+DIGITS = 1000  # characters of one number; Python itself shows none of over 4,300 digits
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
@@ -48,6 +51,7 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
+    _check_nodes(tree, path)
     twice = _repeated_key(tree)
     if twice is not None:
         raise ConfigError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} is given twice; keep one")
@@ -80,6 +84,41 @@ def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> An
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{kind} {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
+def _check_nodes(tree: yaml.Node, path: Path) -> None:
+    """Refuse what cannot be shown or written later, or stands for more than any file needs.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    sizes: dict[int, int] = {}  # of nodes that have been looked at: how many values they stand for
+    above = set[int]()
+    todo = [(tree, False)]
+    while todo:
+        node, last = todo.pop()
+        if isinstance(node, yaml.ScalarNode):
+            _check_scalar(node, path)
+            sizes[id(node)] = 1
+            continue
+        inside = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        if last:
+            above.remove(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(part)] for part in inside)
+        elif id(node) not in sizes and id(node) not in above:
+            above.add(id(node))
+            todo += [(node, True), *((part, False) for part in inside)]
+        if (not last and any(id(part) in above for part in inside)) or sizes.get(id(node), 0) > MOST:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{path}, line {line}: its aliases stand for more than {MOST:,} values; write it out")
+
+
+def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
+    odd = next((c for c in node.value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n"), None)
+    most = DIGITS if node.tag.endswith((":int", ":float")) else MOST
+    if odd is not None or len(node.value) > most:
+        what = f"hold U+{ord(odd):04X}" if odd is not None else f"be longer than {most:,} characters"
+        raise ConfigError(f"{path}, line {node.start_mark.line + 1}: a value must not {what}, got {node.value!r:.60}")
 
 
 def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:

@@ -31,6 +31,8 @@ ONE_RUN = (
 KEY = ("attributes", "target", "method", "seed", "judge", "metric", "scope")
 APOSTROPHE = re.compile(r"^'(?=[=+\-@])")
 ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
+LARGEST = 2.0**53  # above it a float64 does not hold every whole number
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # of a terminal, which would obey them
 SHARES = 1e-5  # a target is written with six digits
 
 
@@ -78,6 +80,7 @@ def read_results(path: Path) -> pd.DataFrame:
     for column in TEXTS:
         if column not in BLANK:
             _each(path, frame, column, bool, "must not be blank")
+        _each(path, frame, column, lambda text: not CONTROL.search(text), "must hold no control characters")
     for column in WHOLE:
         frame[column] = _whole(path, frame, column).astype(np.int64)
     frame["n"] = _whole(path, frame, "n", blank=True)
@@ -147,19 +150,19 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
 
 def _whole(path: Path, frame: pd.DataFrame, column: str, blank: bool = False) -> pd.Series[Any]:
     values = _numbers(path, frame, column)
-    bad = (values != values.round()) | (values < 0)
+    bad = (values != values.round()) | (values < 0) | (values > LARGEST)
     if blank:
         bad &= values.notna()
     if bad.any():
         line = bad.idxmax()
-        _refuse(path, line, column, f"must be a whole number >= 0, got {frame.at[line, column]!r:.60}")
+        _refuse(path, line, column, f"must be a whole number from 0 to 2^53, got {frame.at[line, column]!r:.60}")
     return values.astype("Int64")
 
 
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
