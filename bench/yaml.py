@@ -113,11 +113,17 @@ def _check_nodes(tree: yaml.Node, path: Path) -> None:
             raise ConfigError(f"{path}, line {line}: its aliases stand for more than {MOST:,} values; write it out")
 
 
+def no_text(value: str) -> str | None:
+    """The first character of a value that no table can hold and that a terminal would obey, as "U+001B"; else None."""
+    odd = (c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n")
+    return next((f"U+{ord(c):04X}" for c in odd), None)
+
+
 def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
-    odd = next((c for c in node.value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n"), None)
+    odd = no_text(node.value)
     most = DIGITS if node.tag.endswith((":int", ":float")) else MOST
-    if odd is not None or len(node.value) > most:
-        what = f"hold U+{ord(odd):04X}" if odd is not None else f"be longer than {most:,} characters"
+    if odd or len(node.value) > most:
+        what = f"hold {odd}" if odd else f"be longer than {most:,} characters"
         raise ConfigError(f"{path}, line {node.start_mark.line + 1}: a value must not {what}, got {node.value!r:.60}")
 
 

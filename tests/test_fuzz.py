@@ -292,7 +292,7 @@ def test_a_whole_number_that_no_float_holds_is_refused(tmp_path: Path, column: s
 
 def test_a_name_that_commands_a_terminal_is_refused(tmp_path: Path) -> None:
     run = edited_run(RUN, tmp_path, lambda row: row | ({"method": "\x1b[2J"} if "metric" in row else {}))
-    with pytest.raises(ConfigError, match="column method: must hold no control characters"):
+    with pytest.raises(ConfigError, match="column method: must hold no terminal's command"):
         Run.open(run)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
+from bench.report.results import APOSTROPHE
 
 HEADLINE = "fd_l2_hard"  # the metric that leaderboard.csv tests; bench.report.tables has it too, and loads torch
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
@@ -175,4 +176,4 @@ def _read(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             raise ConfigError(f"{path}, line 1: no column {column!r}; restore the file that the run wrote")
     if any(None in row for row in rows):
         raise ConfigError(f"{path} has a line with more fields than columns; restore the file that the run wrote")
-    return [{k: v[1:] if v[:2] in ("'=", "'+", "'-", "'@") else v for k, v in row.items()} for row in rows]
+    return [{k: APOSTROPHE.sub("", v) for k, v in row.items()} for row in rows]

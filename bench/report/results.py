@@ -29,10 +29,10 @@ ONE_RUN = (
     *("model_sha256", "protocol"),
 )
 KEY = ("attributes", "target", "method", "seed", "judge", "metric", "scope")
-APOSTROPHE = re.compile(r"^'(?=[=+\-@])")
+APOSTROPHE = re.compile(r"^'(?=\s*[=+\-@])")
 ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
 LARGEST = 2.0**53  # above it a float64 does not hold every whole number
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # of a terminal, which would obey them
+COMMAND = re.compile(r"[\x1b\x80-\x9f]")  # begins what a terminal obeys
 SHARES = 1e-5  # a target is written with six digits
 
 
@@ -80,7 +80,7 @@ def read_results(path: Path) -> pd.DataFrame:
     for column in TEXTS:
         if column not in BLANK:
             _each(path, frame, column, bool, "must not be blank")
-        _each(path, frame, column, lambda text: not CONTROL.search(text), "must hold no control characters")
+        _each(path, frame, column, lambda text: not COMMAND.search(text), "must hold no terminal's command")
     for column in WHOLE:
         frame[column] = _whole(path, frame, column).astype(np.int64)
     frame["n"] = _whole(path, frame, "n", blank=True)

@@ -122,10 +122,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
-    text = str(value)
-    return (
-        "'" + text if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
-    )  # inert in a spreadsheet
+    text = str(value)  # a spreadsheet computes what begins so, spaces before it or not; an apostrophe makes it a text
+    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:
