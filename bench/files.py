@@ -64,7 +64,7 @@ def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file by atomic rename, flushed to disk first: a reader sees the old file, the new one, or none.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,11 +62,14 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(describe(error, model, str(path), tree)) from error
 
 
+_filled: dict[tuple[type[Any], str], Any] = {}  # frozen; the cells of a grid are many, and of few methods
+
+
 def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> Any:
     """An instance of a dataclass with checked fields.
 
     Args:
-        made: the dataclass.
+        made: the dataclass, frozen: equal fields give the same instance.
         fields: what differs from its defaults.
         kind: what it is, for errors: "method".
         name: its public name.
@@ -74,12 +78,15 @@ def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> An
         UnknownName: no such field.
         ConfigError: a field of the wrong type or out of range.
     """
+    asked = made, json.dumps(fields, sort_keys=True, default=repr)
+    if asked in _filled:
+        return _filled[asked]
     known = [f.name for f in dataclasses.fields(made)]
     for key in fields:
         if key not in known:
             raise UnknownName(f"field of {kind} {name}", key, known)
     try:
-        return TypeAdapter(made).validate_python(fields)
+        return _filled.setdefault(asked, TypeAdapter(made).validate_python(fields))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -1,6 +1,6 @@
 """A grid of 100,000 cells that nothing samples: what planning, resuming, tables and page take, in seconds and memory.
 
-    python -m tests.simulate_grid [--cells 100000] [--only plan,resume,leaderboard,read,board]
+    python -m tests.benchmark_grid [--cells 100000] [--only plan,resume,leaderboard,read,board]
 
 Every stage runs in a process of its own; its peak of resident memory includes the imports, which are shown first.
 """
@@ -8,8 +8,6 @@ Every stage runs in a process of its own; its peak of resident memory includes t
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import multiprocessing
 import os
 import resource
@@ -67,7 +65,9 @@ def plan_grid(cells: int, out: Path) -> None:
     from bench.runner import Options, make_jobs
 
     suite, works, context = planned(cells, out)
-    fits, shards, evaluations = (len(jobs) for jobs in make_jobs(suite, [(w, context) for w in works], 32, Options(out)))
+    fits, shards, evaluations = (
+        len(jobs) for jobs in make_jobs(suite, [(w, context) for w in works], 32, Options(out))
+    )
     print(f"  {len(works):,} cells, {shards + evaluations + fits:,} jobs")
 
 
@@ -156,7 +156,9 @@ def _measure(stage: str, cells: int, out: Path, pipe: Any) -> None:
     start = time.perf_counter()
     STAGES[stage](cells, out)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-    pipe.send((wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, before.ru_maxrss, after.ru_maxrss))
+    pipe.send(
+        (wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, before.ru_maxrss, after.ru_maxrss)
+    )
 
 
 def main() -> None:
