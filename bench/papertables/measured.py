@@ -113,7 +113,7 @@ class Measured:
         Raises:
             ConfigError: no costs.csv, or a field of it that is no finite number.
         """
-        found = [row[column] for row in self._costs if (row["task"], row["method"]) == (task.name, method)]
+        found = [row[column] for row in self._costs_of.get((task.name, method), [])]
         numbers = [_number(text) for text in found if text]
         if None in numbers:
             raise ConfigError(
@@ -139,6 +139,13 @@ class Measured:
     def _leaderboard(self) -> dict[tuple[str, str], dict[str, str]]:
         rows = _read(self._beside("leaderboard.csv"), ("task", "method", HEADLINE, "status", "tied_best"))
         return {(row["task"], row["method"]): row for row in rows}
+
+    @cached_property
+    def _costs_of(self) -> dict[tuple[str, str], list[dict[str, str]]]:
+        found: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for row in self._costs:
+            found.setdefault((row["task"], row["method"]), []).append(row)
+        return found
 
     @cached_property
     def _costs(self) -> list[dict[str, str]]:
