@@ -139,8 +139,9 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
         os.chmod(temporary, 0o755)
         _swap_in(temporary, folder)
     except OSError as error:
+        reason = error.strerror or f"no room is left ({error} bytes)"  # numpy's own error has numbers alone
         raise ConfigError(
-            f"cannot write {folder}: {error.strerror or error}; choose a folder that can be written and has room"
+            f"cannot write {folder}: {reason}; choose a folder that can be written and has room"
         ) from error
     finally:
         if temporary is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import json
@@ -114,9 +115,9 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 def _csv(columns: list[str], rows: Iterable[dict[str, Any]]) -> memoryview:
     out = io.BytesIO()
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
     text.flush()
     text.detach()
     return out.getbuffer()
@@ -127,7 +128,12 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
-    text = str(value)  # a spreadsheet computes what begins so, spaces before it or not; an apostrophe makes it a text
+    return _inert(str(value))
+
+
+@functools.lru_cache(maxsize=2**16)  # most texts of a table stand in many rows
+def _inert(text: str) -> str:
+    """A spreadsheet computes what begins so, spaces before it or not; an apostrophe makes it a text."""
     return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
 
 
