@@ -18,7 +18,7 @@ from bench.discovery import load, names, with_member
 from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError, UnknownName
 from bench.given_statistics import StatisticsChoice, check_choices
-from bench.yaml import Strict, fill, read_yaml
+from bench.yaml import JsonFields, Strict, fill, read_yaml
 
 HERE = Path(__file__).parent / "suites"
 
@@ -91,7 +91,7 @@ class ExtractorChoice(Strict):
     """
 
     name: str
-    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    fields: JsonFields = Field(default_factory=dict, alias="with")
     label: str | None = None
 
     @model_validator(mode="before")

@@ -8,10 +8,10 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import ConfigError, UnknownName
 
@@ -21,6 +21,16 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+def _json_able(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(fields, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:  # a date, keys of two kinds, NaN
+        raise ValueError(f"must hold texts, finite numbers, lists and mappings of these, got {fields!s:.60}") from error
+    return fields
+
+
+JsonFields = Annotated[dict[str, Any], AfterValidator(_json_able)]  # of what goes into a record, under its hash
 
 M = TypeVar("M", bound=BaseModel)
 MOST = 100_000  # values that a file may stand for with its aliases, and characters of one text
@@ -78,7 +88,7 @@ def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> An
         UnknownName: no such field.
         ConfigError: a field of the wrong type or out of range.
     """
-    asked = made, json.dumps(fields, sort_keys=True, default=repr)
+    asked = made, repr(fields)
     if asked in _filled:
         return _filled[asked]
     known = [f.name for f in dataclasses.fields(made)]

@@ -5,6 +5,7 @@ No other exception, no call that does not come back, nothing written but below t
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import os
@@ -271,6 +272,13 @@ def test_a_yaml_file_that_cannot_be_shown_or_written_later_is_refused(tmp_path: 
         read_suite(str(tmp_path / "s.yaml"))
     assert sentence in str(refused.value)
     assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("fields", [{"a": datetime.date(2024, 1, 1)}, {"a": {1: 1, "b": 2}}, {"a": float("nan")}])
+def test_fields_of_an_extractor_that_no_record_can_hold_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    suite = small_suite(tmp_path, judge={"name": "attribute_cnn", "with": fields})
+    with pytest.raises(ConfigError, match=r"judge\.with: must hold texts, finite numbers"):
+        read_suite(str(suite))
 
 
 def test_aliases_in_moderation_are_read(tmp_path: Path) -> None:
