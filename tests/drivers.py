@@ -29,10 +29,15 @@ def drive(suite: Path, out: Path) -> None:
     os._exit(1 if outcome.problems else 0)
 
 
-def driver(suite: Path, out: Path) -> Any:
-    """A started process that runs the suite."""
+def warm() -> Any:
+    """What starts the processes."""
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.drivers"])
-    process = context.Process(target=drive, args=(suite, out))
+    return context
+
+
+def driver(suite: Path, out: Path) -> Any:
+    """A started process that runs the suite."""
+    process = warm().Process(target=drive, args=(suite, out))
     process.start()
     return process

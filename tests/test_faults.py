@@ -25,7 +25,7 @@ from bench.executors import local
 from bench.jobs import Job
 from bench.runner import FINISHED, Options, run
 from bench.suite import read_suite
-from tests.drivers import driver
+from tests.drivers import driver, warm
 from tests.small import small_suite
 from tests.watched import within
 
@@ -173,7 +173,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_local_worker_that_is_killed_ends_the_run_in_a_sentence() -> None:
+def test_a_local_worker_that_is_killed_ends_the_run_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = warm()  # whose processes start in a moment, as new interpreters do not
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda _: server)
     jobs = [Job(die, ()), Job(os.getpid, ())]
     with within(120), pytest.raises(ConfigError, match=r"a worker process died, .* run the same command again"):
         local.run_jobs(jobs, 2, lambda _: None)
