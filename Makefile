@@ -1,13 +1,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test lint leaderboards clean
+.PHONY: bench test soak lint leaderboards clean
 
 bench: .venv/installed
 	$(BIN)/python run_bench.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
+
+# What the tests do for seconds, for long: damaged files by the thousand, a hundred kills (docs/reliability.md).
+soak: .venv/installed
+	$(BIN)/python -m pytest -q -m soak
 
 lint: .venv/installed
 	$(BIN)/ruff check .

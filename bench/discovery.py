@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,9 +26,19 @@ FOLDERS = {"method": "methods", "evaluator": "evaluators", "data layout": "bench
 
 def names(kind: str) -> list[str]:
     """Public names of a kind ("method", "data layout", or "evaluator" for metrics and extractors), importing none."""
-    files = (p.stem for p in (ROOT / FOLDERS[kind]).glob("*.py"))
-    found = {stem for stem in files if stem not in ("base", "__init__")}
-    return sorted(found | {e.name for e in entry_points(group=GROUPS[kind])})
+    return sorted(_own(kind) | _installed(kind, entry_points).keys())
+
+
+# A grid asks for every cell, and what there is does not change while a process runs.
+@functools.cache
+def _own(kind: str) -> frozenset[str]:
+    return frozenset(p.stem for p in (ROOT / FOLDERS[kind]).glob("*.py")) - {"base", "__init__"}
+
+
+@functools.cache
+def _installed(kind: str, find: Callable[..., Any]) -> dict[str, EntryPoint]:
+    """By name; `find` is part of the question, so that a test that puts another in its place is answered by it."""
+    return {e.name: e for e in reversed(list(find(group=GROUPS[kind])))}  # of two of one name, the first
 
 
 def load(kind: str, name: str, member: str) -> Any:
@@ -52,16 +64,17 @@ def with_member(kind: str, member: str) -> list[str]:
 
 
 def _module(kind: str, name: str) -> ModuleType:
-    if name not in names(kind):
+    entry = _installed(kind, entry_points).get(name)
+    if entry is not None:
+        try:
+            loaded: ModuleType = entry.load()
+        except ImportError as error:
+            raise ConfigError(f"{kind} {name!r} of package {entry.value} cannot be imported: {error}") from error
+        return loaded
+    if name not in _own(kind):
         raise UnknownName(kind, name, names(kind))
-    for entry in entry_points(group=GROUPS[kind]):
-        if entry.name == name:
-            try:
-                loaded: ModuleType = entry.load()
-            except ImportError as error:
-                raise ConfigError(f"{kind} {name!r} of package {entry.value} cannot be imported: {error}") from error
-            return loaded
-    return importlib.import_module(f"{FOLDERS[kind].replace('/', '.')}.{name}")
+    full = f"{FOLDERS[kind].replace('/', '.')}.{name}"
+    return sys.modules.get(full) or importlib.import_module(full)
 
 
 def source_digest(kind: str, name: str) -> str:
@@ -70,7 +83,11 @@ def source_digest(kind: str, name: str) -> str:
     It covers the module and, from there on, every module of methods/ and evaluators/ that its names come from, save
     the protocols: a change touches the cells of those that use what changed.
     """
-    start = _module(kind, name)
+    return _source_digest(_module(kind, name))
+
+
+@functools.cache
+def _source_digest(start: ModuleType) -> str:
     todo, seen = [start], {start.__name__: start}
     while todo:
         for value in vars(todo.pop()).values():

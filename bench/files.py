@@ -64,7 +64,7 @@ def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file by atomic rename, flushed to disk first: a reader sees the old file, the new one, or none.
 
     Raises:
@@ -108,7 +108,7 @@ def read_object(path: Path, otherwise: str) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"no file {path}; {otherwise}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last where it is nested without end
         raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
@@ -139,8 +139,9 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
         os.chmod(temporary, 0o755)
         _swap_in(temporary, folder)
     except OSError as error:
+        reason = error.strerror or f"no room is left ({error} bytes)"  # numpy's own error has numbers alone
         raise ConfigError(
-            f"cannot write {folder}: {error.strerror or error}; choose a folder that can be written and has room"
+            f"cannot write {folder}: {reason}; choose a folder that can be written and has room"
         ) from error
     finally:
         if temporary is not None:
@@ -169,7 +170,7 @@ def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]
         if verify and any(file_digest(folder / f"{name}.npy") != value for name, value in sums.items()):
             return None
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sums}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

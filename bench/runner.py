@@ -119,7 +119,7 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
         if same and all(read_arrays(options.out / entry) is not None for entry in record["entries"]):
             console.print(f"nothing to do: {folder} is finished and unchanged")
             return Outcome(folder, [tuple(p) for p in record["problems"]])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 
@@ -297,6 +297,8 @@ def make_jobs(
         for name, n in sets
         for block in cell.reference_blocks(n)
     ]
+    # One job that waits for all of them: a grid's evaluations would else name a thousand blocks each.
+    reference_jobs += [Job(cell.referred, (), after=tuple(reference_jobs))] if reference_jobs else []
     sampled: dict[str, list[Any]] = {}
     fits, shards = [], []
     for work in (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each):
@@ -314,7 +316,11 @@ def make_jobs(
         i: Job(
             cell.evaluate,
             (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
-            after=(*sampled[work.sample_key], *(sampled[work.twin.sample_key] if work.twin else ()), *reference_jobs),
+            after=(
+                *sampled[work.sample_key],
+                *(sampled[work.twin.sample_key] if work.twin else ()),
+                *reference_jobs[-1:],
+            ),
         )
         for i, (work, context) in enumerate(works)
     }

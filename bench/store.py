@@ -2,7 +2,7 @@
 
     ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, preset
     ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
-    ROOT/fits/...                           what methods learnt
+    ROOT/fits/...                           what methods learnt; records/ab/... what the fit of a cell took
     ROOT/scores/ab/abcd....json             what the evaluators made of a cell
 
 Every entry appears whole, by a rename, with checksums; an entry that fails them counts as absent and is made again.
@@ -41,7 +41,9 @@ class Store:
 
     def record(self, key: str) -> Path:
         """Where cost and notes of the fit of a cell are kept, by its sample key."""
-        return self.fits / f"record-{key[:24]}"
+        name = f"record-{key[:24]}"
+        flat = self.fits / name  # where stores of old have it; a grid would put all of its cells into one folder
+        return flat if flat.exists() else self.fits / "records" / key[:2] / name
 
     def features(self, extractor: str, digest: str, source: Path) -> Path:
         """The folder of what an extractor saw in an entry's images."""
@@ -74,7 +76,7 @@ class Store:
                 return scores
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass
         console.print(f"damaged, made again: {path}")
         return None

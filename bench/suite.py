@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from bench.discovery import load, names, with_member
 from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError, UnknownName
 from bench.given_statistics import StatisticsChoice, check_choices
-from bench.yaml import Strict, fill, read_yaml
+from bench.yaml import JsonFields, Strict, fill, read_yaml
 
 HERE = Path(__file__).parent / "suites"
 
@@ -90,7 +91,7 @@ class ExtractorChoice(Strict):
     """
 
     name: str
-    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    fields: JsonFields = Field(default_factory=dict, alias="with")
     label: str | None = None
 
     @model_validator(mode="before")
@@ -249,7 +250,7 @@ class Suite(Strict):
 
 
 def _twice(found: list[str]) -> str | None:
-    return next((name for name in found if found.count(name) > 1), None)
+    return next((name for name, times in Counter(found).items() if times > 1), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -371,13 +372,13 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] 
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
-    built = {m.title: build_method(m.name, m.fields) for m in suite.methods}
+    fields = {m.title: dataclasses.asdict(build_method(m.name, m.fields)) for m in suite.methods}
     tasks = [resolve_target(t, known) for t in suite.tasks]
     twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
     if twice is not None:
         raise ConfigError(f"two tasks of suite {suite.suite} are {twice!r}; keep one")
     found = [
-        Cell(m.title, m.name, dataclasses.asdict(built[m.title]), attributes, target, seed)
+        Cell(m.title, m.name, fields[m.title], attributes, target, seed)
         for attributes, target in tasks
         for m in suite.methods
         for seed in suite.seeds

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import ConfigError, UnknownName
 
@@ -20,7 +22,19 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _json_able(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(fields, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:  # a date, keys of two kinds, NaN
+        raise ValueError(f"must hold texts, finite numbers, lists and mappings of these, got {fields!s:.60}") from error
+    return fields
+
+
+JsonFields = Annotated[dict[str, Any], AfterValidator(_json_able)]  # of what goes into a record, under its hash
+
 M = TypeVar("M", bound=BaseModel)
+MOST = 100_000  # values that a file may stand for with its aliases, and characters of one text
+DIGITS = 1000  # characters of one number; Python itself shows none of over 4,300 digits
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
@@ -48,6 +62,7 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
+    _check_nodes(tree, path)
     twice = _repeated_key(tree)
     if twice is not None:
         raise ConfigError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} is given twice; keep one")
@@ -57,11 +72,14 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(describe(error, model, str(path), tree)) from error
 
 
+_filled: dict[tuple[type[Any], str], Any] = {}  # frozen; the cells of a grid are many, and of few methods
+
+
 def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> Any:
     """An instance of a dataclass with checked fields.
 
     Args:
-        made: the dataclass.
+        made: the dataclass, frozen: equal fields give the same instance.
         fields: what differs from its defaults.
         kind: what it is, for errors: "method".
         name: its public name.
@@ -70,16 +88,60 @@ def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> An
         UnknownName: no such field.
         ConfigError: a field of the wrong type or out of range.
     """
+    asked = made, repr(fields)
+    if asked in _filled:
+        return _filled[asked]
     known = [f.name for f in dataclasses.fields(made)]
     for key in fields:
         if key not in known:
             raise UnknownName(f"field of {kind} {name}", key, known)
     try:
-        return TypeAdapter(made).validate_python(fields)
+        return _filled.setdefault(asked, TypeAdapter(made).validate_python(fields))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{kind} {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
+def _check_nodes(tree: yaml.Node, path: Path) -> None:
+    """Refuse what cannot be shown or written later, or stands for more than any file needs.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    sizes: dict[int, int] = {}  # of nodes that have been looked at: how many values they stand for
+    above = set[int]()
+    todo = [(tree, False)]
+    while todo:
+        node, last = todo.pop()
+        if isinstance(node, yaml.ScalarNode):
+            _check_scalar(node, path)
+            sizes[id(node)] = 1
+            continue
+        inside = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        if last:
+            above.remove(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(part)] for part in inside)
+        elif id(node) not in sizes and id(node) not in above:
+            above.add(id(node))
+            todo += [(node, True), *((part, False) for part in inside)]
+        if (not last and any(id(part) in above for part in inside)) or sizes.get(id(node), 0) > MOST:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{path}, line {line}: its aliases stand for more than {MOST:,} values; write it out")
+
+
+def no_text(value: str) -> str | None:
+    """The first character of a value that no table can hold and that a terminal would obey, as "U+001B"; else None."""
+    odd = (c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n")
+    return next((f"U+{ord(c):04X}" for c in odd), None)
+
+
+def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
+    odd = no_text(node.value)
+    most = DIGITS if node.tag.endswith((":int", ":float")) else MOST
+    if odd or len(node.value) > most:
+        what = f"hold {odd}" if odd else f"be longer than {most:,} characters"
+        raise ConfigError(f"{path}, line {node.start_mark.line + 1}: a value must not {what}, got {node.value!r:.60}")
 
 
 def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:

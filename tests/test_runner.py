@@ -251,6 +251,17 @@ def test_scores_that_were_tampered_with_are_computed_again(tmp_path: Path) -> No
     assert store.read_scores("abc") is None
 
 
+def test_records_of_cells_are_spread_over_folders_and_old_ones_are_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    new = store.record("ab" + "0" * 62)
+    assert new == tmp_path / "fits" / "records" / "ab" / ("record-ab" + "0" * 22)
+    old = tmp_path / "fits" / ("record-cd" + "0" * 22)
+    store.write(old, {}, {"seconds": 1.0})
+    assert store.record("cd" + "0" * 62) == old
+    store.write(new, {}, {"seconds": 2.0})
+    assert store.record("ab" + "0" * 62) == new
+
+
 def test_entries_appear_whole_or_not_at_all(tmp_path: Path) -> None:
     store = Store(tmp_path)
     folder = store.shard("key", 3, 10)

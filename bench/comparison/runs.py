@@ -87,7 +87,7 @@ class Run:
     def scores(self) -> dict[Key, list[Any]]:
         """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
         found: dict[Key, list[Any]] = {}
-        rows: list[Any] = list(self.rows.itertuples())
+        rows: list[Any] = list(self.rows.astype(object).itertuples())  # a column at a time: of strings, much faster
         for row in sorted(rows, key=lambda r: int(r.seed)):
             task = Task(row.attributes, row.target)
             for line in _counted(row) if self._is_first(row) else []:
@@ -137,17 +137,20 @@ class Run:
         """The rows with a value."""
         return [row for row in self.scores.get(key, []) if row.status == "ok"]
 
+    @cached_property
+    def _cells(self) -> dict[Any, pd.DataFrame]:
+        """The rows of every attributes, target and method."""
+        return dict(iter(self.rows.groupby(["attributes", "target", "method"], sort=False)))
+
     def reason(self, key: Key) -> tuple[str, str]:
         """Why there is no value, or not one for every seed: a status ("failed", "missing", ...) and a sentence.
 
         ("", "") where there is one for every seed.
         """
-        rows = self.rows
-        cell = rows[(rows["attributes"] == key.task.attributes) & (rows["target"] == key.task.target)]
-        if cell.empty:
-            return "missing", _no_task(self, key.task)
-        cell = cell[cell["method"] == key.method]
-        if cell.empty:
+        cell = self._cells.get((*key.task, key.method))
+        if cell is None:
+            if key.task not in self.tasks:
+                return "missing", _no_task(self, key.task)
             return "missing", f"{self.file} has no {key.method} on {key.task.name}"
         scored = cell.loc[cell["metric"] != "", "seed"]  # a line without metric beside others is of an extractor
         broken = cell[(cell["metric"] == "") & ~cell["seed"].isin(scored)]

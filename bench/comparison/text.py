@@ -49,5 +49,5 @@ def csv_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _field(value: Any) -> str:
     if isinstance(value, str):
-        return "'" + value if value.startswith(("=", "+", "-", "@")) else value
+        return "'" + value if value.lstrip().startswith(("=", "+", "-", "@")) else value
     return "" if value is None else repr(value)

@@ -13,6 +13,7 @@ from bench.attributes import Attribute
 from bench.data.source import AttributeChoice, DataSource
 from bench.data.table import Table
 from bench.errors import ConfigError, UnknownName
+from bench.yaml import no_text
 
 MOST = 50  # distinct values that are taken for classes without being told so
 
@@ -75,6 +76,9 @@ def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple
                 f"{choice.name} of {source.title} must have 2 to {MOST} values to be classes, got {len(values)}: "
                 f"{', '.join(values[:3])}; name its classes, or give `edges` if it is a number"
             )
+    for name in names:
+        if (odd := no_text(name)) is not None:
+            raise ConfigError(f"a class of {choice.name} of {source.title} must not hold {odd}, got {name!r:.60}")
     for i, text in enumerate(texts):
         if text and text not in place:
             n = sum(1 for other in texts if other and other not in place)

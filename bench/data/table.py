@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import ConfigError
+
+MOST_BYTES = 2**30  # of one image file: 64 million pixels of 16 bits, uncompressed, take 384 MiB
 
 
 class Pictures(Protocol):
@@ -52,6 +55,8 @@ class FilePictures:
     def read(self, index: int) -> bytes:
         """The file's bytes."""
         with open(f"{self.root}/{self.files[index]}", "rb") as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes")
             return file.read()
 
 

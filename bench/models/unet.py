@@ -213,7 +213,8 @@ def _load_network(folder: Path) -> nn.Module:
             found = set(f.keys())
         logging.set_verbosity_error()  # a mismatch is said below, in one sentence
         config = UNet2DModel.load_config(folder)
-        wanted = set(UNet2DModel.from_config(config).state_dict())
+        with torch.device("meta"):  # a configuration may ask for more than there is memory
+            wanted = set(UNet2DModel.from_config(config).state_dict())
         if found != wanted:
             odd = sorted(found ^ wanted)[0]
             raise ConfigError(f"{weights} is of another architecture than its config.json: {odd!r} is only in one")
@@ -222,8 +223,8 @@ def _load_network(folder: Path) -> nn.Module:
         raise
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"cannot read {weights}: {error}; it is damaged or cut short: copy it again") from error
-    except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
     network: nn.Module = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return network

@@ -75,9 +75,11 @@ class Board:
         numbers = {name: i for i, name in enumerate(self._columns)}
         marked = self._marks()
         lines: dict[tuple[str, str, str], list[int]] = {}
-        for i, row in enumerate(self.run.rows.itertuples()):
-            lines.setdefault((str(row.attributes), str(row.target), str(row.method)), []).append(i)
+        columns = (self.run.rows[name].tolist() for name in ("attributes", "target", "method"))
+        for i, place in enumerate(zip(*columns, strict=True)):
+            lines.setdefault(place, []).append(i)
         guided = self.run.rows.groupby(["attributes", "target", "method"])["guided_by_judge"].any()
+        tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (self.run.tasks, self.run.methods))
         keys: dict[tuple[Task, str], list[Key]] = {}
         for key in self.run.scores:
             keys.setdefault((key.task, key.method), []).append(key)
@@ -95,8 +97,8 @@ class Board:
                 if value is not None:
                     cells[numbers[name]] = cell(Quantity(value), None, None)
             yield {
-                "task": self.run.tasks.index(task),
-                "method": self.run.methods.index(method),
+                "task": tasks[task],
+                "method": methods[method],
                 "status": status or "ok",
                 "reason": reason,
                 "guided": bool(guided[attributes, target, method]),

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
+from bench.report.results import APOSTROPHE
 
 HEADLINE = "fd_l2_hard"  # the metric that leaderboard.csv tests; bench.report.tables has it too, and loads torch
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
@@ -112,7 +113,7 @@ class Measured:
         Raises:
             ConfigError: no costs.csv, or a field of it that is no finite number.
         """
-        found = [row[column] for row in self._costs if (row["task"], row["method"]) == (task.name, method)]
+        found = [row[column] for row in self._costs_of.get((task.name, method), [])]
         numbers = [_number(text) for text in found if text]
         if None in numbers:
             raise ConfigError(
@@ -138,6 +139,13 @@ class Measured:
     def _leaderboard(self) -> dict[tuple[str, str], dict[str, str]]:
         rows = _read(self._beside("leaderboard.csv"), ("task", "method", HEADLINE, "status", "tied_best"))
         return {(row["task"], row["method"]): row for row in rows}
+
+    @cached_property
+    def _costs_of(self) -> dict[tuple[str, str], list[dict[str, str]]]:
+        found: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for row in self._costs:
+            found.setdefault((row["task"], row["method"]), []).append(row)
+        return found
 
     @cached_property
     def _costs(self) -> list[dict[str, str]]:
@@ -175,4 +183,4 @@ def _read(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             raise ConfigError(f"{path}, line 1: no column {column!r}; restore the file that the run wrote")
     if any(None in row for row in rows):
         raise ConfigError(f"{path} has a line with more fields than columns; restore the file that the run wrote")
-    return [{k: v[1:] if v[:2] in ("'=", "'+", "'-", "'@") else v for k, v in row.items()} for row in rows]
+    return [{k: APOSTROPHE.sub("", v) for k, v in row.items()} for row in rows]

@@ -29,8 +29,10 @@ ONE_RUN = (
     *("model_sha256", "protocol"),
 )
 KEY = ("attributes", "target", "method", "seed", "judge", "metric", "scope")
-APOSTROPHE = re.compile(r"^'(?=[=+\-@])")
+APOSTROPHE = re.compile(r"^'(?=\s*[=+\-@])")
 ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
+LARGEST = 2.0**53  # above it a float64 does not hold every whole number
+COMMAND = re.compile(r"[\x1b\x80-\x9f]")  # begins what a terminal obeys
 SHARES = 1e-5  # a target is written with six digits
 
 
@@ -96,10 +98,11 @@ def read_results(path: Path) -> pd.DataFrame:
 
 def _texts(path: Path) -> pd.DataFrame:
     """Every field as text, the index the line that its row ends in."""
+    known: dict[str, str] = {}  # most texts stand in many rows; each is kept and looked at once
     try:
         with path.open(newline="", encoding="utf-8") as f:
             reader = csv.reader(f, strict=True)
-            lines = [(reader.line_num, row) for row in reader if row]
+            lines = [(reader.line_num, [known.setdefault(text, text) for text in row]) for row in reader if row]
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: no CSV: {error}; restore the file") from error
     except UnicodeDecodeError:
@@ -118,9 +121,15 @@ def _texts(path: Path) -> pd.DataFrame:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"{path}, line 1: two columns are called {twice!r}; restore the file that the run wrote")
+    for text in filter(COMMAND.search, known):
+        line, column = next(
+            (line, name) for line, row in lines for name, t in zip(names, row, strict=True) if t is text
+        )
+        _refuse(path, line, column, f"must hold no terminal's command, got {text!r:.60}")
     # The writer's apostrophe, which keeps spreadsheets from computing a text, is no part of the text.
-    texts = [[APOSTROPHE.sub("", text) for text in row] for _, row in rows]
-    return pd.DataFrame(texts, columns=names, index=[line for line, _ in rows], dtype=str)
+    plain = {text: APOSTROPHE.sub("", text) for text in known}
+    columns = {name: [plain[row[i]] for _, row in rows] for i, name in enumerate(names)}
+    return pd.DataFrame(columns, index=[line for line, _ in rows], dtype=str)
 
 
 def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
@@ -147,19 +156,19 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
 
 def _whole(path: Path, frame: pd.DataFrame, column: str, blank: bool = False) -> pd.Series[Any]:
     values = _numbers(path, frame, column)
-    bad = (values != values.round()) | (values < 0)
+    bad = (values != values.round()) | (values < 0) | (values > LARGEST)
     if blank:
         bad &= values.notna()
     if bad.any():
         line = bad.idxmax()
-        _refuse(path, line, column, f"must be a whole number >= 0, got {frame.at[line, column]!r:.60}")
+        _refuse(path, line, column, f"must be a whole number from 0 to 2^53, got {frame.at[line, column]!r:.60}")
     return values.astype("Int64")
 
 
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -222,14 +231,19 @@ def _check_one_run(path: Path, frame: pd.DataFrame) -> None:
 def _check_shares(path: Path, frame: pd.DataFrame) -> None:
     """The headline of a joint is a function of its shares: a row that contradicts them was edited."""
     good = frame[(frame["status"] == "ok") & frame["metric"].isin(["fd_l2_hard", "share_hard"])]
-    for _, cell in good.groupby(["attributes", "target", "method", "seed", "judge"], sort=False):
-        first = cell.iloc[0]
-        target = target_shares(first["target"])
-        shares = cell[(cell["metric"] == "share_hard") & cell["scope"].str.startswith(first["attributes"] + "=")]
-        distance = cell[(cell["metric"] == "fd_l2_hard") & (cell["scope"] == first["attributes"])]
-        if len(shares) != target.size or distance.empty:
-            continue
-        told = float(np.linalg.norm(shares["value"].to_numpy() - target))
-        value = float(distance["value"].iloc[0])
-        if abs(told - value) > SHARES * target.size:
-            _refuse(path, distance.index[0], "value", f"is {value:g}, but the shares of the same cell give {told:g}")
+    targets = {text: target_shares(text) for text in good["target"].unique()}
+    cell = good.groupby(["attributes", "target", "method", "seed", "judge"], sort=False).ngroup().to_numpy()
+    shares: dict[int, list[float]] = {}
+    distances: dict[int, tuple[Any, str, float]] = {}
+    columns = (good[c].tolist() for c in ("metric", "attributes", "scope", "target", "value"))
+    for line, k, metric, attributes, scope, target, value in zip(good.index, cell, *columns, strict=True):
+        if metric == "fd_l2_hard" and scope == attributes:
+            distances.setdefault(k, (line, target, value))
+        elif metric == "share_hard" and scope.startswith(attributes + "="):
+            shares.setdefault(k, []).append(value)
+    for k, (line, target, value) in distances.items():
+        wanted = targets[target]
+        if len(shares.get(k, ())) == wanted.size:
+            told = float(np.linalg.norm(np.array(shares[k]) - wanted))
+            if abs(told - value) > SHARES * wanted.size:
+                _refuse(path, line, "value", f"is {value:g}, but the shares of the same cell give {told:g}")

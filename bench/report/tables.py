@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import json
 import math
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -97,24 +99,28 @@ def _cost(work: Work) -> dict[str, float]:
 
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
     """Write the three CSVs; seconds are in costs.csv alone, so the other two come out the same on every run."""
-    tables = {
-        "results.csv": list(result_rows(suite, results)),
-        "leaderboard.csv": leaderboard(results),
-        "costs.csv": [_cost_row(r) for r in results if r.cost],
-    }
-    for name, rows in tables.items():
-        write_bytes(folder / name, to_csv(rows).encode())
-    return [folder / name for name in tables]
+    rows = result_rows(suite, results)
+    first = next(rows)
+    write_bytes(folder / "results.csv", _csv(list(first), itertools.chain([first], rows)))  # no list: it may be long
+    write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
+    write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
+    return [folder / name for name in ("results.csv", "leaderboard.csv", "costs.csv")]
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same number."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    return out.getvalue()
+    return str(_csv(list(dict.fromkeys(k for row in rows for k in row)), rows), "utf-8") if rows else ""
+
+
+def _csv(columns: list[str], rows: Iterable[dict[str, Any]]) -> memoryview:
+    out = io.BytesIO()
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    text.flush()
+    text.detach()
+    return out.getbuffer()
 
 
 def _cell(value: Any) -> str:
@@ -122,10 +128,13 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
-    text = str(value)
-    return (
-        "'" + text if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
-    )  # inert in a spreadsheet
+    return _inert(str(value))
+
+
+@functools.lru_cache(maxsize=2**16)  # most texts of a table stand in many rows
+def _inert(text: str) -> str:
+    """A spreadsheet computes what begins so, spaces before it or not; an apostrophe makes it a text."""
+    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:
@@ -136,10 +145,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[str, Any]]:
+def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
     """The rows of results.csv: one a score, or one a cell without any."""
     common = {"suite": suite.suite, "model": suite.model, "n": suite.n, "guidance_batch": suite.guidance_batch}
     build = {"bench_version": _version(), "commit": commit()}
+    fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
     for r in results:
         cell = r.work.cell
         start = {
@@ -161,7 +171,8 @@ def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[st
             "nfe_per_image": r.cost.get("nfe"),
             "backward_per_image": r.cost.get("backward"),
             "method_file": cell.method,
-            "fields": json.dumps(cell.fields, sort_keys=True),
+            "fields": fields.get(id(cell.fields))
+            or fields.setdefault(id(cell.fields), json.dumps(cell.fields, sort_keys=True)),
             "model_sha256": r.context.model_digest,
             "sample_key": r.work.sample_key,
             "protocol": PROTOCOL,
@@ -212,12 +223,13 @@ def leaderboard(results: Sequence[CellResult]) -> list[dict[str, Any]]:
 
     With several seeds, value and interval are the mean over seeds and Student's t of it; with one, the cell's own.
     """
-    tasks = list(dict.fromkeys(r.work.cell.task for r in results))
+    tasks: dict[str, dict[str, list[CellResult]]] = {}
+    for r in results:
+        tasks.setdefault(r.work.cell.task, {}).setdefault(r.work.cell.title, []).append(r)
     rows = []
-    for task in tasks:
-        of_task = [r for r in results if r.work.cell.task == task]
-        titles = dict.fromkeys(r.work.cell.title for r in of_task)
-        lines = [_line(task, title, [r for r in of_task if r.work.cell.title == title]) for title in titles]
+    for task, methods in tasks.items():
+        of_task = [r for of_method in methods.values() for r in of_method]
+        lines = [_line(task, title, of_method) for title, of_method in methods.items()]
         lines.sort(key=lambda row: (row["status"] != "ok", row[HEADLINE] if row["status"] == "ok" else 0.0))
         ties = tied_with_best(lines, of_task)
         rows += [{**row, "tied_best": title_tied} for row, title_tied in zip(lines, ties, strict=True)]

@@ -155,7 +155,7 @@ def _resume(
             mine.copy_(stored)
         losses: list[float] = state["losses"]
         return losses
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"cannot resume from {path}: {first}; delete it to start again") from error
 

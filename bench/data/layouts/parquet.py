@@ -14,6 +14,8 @@ import numpy as np
 from bench.data.table import Table, existing, stamp_of
 from bench.errors import ConfigError
 
+MOST_ROWS = 100_000_000
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -43,6 +45,9 @@ class Layout:
             files = [pq.ParquetFile(path) for path in paths]
             schema = files[0].schema_arrow
             self._check(schema, paths, files)
+            n = sum(file.metadata.num_rows for file in files)
+            if n > MOST_ROWS:  # a column of one value takes a few bytes on disk, whatever its length
+                raise ConfigError(f"{root} must have at most {MOST_ROWS:,} rows, got {n:,}; take a part of it")
             labels = [name for name in schema.names if name != self.image and _is_label(schema.field(name).type)]
             read = pa.concat_tables([file.read(columns=labels) for file in files])
         except (pa.ArrowException, OSError) as error:

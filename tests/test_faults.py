@@ -1,0 +1,226 @@
+"""Faults while a run goes on: killed, out of room, read-only, out of time, doubled, damaged; the same tables after all.
+
+What is here and in others: kills of driver and workers (test_runner.py), a worker that dies or hangs on Ray
+(test_ray.py), damaged entries of the store (test_files.py), a disk that fills at any write (test_cli.py).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ConfigError
+from bench.executors import local
+from bench.jobs import Job
+from bench.runner import FINISHED, Options, run
+from bench.suite import read_suite
+from tests.drivers import driver, warm
+from tests.small import small_suite
+from tests.watched import within
+
+ROOT = Path(__file__).parent.parent
+TABLES = ("results.csv", "leaderboard.csv")
+KILLS = 100
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes], float]:
+    """A suite, the tables of its undisturbed run, and how long that took."""
+    folder = tmp_path_factory.mktemp("faults")
+    suite = small_suite(
+        folder, n=12, guidance_batch=4, sampler={"steps": 2}, tasks=[{"attributes": ["eyeglasses"]}],
+        methods=[{"name": "vanilla"}, {"name": "sample_guidance", "with": {"labels_per_class": 4}}],
+        data={"few": {"name": "avatars-heldout", "n": 80}}, labelled="few",
+    )  # fmt: skip
+    start = time.monotonic()
+    assert again(suite, folder / "out")
+    return suite, tables(folder / "out"), time.monotonic() - start
+
+
+def again(suite: Path, out: Path) -> bool:
+    """Run in this process; whether every cell has its scores."""
+    return not run(read_suite(str(suite)), Options(out, workers=1)).problems
+
+
+def tables(out: Path) -> list[bytes]:
+    return [(out / "small" / name).read_bytes() for name in TABLES]
+
+
+def nothing_half_written(out: Path) -> bool:
+    """No temporary file is left, and none of the locks, which are empty, holds anything."""
+    return not [p for p in out.rglob(".*") if p.suffix != ".lock"]
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """The system refuses to let a file grow beyond `size` bytes, as a disk without room does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_cannot_grow_is_said_and_the_next_run_goes_on(
+    undisturbed: tuple[Path, list[bytes], float], tmp_path: Path
+) -> None:
+    """Images of a shard are 12 kB: they do not fit, while small notes do."""
+    suite, whole, _ = undisturbed
+    with no_file_over(4096):
+        try:
+            problems = run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
+            said = " ".join(reason for _, _, reason in problems)
+        except ConfigError as error:
+            said = str(error)
+    assert "no room is left" in said
+    assert "choose a folder that can be written and has room" in said
+    assert nothing_half_written(tmp_path / "out")
+    assert again(suite, tmp_path / "out")
+    assert tables(tmp_path / "out") == whole
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, in memory, of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=False).returncode
+    ):
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_and_a_read_only_one_are_said_and_the_next_run_goes_on(
+    undisturbed: tuple[Path, list[bytes], float], disk: Path
+) -> None:
+    suite, whole, _ = undisturbed
+    try:
+        said = " ".join(reason for _, _, reason in run(read_suite(str(suite)), Options(disk, workers=1)).problems)
+    except ConfigError as error:
+        said = str(error)
+    assert "No space left on device" in said or "no room is left" in said
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(ConfigError, match="Read-only file system; choose a folder"):
+        again(suite, disk)
+    subprocess.run(["mount", "-o", "remount,rw,size=64m", disk], check=True)
+    assert again(suite, disk)
+    assert tables(disk) == whole
+    assert nothing_half_written(disk)
+
+
+def test_files_from_the_future_and_a_clock_at_its_beginning_change_nothing(
+    undisturbed: tuple[Path, list[bytes], float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite, whole, _ = undisturbed
+    out = suite.parent / "out"
+    for path in out.rglob("*"):
+        os.utime(path, (4102444800, 4102444800))  # the year 2100
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert again(suite, out)
+    assert "nothing to do" in capsys.readouterr().err
+    shutil.rmtree(next((out / "store" / "samples").glob("*/*/*")))
+    assert again(suite, out)
+    assert tables(out) == whole
+
+
+def test_files_half_written_under_their_final_names_are_noticed_and_made_again(
+    undisturbed: tuple[Path, list[bytes], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a file system without atomic renames leaves behind: the name is there, the content is not, or half of it."""
+    suite, whole, _ = undisturbed
+    out = tmp_path / "out"
+    shutil.copytree(suite.parent / "out", out)
+    rng = random.Random(0)
+    for kind in ("samples", "features", "fits", "scores"):
+        found = sorted(p for p in (out / "store" / kind).rglob("*") if p.is_file() and p.stat().st_size > 1)
+        for path in rng.sample(found, min(3, len(found))):
+            os.truncate(path, rng.randrange(path.stat().st_size))
+    for name in ("results.csv", "leaderboard.csv", FINISHED):
+        os.truncate(out / "small" / name, (out / "small" / name).stat().st_size // 2)
+    assert again(suite, out)
+    assert "damaged, made again" in capsys.readouterr().err
+    assert tables(out) == whole
+
+
+def test_two_drivers_on_one_output_do_each_other_no_harm(
+    undisturbed: tuple[Path, list[bytes], float], tmp_path: Path
+) -> None:
+    suite, whole, _ = undisturbed
+    drivers = [driver(suite, tmp_path) for _ in range(2)]
+    for one in drivers:
+        one.join()
+    assert [one.exitcode for one in drivers] == [0, 0]
+    assert tables(tmp_path) == whole
+    assert nothing_half_written(tmp_path)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_local_worker_that_is_killed_ends_the_run_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = warm()  # whose processes start in a moment, as new interpreters do not
+    monkeypatch.setattr(local.multiprocessing, "get_context", lambda _: server)
+    jobs = [Job(die, ()), Job(os.getpid, ())]
+    with within(120), pytest.raises(ConfigError, match=r"a worker process died, .* run the same command again"):
+        local.run_jobs(jobs, 2, lambda _: None)
+
+
+@pytest.mark.soak
+def test_a_hundred_kills_leave_the_same_tables(undisturbed: tuple[Path, list[bytes], float], tmp_path: Path) -> None:
+    """kill -9 of the driver at random moments; a run that ends is compared, thrown away and begun again."""
+    suite, whole, seconds = undisturbed
+    rng, kills, ended = random.Random(1), 0, 0
+    driver(suite, tmp_path / "warm").join()  # the server's imports are not the run's
+    while kills < KILLS:
+        one = driver(suite, tmp_path / "out")
+        one.join(rng.uniform(0, seconds))
+        if one.exitcode is None:
+            one.kill()
+            kills += 1
+        one.join()
+        if one.exitcode == 0:
+            ended += 1
+            assert tables(tmp_path / "out") == whole
+            shutil.rmtree(tmp_path / "out")
+        else:
+            assert one.exitcode == -signal.SIGKILL
+    last = driver(suite, tmp_path / "out")
+    last.join()
+    assert last.exitcode == 0
+    assert tables(tmp_path / "out") == whole
+    sys.stderr.write(f"\n{kills} kills, {ended + 1} finished runs, all of the same tables\n")
+
+
+@pytest.mark.soak
+def test_killed_workers_leave_the_same_tables(undisturbed: tuple[Path, list[bytes], float], tmp_path: Path) -> None:
+    """kill -9 of one of two workers; the run ends in a sentence, or it was through already."""
+    suite, whole, _ = undisturbed
+    command = [sys.executable, "run_bench.py", "run", str(suite), "--out", str(tmp_path), "--workers", "2"]
+    rng = random.Random(2)
+    for _ in range(10):
+        child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        time.sleep(rng.uniform(4, 15))
+        listed = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True, check=False)
+        for worker in listed.stdout.split()[-1:]:
+            os.kill(int(worker), signal.SIGKILL)
+        said = child.communicate()[1]
+        assert child.returncode in (0, 2)
+        assert "Traceback" not in said
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert tables(tmp_path) == whole
