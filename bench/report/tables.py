@@ -138,7 +138,7 @@ def _is_number(text: str) -> bool:
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterable[dict[str, Any]]:
     """The rows of results.csv: one a score, or one a cell without any."""
-    common = {"suite": suite.suite, "model": suite.model, "n": suite.n, "guidance_batch": suite.guidance_batch}
+    common = {"suite": suite.suite, "model": suite.model.title, "n": suite.n, "guidance_batch": suite.guidance_batch}
     build = {"bench_version": _version(), "commit": commit()}
     for r in results:
         cell = r.work.cell

@@ -1,0 +1,91 @@
+"""Tiny pipelines with random weights, as diffusers saves them, and what the bench makes of their folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+
+from bench.attributes import Attribute
+from bench.data.base import LabelledImages
+from bench.models.base import DiffusionModel
+from bench.sampling import Sampler, generators, sample_batch
+from methods.base import Batch, Method, Task
+from methods.vanilla import Method as Vanilla
+
+SEED, N, STEPS = 5, 3, 4
+GROUPS = Attribute("shade", ("dark", "light"))
+# The betas of the first papers, as google/ddpm-celebahq-256 has them; a file that leaves out most of the keys.
+LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
+
+
+def tiny_unet(**changes: Any) -> UNet2DModel:
+    """A U-Net whose middle block has attention, as those of the first papers do."""
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {
+        "sample_size": 8,
+        "block_out_channels": (16, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "attention_head_dim": None,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        **changes,
+    }
+    return UNet2DModel(**arguments).eval()
+
+
+def noise_sources() -> list[torch.Generator]:
+    """The generators of the bench's samples 0 to N - 1: pipelines draw their noise from them in the same way."""
+    return generators(SEED, torch.arange(N))
+
+
+def quiet(pipeline: Any) -> Any:
+    """A pipeline without its bar."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def samples(
+    model: DiffusionModel, sampler: Sampler | None = None, method: Method | None = None, condition: int = 0
+) -> torch.Tensor:
+    """x_0 [N, *shape] of a method, vanilla unless given, in two compute batches."""
+    steps = sampler or Sampler("ddim", STEPS)
+    task = Task(model, (GROUPS,), np.array([0.5, 0.5]), steps.timesteps(model), labelled=shades(model.image_size))
+    guided = (method or Vanilla()).build(task, SEED)
+    batch = Batch(torch.arange(N), torch.full((N,), condition, dtype=torch.long), 2)
+    return sample_batch(model, guided.denoise, steps, batch, SEED, guided.repeats)
+
+
+def shades(side: int, n: int = 24) -> LabelledImages:
+    """Dark and light images of random pixels, and which is which."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n)[:, None] % 2
+    images = rng.integers(0, 100, (n, 3, side, side)) + 120 * labels[:, :, None, None]
+    half = np.array([0.5, 0.5])
+    return LabelledImages("shades", images.astype(np.uint8), labels.astype(np.int64), (GROUPS,), half, f"shades {side}")
+
+
+def rewrite(name: str, **changes: Any) -> Callable[[Path], None]:
+    """A change of a JSON file of a folder; None removes a key."""
+
+    def change(folder: Path) -> None:
+        value = json.loads((folder / name).read_text()) | changes
+        (folder / name).write_text(json.dumps({k: v for k, v in value.items() if v is not None}))
+
+    return change
+
+
+def ddim_scheduler(**changes: Any) -> DDIMScheduler:
+    """The linear schedule of the first papers."""
+    return DDIMScheduler(**{**LINEAR, **changes})
+
+
+def ddpm_scheduler(**changes: Any) -> DDPMScheduler:
+    """The same, for ancestral sampling."""
+    return DDPMScheduler(**{**LINEAR, **changes})
