@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
 
 from bench.attributes import Attribute
 from bench.data.base import LabelledImages
@@ -19,7 +19,7 @@ from methods.base import Batch, Method, Task
 from methods.vanilla import Method as Vanilla
 
 SEED, N, STEPS = 5, 3, 4
-GROUPS = Attribute("shade", ("dark", "light"))
+GROUPS = Attribute("pattern", ("rows", "columns"))
 # The betas of the first papers, as google/ddpm-celebahq-256 has them; a file that leaves out most of the keys.
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
 
@@ -40,6 +40,38 @@ def tiny_unet(**changes: Any) -> UNet2DModel:
     return UNet2DModel(**arguments).eval()
 
 
+def tiny_autoencoder(**changes: Any) -> AutoencoderKL:
+    """Two pixels of a side to one latent."""
+    torch.manual_seed(1)
+    arguments: dict[str, Any] = {
+        "block_out_channels": (8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+        "scaling_factor": 3.0,  # random weights leave latents at a third
+        "sample_size": 16,
+        **changes,
+    }
+    return AutoencoderKL(**arguments).eval()
+
+
+def latent_scheduler(**changes: Any) -> DDIMScheduler:
+    """As latent diffusion has it."""
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    return DDIMScheduler(**{**betas, "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, **changes})
+
+
+def same_images(model: Any, ours: torch.Tensor, theirs: np.ndarray) -> None:
+    """Samples are a pipeline's images [n, h, w, 3] in [0, 1]: to 1e-5 in [-1, 1] before rounding, and as uint8."""
+    wanted = torch.from_numpy(theirs).permute(0, 3, 1, 2)
+    found = model.autoencoder.pixels(ours).clamp(-1, 1)
+    assert float((found - (wanted * 2 - 1)).abs().max()) <= 1e-5
+    assert float((wanted - wanted[:1]).abs().max()) > 0.01  # the samples differ, so equality says something
+    pictures = (theirs * 255).round().astype("uint8").transpose(0, 3, 1, 2)  # as the pipelines' numpy_to_pil
+    assert np.array_equal(model.decode(ours).numpy(), pictures)
+
+
 def noise_sources() -> list[torch.Generator]:
     """The generators of the bench's samples 0 to N - 1: pipelines draw their noise from them in the same way."""
     return generators(SEED, torch.arange(N))
@@ -56,19 +88,21 @@ def samples(
 ) -> torch.Tensor:
     """x_0 [N, *shape] of a method, vanilla unless given, in two compute batches."""
     steps = sampler or Sampler("ddim", STEPS)
-    task = Task(model, (GROUPS,), np.array([0.5, 0.5]), steps.timesteps(model), labelled=shades(model.image_size))
+    task = Task(model, (GROUPS,), np.array([0.5, 0.5]), steps.timesteps(model), labelled=patterns(model.image_size))
     guided = (method or Vanilla()).build(task, SEED)
     batch = Batch(torch.arange(N), torch.full((N,), condition, dtype=torch.long), 2)
     return sample_batch(model, guided.denoise, steps, batch, SEED, guided.repeats)
 
 
-def shades(side: int, n: int = 24) -> LabelledImages:
-    """Dark and light images of random pixels, and which is which."""
+def patterns(side: int, n: int = 24) -> LabelledImages:
+    """Images striped in rows or in columns, under noise, and which is which; no normalisation takes that away."""
     rng = np.random.default_rng(0)
     labels = np.arange(n)[:, None] % 2
-    images = rng.integers(0, 100, (n, 3, side, side)) + 120 * labels[:, :, None, None]
+    rows = np.arange(side)[:, None].repeat(side, 1) // 2 % 2 * 160
+    striped = np.where(labels[:, :, None, None] == 0, rows, rows.T)
+    images = (rng.integers(0, 96, (n, 3, side, side)) + striped).astype(np.uint8)
     half = np.array([0.5, 0.5])
-    return LabelledImages("shades", images.astype(np.uint8), labels.astype(np.int64), (GROUPS,), half, f"shades {side}")
+    return LabelledImages("patterns", images, labels.astype(np.int64), (GROUPS,), half, f"patterns {side}")
 
 
 def rewrite(name: str, **changes: Any) -> Callable[[Path], None]:

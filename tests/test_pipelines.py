@@ -124,7 +124,7 @@ def test_h_space_methods_run_and_change_the_samples(saved: Path, method: Any) ->
 
 
 def test_a_method_that_asks_for_classes_is_refused_with_the_reason(saved: Path) -> None:
-    with pytest.raises(Incompatible, match="cannot be asked for shade=dark; choose a model conditioned"):
+    with pytest.raises(Incompatible, match="cannot be asked for pattern=rows; choose a model conditioned"):
         samples(load_model(f"path:{saved}"), method=AttributeSwitching())
 
 

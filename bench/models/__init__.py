@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bench.models.base import DiffusionModel
 
 INDEX = "model_index.json"  # of a pipeline saved by diffusers
+# Of a component's folder: configurations, vocabularies and weights; not half precision's second copies.
+READ = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Family:
 PIPELINES = {
     "DDPMPipeline": Family("unet", ("unet", "scheduler")),
     "DDIMPipeline": Family("unet", ("unet", "scheduler")),
+    "LDMPipeline": Family("latent_unet", ("unet", "vqvae", "scheduler")),
+    "DiTPipeline": Family("dit", ("transformer", "vae", "scheduler")),
+    "StableDiffusionPipeline": Family("stable_diffusion", ("unet", "vae", "scheduler", "tokenizer", "text_encoder")),
+    "StableDiffusionXLPipeline": Family(
+        "stable_diffusion_xl",
+        ("unet", "vae", "scheduler", "tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    ),
 }
 
 
@@ -70,10 +79,9 @@ def model_folder(name: str) -> Path:
 
 
 def _wanted(family: Family) -> list[str]:
-    """Patterns of the files of a pipeline that are read; half precision's second copies are not among them."""
-    kinds = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
+    """Patterns of the files of a pipeline that are read."""
     root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the first pipelines
-    return [*root, *(f"{part}/{kind}" for part in family.components for kind in kinds)]
+    return [*root, *(f"{part}/{kind}" for part in family.components for kind in READ)]
 
 
 def family_of(folder: Path) -> Family | None:

@@ -15,9 +15,9 @@ from torch import nn
 
 from bench.errors import ConfigError
 from bench.files import digest_of, file_digest, read_object
+from bench.models import INDEX, READ, family_of
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
-INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SCHEDULE = "scheduler_config.json"
 SAVED = "give a folder saved by diffusers' save_pretrained"
@@ -145,11 +145,11 @@ def load_network(folder: Path, name: str, device: str) -> nn.Module:
     return found
 
 
-def pipeline_digest(folder: Path, components: tuple[str, ...], settings: Mapping[str, Any]) -> str:
-    """Hash of every file of some components of a pipeline that is read, and of the settings that decide results."""
-    files: list[Path] = []
-    for name in components:
-        place = component(folder, name)
-        kept = (p for p in place.glob("*") if p.suffix in (".json", ".txt") or p.name.endswith(".safetensors"))
-        files += sorted(kept)
+def pipeline_digest(folder: Path, settings: Mapping[str, Any]) -> str:
+    """Hash of every file of a pipeline that its family reads, and of the settings that decide results."""
+    family = family_of(folder)
+    assert family is not None, "only a pipeline's folder gets here"
+    files = [
+        p for part in family.components for p in sorted({f for k in READ for f in component(folder, part).glob(k)})
+    ]
     return digest_of([[[str(p.relative_to(folder)), file_digest(p)] for p in files], dict(settings)])

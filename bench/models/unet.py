@@ -13,9 +13,9 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from bench.errors import ConfigError
 from bench.files import digest_of, file_digest, read_object
+from bench.models import INDEX
 from bench.models.adapter import Adapter, middle_shape
 from bench.models.pretrained import (
-    INDEX,
     SAVED,
     SCHEDULE,
     component,
