@@ -9,17 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.attributes import Attribute
 from bench.data.base import LabelledImages
 from bench.models.base import DiffusionModel
 from bench.sampling import Sampler, generators, sample_batch
 from methods.base import Batch, Method, Task
+from methods.distribution_guidance import Method as DistributionGuidance
+from methods.sample_guidance import Method as SampleGuidance
 from methods.vanilla import Method as Vanilla
 
 SEED, N, STEPS = 5, 3, 4
 GROUPS = Attribute("pattern", ("rows", "columns"))
+# What random networks draw is far from any image, and there a softmax is sure: a high temperature keeps its slope.
+H_SPACE = (
+    DistributionGuidance(strength=1e6, temperature=1e4, calibration=4),
+    SampleGuidance(strength=1e6, temperature=1e4),
+)
 # The betas of the first papers, as google/ddpm-celebahq-256 has them; a file that leaves out most of the keys.
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
 
@@ -56,6 +64,53 @@ def tiny_autoencoder(**changes: Any) -> AutoencoderKL:
     return AutoencoderKL(**arguments).eval()
 
 
+def tiny_text_unet(**changes: Any) -> UNet2DConditionModel:
+    """A U-Net that reads embeddings of width 16."""
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {
+        "sample_size": 8,
+        "block_out_channels": (16, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 16,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        **changes,
+    }
+    return UNet2DConditionModel(**arguments).eval()
+
+
+def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
+    """CLIP's tokenizer with a vocabulary of letters, each alone and ending a word, and one merge; 16 tokens at most."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = [*letters, *(f"{c}</w>" for c in letters), "th", "the</w>", "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, "pad_token": "<|endoftext|>"}))
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def tiny_text_encoder(projected: bool = False, seed: int = 2) -> CLIPTextModel | CLIPTextModelWithProjection:
+    """For `tiny_tokenizer`, of width 16 (8 where it is projected, to 8)."""
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=56,
+        hidden_size=8 if projected else 16,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        projection_dim=8,
+        bos_token_id=54,
+        eos_token_id=55,
+        pad_token_id=55,
+        initializer_range=0.5,  # or all prompts would be much the same
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
+
+
 def latent_scheduler(**changes: Any) -> DDIMScheduler:
     """As latent diffusion has it."""
     betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -88,7 +143,7 @@ def samples(
 ) -> torch.Tensor:
     """x_0 [N, *shape] of a method, vanilla unless given, in two compute batches."""
     steps = sampler or Sampler("ddim", STEPS)
-    task = Task(model, (GROUPS,), np.array([0.5, 0.5]), steps.timesteps(model), labelled=patterns(model.image_size))
+    task = Task(model, (GROUPS,), np.array([0.9, 0.1]), steps.timesteps(model), labelled=patterns(model.image_size))
     guided = (method or Vanilla()).build(task, SEED)
     batch = Batch(torch.arange(N), torch.full((N,), condition, dtype=torch.long), 2)
     return sample_batch(model, guided.denoise, steps, batch, SEED, guided.repeats)

@@ -18,9 +18,17 @@ from bench.models import load_model, model_folder
 from bench.models.pretrained import SCHEDULE, WEIGHTS
 from bench.sampling import Sampler
 from methods.attribute_switching import Method as AttributeSwitching
-from methods.distribution_guidance import Method as DistributionGuidance
-from methods.sample_guidance import Method as SampleGuidance
-from tests.pipelines import LINEAR, STEPS, ddim_scheduler, ddpm_scheduler, noise_sources, quiet, rewrite, samples
+from tests.pipelines import (
+    H_SPACE,
+    LINEAR,
+    STEPS,
+    ddim_scheduler,
+    ddpm_scheduler,
+    noise_sources,
+    quiet,
+    rewrite,
+    samples,
+)
 from tests.pipelines import tiny_unet as network
 
 
@@ -114,7 +122,7 @@ def test_a_learnt_variance_is_left_out(tmp_path: Path) -> None:
 # --- methods -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [DistributionGuidance(calibration=4), SampleGuidance()])
+@pytest.mark.parametrize("method", H_SPACE)
 def test_h_space_methods_run_and_change_the_samples(saved: Path, method: Any) -> None:
     model = load_model(f"path:{saved}")
     found = samples(model, method=method)

@@ -17,17 +17,16 @@ from bench.models import load_model
 from bench.models.dit import number_of
 from bench.models.pretrained import WEIGHTS
 from methods.attribute_switching import Method as AttributeSwitching
-from methods.distribution_guidance import Method as DistributionGuidance
-from methods.sample_guidance import Method as SampleGuidance
 from tests.pipelines import (
+    H_SPACE,
     STEPS,
     latent_scheduler,
     noise_sources,
+    patterns,
     quiet,
     rewrite,
     same_images,
     samples,
-    patterns,
     tiny_autoencoder,
     tiny_unet,
 )
@@ -122,7 +121,7 @@ def test_latents_with_a_mean_of_their_own_are_normalised(tmp_path: Path) -> None
     assert torch.allclose(model.autoencoder.pixels(x), pipeline.vqvae.decode(raw).sample, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [DistributionGuidance(calibration=4), SampleGuidance()])
+@pytest.mark.parametrize("method", H_SPACE)
 def test_h_space_methods_steer_latents(ldm: Path, method: Any) -> None:
     model = ldm_model(ldm)
     found = samples(model, method=method)
@@ -214,7 +213,7 @@ def test_another_block_can_be_the_bottleneck(dit: Path) -> None:
     assert middle.digest != last.digest
 
 
-@pytest.mark.parametrize("method", [DistributionGuidance(calibration=4), SampleGuidance(), AttributeSwitching()])
+@pytest.mark.parametrize("method", [*H_SPACE, AttributeSwitching()])
 def test_methods_run_on_a_transformer(dit: Path, method: Any) -> None:
     model = ldm_model(dit, conditions={"pattern=rows": "tench", "pattern=columns": 5})
     if isinstance(method, AttributeSwitching):
