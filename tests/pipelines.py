@@ -82,13 +82,13 @@ def tiny_text_unet(**changes: Any) -> UNet2DConditionModel:
 
 
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's tokenizer with a vocabulary of letters, each alone and ending a word, and one merge; 16 tokens at most."""
+    """CLIP's tokenizer with a vocabulary of letters, each alone and ending a word, and two merges."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = [*letters, *(f"{c}</w>" for c in letters), "th", "the</w>", "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, "pad_token": "<|endoftext|>"}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77, "pad_token": "<|endoftext|>"}))
     return CLIPTokenizer.from_pretrained(folder)
 
 
@@ -101,7 +101,7 @@ def tiny_text_encoder(projected: bool = False, seed: int = 2) -> CLIPTextModel |
         intermediate_size=16,
         num_hidden_layers=3,
         num_attention_heads=2,
-        max_position_embeddings=16,
+        max_position_embeddings=77,
         projection_dim=8,
         bos_token_id=54,
         eos_token_id=55,

@@ -87,8 +87,9 @@ def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -
         ) from error
     words, text = component(folder, f"tokenizer{suffix}"), component(folder, f"text_encoder{suffix}")
     weights = weight_files(text, TEXT_WEIGHTS)[0]
-    verbosity = logging.get_verbosity()
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what is missing is said below, in one sentence
+    logging.disable_progress_bar()
     try:
         tokenizer = CLIPTokenizer.from_pretrained(words)
         made: Any = CLIPTextModelWithProjection if projected else CLIPTextModel
@@ -100,6 +101,8 @@ def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -
         raise ConfigError(f"cannot read {words} or {weights}: {first}; {SAVED}") from error
     finally:
         logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing:
         raise ConfigError(f"{weights} is of another architecture than its config.json: it lacks {missing[0]!r}")
