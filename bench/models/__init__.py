@@ -46,6 +46,13 @@ PIPELINES = {
         "stable_diffusion_xl",
         ("unet", "vae", "scheduler", "tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
     ),
+    "StableDiffusion3Pipeline": Family(
+        "stable_diffusion_3",
+        (
+            *("transformer", "vae", "scheduler", "tokenizer", "text_encoder"),
+            *("tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3"),
+        ),
+    ),
 }
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, UnknownName
 from bench.models.base import Bottleneck, broadcast, decode_pixels, encode_pixels
 from bench.models.schedule import alphas_cumprod
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 class Adapter:
@@ -24,8 +22,10 @@ class Adapter:
         shape: of one sample.
         image_size: the side of one image, in pixels.
         bottleneck_shape: of one h; None where the network has no bottleneck.
+        predictions: the prediction types that `denoised_of` knows.
     """
 
+    predictions: ClassVar[tuple[str, ...]] = ("epsilon", "v_prediction", "sample")
     dtype = torch.float32
     shape: tuple[int, ...]
     image_size: int
@@ -55,8 +55,9 @@ class Adapter:
         """
         self._network, self._middle = network, middle
         self.prediction = scheduler_config.get("prediction_type", "epsilon")
-        if self.prediction not in PREDICTIONS:
-            raise ConfigError(f"prediction_type must be epsilon, v_prediction or sample, got {self.prediction!r}")
+        if self.prediction not in self.predictions:
+            known = " or ".join(filter(None, (", ".join(self.predictions[:-1]), self.predictions[-1])))
+            raise ConfigError(f"prediction_type must be {known}, got {self.prediction!r}")
         self.alphas_cumprod = alphas_cumprod(dict(scheduler_config))
         if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
             raise ConfigError(
@@ -80,9 +81,23 @@ class Adapter:
         """Any pass of the network that reaches the bottleneck; what comes after it is not looked at."""
         self.predict(x, t, condition)
 
-    def change(self, h: Tensor, bottleneck: Bottleneck) -> Tensor:
-        """The bottleneck's output h, with `bottleneck` called on the rows that stand for a sample."""
-        return bottleneck(h)
+    def change(self, output: Any, bottleneck: Bottleneck) -> Any:
+        """What the middle module gave, with `bottleneck` called on the rows that stand for a sample."""
+        return bottleneck(output)
+
+    def bottleneck_of(self, output: Any) -> Tensor:
+        """h of what the middle module gave."""
+        h: Tensor = output
+        return h
+
+    def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        """D of what the network predicted for x at t."""
+        a = broadcast(self._a[t], x)
+        if self.prediction == "v_prediction":  # v = sqrt(a) eps - sqrt(1-a) x_0, so D = sqrt(a) x - sqrt(1-a) v
+            return a.sqrt() * x - (1 - a).sqrt() * out
+        if self.prediction == "epsilon":  # undefined at a = 0, where eps says nothing about x_0
+            return (x - (1 - a).sqrt() * out) / a.sqrt()
+        return out.to(x.dtype)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
         """D(x, t, c), as the protocol says; the network runs once, with or without `bottleneck`."""
@@ -95,19 +110,14 @@ class Adapter:
                 out = self.predict(x, t, condition)
             finally:
                 hook.remove()
-        a = broadcast(self._a[t], x)
-        if self.prediction == "v_prediction":  # v = sqrt(a) eps - sqrt(1-a) x_0, so D = sqrt(a) x - sqrt(1-a) v
-            return a.sqrt() * x - (1 - a).sqrt() * out
-        if self.prediction == "epsilon":  # undefined at a = 0, where eps says nothing about x_0
-            return (x - (1 - a).sqrt() * out) / a.sqrt()
-        return out.to(x.dtype)
+        return self.denoised_of(x, t, out)
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """h [n, *bottleneck_shape]; what follows the bottleneck is not run."""
         found: list[Tensor] = []
 
-        def stop(_module: nn.Module, _args: object, h: Tensor) -> None:
-            found.append(h)
+        def stop(_module: nn.Module, _args: object, output: Any) -> None:
+            found.append(self.bottleneck_of(output))
             raise _DecoderHalfNotNeeded
 
         assert self._middle is not None, "a method looks at bottleneck_shape first"
@@ -131,6 +141,25 @@ class Adapter:
 
 class _DecoderHalfNotNeeded(Exception):
     """Not an error: it ends a forward pass early."""
+
+
+def middle_block(transformer: Any, chosen: str | None) -> nn.Module:
+    """The block of a transformer whose output is the bottleneck.
+
+    Args:
+        transformer: with `transformer_blocks`.
+        chosen: "transformer_blocks.K"; unless given, the block that ends the first half, where a U-Net's middle is.
+
+    Raises:
+        UnknownName: there is no such block.
+    """
+    n = len(transformer.transformer_blocks)
+    blocks = {f"transformer_blocks.{k}": block for k, block in enumerate(transformer.transformer_blocks)}
+    name = chosen or f"transformer_blocks.{(n - 1) // 2}"
+    if name not in blocks:
+        raise UnknownName("bottleneck of a transformer", name, blocks)
+    found: nn.Module = blocks[name]
+    return found
 
 
 def middle_shape(config: Any) -> tuple[int, ...]:

@@ -81,9 +81,9 @@ class ClassifierFree(LatentModel):
         """The conditional rows alone: the bottleneck is theirs."""
         self.ask(x, t, condition)
 
-    def change(self, h: Tensor, bottleneck: Bottleneck) -> Tensor:
+    def change(self, output: Any, bottleneck: Bottleneck) -> Any:
         """The conditional rows are the second half."""
         if self.guidance_scale == 1:
-            return bottleneck(h)
-        u, c = h.chunk(2)
+            return bottleneck(output)
+        u, c = output.chunk(2)
         return torch.cat([u, bottleneck(c)])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.errors import ConfigError, UnknownName
 from bench.files import read_object
 from bench.models import INDEX
+from bench.models.adapter import middle_block
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import (
@@ -26,11 +27,6 @@ from bench.models.pretrained import (
     read_config,
     read_schedule,
 )
-
-
-def middle_block(n: int) -> str:
-    """The name of the block that ends the first half of n: where a U-Net's middle would be."""
-    return f"transformer_blocks.{(n - 1) // 2}"
 
 
 class DiT(ClassifierFree):
@@ -68,11 +64,7 @@ class DiT(ClassifierFree):
             ConfigError: as of `LatentModel`.
         """
         config: Any = transformer.config
-        blocks = [f"transformer_blocks.{k}" for k in range(config.num_layers)]
-        chosen = bottleneck or middle_block(config.num_layers)
-        if chosen not in blocks:
-            raise UnknownName("bottleneck of a transformer", chosen, blocks)
-        middle = transformer.get_submodule(chosen)
+        middle = middle_block(transformer, bottleneck)
         conditions = ("none", *labels)
         super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
         self.transformer: Any = transformer

@@ -149,7 +149,7 @@ def pipeline_digest(folder: Path, settings: Mapping[str, Any]) -> str:
     """Hash of every file of a pipeline that its family reads, and of the settings that decide results."""
     family = family_of(folder)
     assert family is not None, "only a pipeline's folder gets here"
-    files = [
-        p for part in family.components for p in sorted({f for k in READ for f in component(folder, part).glob(k)})
-    ]
-    return digest_of([[[str(p.relative_to(folder)), file_digest(p)] for p in files], dict(settings)])
+    index = read_object(folder / INDEX, SAVED)
+    parts = [component(folder, part) for part in family.components if index.get(part) != [None, None]]
+    files = [file for part in parts for file in sorted({found for kind in READ for found in part.glob(kind)})]
+    return digest_of([[[str(file.relative_to(folder)), file_digest(file)] for file in files], dict(settings)])

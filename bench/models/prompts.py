@@ -1,4 +1,4 @@
-"""Prompts of text-to-image models: what each condition says, and CLIP's text encoders, which read it at loading."""
+"""Prompts of text-to-image models: what each condition says, and the text encoders, which read it at loading."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ def conditions_of(prompts: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A CLIP text encoder with its tokenizer.
+    """A text encoder of CLIP or T5 with its tokenizer.
 
     Attributes:
         tokenizer: of transformers.
         network: of transformers, in evaluation mode.
+        length: tokens that a prompt is padded to, and may have.
     """
 
     tokenizer: Any
     network: Any
+    length: int
 
     def tokens(self, prompts: list[str]) -> Any:
         """`input_ids` and `attention_mask` int64 [n, length], padded as diffusers' pipelines do.
@@ -48,7 +50,7 @@ class TextEncoder:
         Raises:
             ConfigError: a prompt is longer than the encoder reads; it would be cut short silently.
         """
-        length = self.tokenizer.model_max_length
+        length = self.length
         for prompt in prompts:
             n = len(self.tokenizer(prompt).input_ids)
             if n > length:
@@ -64,13 +66,16 @@ class TextEncoder:
         return self.network(read.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
-def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -> TextEncoder:
+def load_text_encoder(
+    folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None
+) -> TextEncoder:
     """The text encoder and tokenizer of a pipeline's folder, in float32 on the CPU: each prompt is read once.
 
     Args:
         folder: of the pipeline.
-        suffix: of the components' names: "" or "_2".
-        projected: whether it gives `text_embeds` as well.
+        suffix: of the components' names: "", "_2" or "_3".
+        kind: "CLIPTextModel", "CLIPTextModelWithProjection" (which gives `text_embeds` as well) or "T5EncoderModel".
+        length: tokens that a prompt is padded to; the tokenizer's own limit unless given.
 
     Raises:
         Incompatible: transformers is not installed.
@@ -79,7 +84,7 @@ def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -
     from safetensors import SafetensorError
 
     try:
-        from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+        import transformers
         from transformers.utils import logging
     except ImportError as error:
         raise Incompatible(
@@ -91,9 +96,9 @@ def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -
     logging.set_verbosity_error()  # what is missing is said below, in one sentence
     logging.disable_progress_bar()
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(words)
-        made: Any = CLIPTextModelWithProjection if projected else CLIPTextModel
-        network, report = made.from_pretrained(
+        reader: Any = getattr(transformers, "T5TokenizerFast" if kind.startswith("T5") else "CLIPTokenizer")
+        tokenizer = reader.from_pretrained(words)
+        network, report = getattr(transformers, kind).from_pretrained(
             text, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
@@ -106,4 +111,4 @@ def load_text_encoder(folder: Path, suffix: str = "", projected: bool = False) -
     missing = sorted(report["missing_keys"])
     if missing:
         raise ConfigError(f"{weights} is of another architecture than its config.json: it lacks {missing[0]!r}")
-    return TextEncoder(tokenizer, network.eval().requires_grad_(False))
+    return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length)

@@ -49,7 +49,7 @@ class Model:
         """
         conditions = conditions_of(self.prompts)
         unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch)
-        encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", projected=True)]
+        encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
         prompts, pooled = read(encoders, said)
         zeros = self.negative_prompt is None and read_object(folder / INDEX, SAVED).get(
