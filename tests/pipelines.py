@@ -118,13 +118,16 @@ def latent_scheduler(**changes: Any) -> DDIMScheduler:
 
 
 def same_images(model: Any, ours: torch.Tensor, theirs: np.ndarray) -> None:
-    """Samples are a pipeline's images [n, h, w, 3] in [0, 1]: to 1e-5 in [-1, 1] before rounding, and as uint8."""
+    """Samples are a pipeline's images [n, h, w, 3] in [0, 1]: to 1e-5 in [-1, 1], and as uint8 where no tie is near."""
     wanted = torch.from_numpy(theirs).permute(0, 3, 1, 2)
     found = model.autoencoder.pixels(ours).clamp(-1, 1)
     assert float((found - (wanted * 2 - 1)).abs().max()) <= 1e-5
     assert float((wanted - wanted[:1]).abs().max()) > 0.01  # the samples differ, so equality says something
-    pictures = (theirs * 255).round().astype("uint8").transpose(0, 3, 1, 2)  # as the pipelines' numpy_to_pil
-    assert np.array_equal(model.decode(ours).numpy(), pictures)
+    levels = wanted * 255
+    sure = (levels - levels.floor() - 0.5).abs() > 2e-3  # what 1e-5 cannot round the other way
+    pictures = levels.round().to(torch.uint8)  # as the pipelines' numpy_to_pil
+    assert torch.equal(model.decode(ours)[sure], pictures[sure])
+    assert float(sure.float().mean()) > 0.95
 
 
 def noise_sources() -> list[torch.Generator]:

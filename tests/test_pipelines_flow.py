@@ -169,6 +169,20 @@ def test_methods_run(saved: Path, method: Any) -> None:
     assert float((samples(model, method=method) - samples(model)).abs().max()) > 1e-3
 
 
+def test_half_of_the_weights_memory_gives_nearly_the_same(saved: Path) -> None:
+    half, whole = (read(saved, dtype=d) for d in ("bf16", "fp32"))
+    assert {p.dtype for p in half._network.parameters()} == {torch.bfloat16}
+    x = torch.randn(3, *half.shape, generator=torch.Generator().manual_seed(0))
+    t, asked = torch.full((3,), 100), torch.tensor([1, 0, 2])
+    found, exact = half.denoise(x, t, asked), whole.denoise(x, t, asked)
+    assert found.dtype == torch.float32
+    assert 0 < float((found - exact).norm() / exact.norm()) < 0.1
+    assert not torch.equal(half.denoise(x, t, asked, lambda h: h + 1), found)
+    assert half.encode_bottleneck(x, t, asked).dtype == torch.bfloat16
+    assert half.decode(found).dtype == torch.uint8
+    assert half.digest != whole.digest
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -159,6 +159,21 @@ def test_methods_run(request: pytest.FixtureRequest, which: str, method: Any) ->
     assert float((samples(model, method=method) - samples(model)).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("which", ["saved", "saved_xl"])
+def test_half_of_the_weights_memory_gives_nearly_the_same(request: pytest.FixtureRequest, which: str) -> None:
+    half, whole = (read(request.getfixturevalue(which), dtype=d) for d in ("bf16", "fp32"))
+    assert {p.dtype for p in half._network.parameters()} == {torch.bfloat16}
+    x = torch.randn(3, *half.shape, generator=torch.Generator().manual_seed(0))
+    t, asked = torch.full((3,), 100), torch.tensor([1, 0, 2])
+    found, exact = half.denoise(x, t, asked), whole.denoise(x, t, asked)
+    assert found.dtype == torch.float32
+    assert 0 < float((found - exact).norm() / exact.norm()) < 0.1
+    assert not torch.equal(half.denoise(x, t, asked, lambda h: h + 1), found)
+    assert half.encode_bottleneck(x, t, asked).dtype == torch.bfloat16
+    assert half.decode(found).dtype == torch.uint8
+    assert half.digest != whole.digest
+
+
 def test_attribute_switching_is_refused_where_a_class_has_no_prompt(saved: Path) -> None:
     model = read(saved, prompts={"none": "the cat", "pattern=rows": "a dog"})
     with pytest.raises(Incompatible, match="cannot be asked for pattern=columns; choose a model conditioned"):

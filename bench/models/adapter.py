@@ -67,6 +67,7 @@ class Adapter:
         self.scheduler_config = dict(scheduler_config)
         self.name, self.digest, self.conditions = name, digest, conditions
         self._a = self.alphas_cumprod.to(self.device)
+        self._weights = next(network.parameters()).dtype  # what it computes in; samples stay float32
 
     @property
     def device(self) -> torch.device:
@@ -101,16 +102,17 @@ class Adapter:
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
         """D(x, t, c), as the protocol says; the network runs once, with or without `bottleneck`."""
+        rows = x.to(self._weights)
         if bottleneck is None:
-            out = self.predict(x, t, condition)
+            out = self.predict(rows, t, condition)
         else:
             assert self._middle is not None, "a method looks at bottleneck_shape first"
             hook = self._middle.register_forward_hook(lambda _module, _args, h: self.change(h, bottleneck))
             try:
-                out = self.predict(x, t, condition)
+                out = self.predict(rows, t, condition)
             finally:
                 hook.remove()
-        return self.denoised_of(x, t, out)
+        return self.denoised_of(x, t, out.to(x.dtype) if self._weights != x.dtype else out)
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """h [n, *bottleneck_shape]; what follows the bottleneck is not run."""
@@ -123,7 +125,7 @@ class Adapter:
         assert self._middle is not None, "a method looks at bottleneck_shape first"
         hook = self._middle.register_forward_hook(stop)
         try:
-            self.encoder_half(x, t, condition)
+            self.encoder_half(x.to(self._weights), t, condition)
         except _DecoderHalfNotNeeded:
             pass
         finally:

@@ -21,6 +21,7 @@ from bench.models.latent import Autoencoder, check_decode_batch, load_autoencode
 from bench.models.pretrained import (
     SAVED,
     SCHEDULE,
+    Precision,
     component,
     load_network,
     pipeline_digest,
@@ -85,6 +86,7 @@ class Model:
 
     Attributes:
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the transformer's weights; samples and the autoencoder stay in fp32.
         conditions: condition, such as "breed=terrier", to one of the pipeline's labels or its number; "label=NAME" for
             every label unless given.
         bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
@@ -92,6 +94,7 @@ class Model:
     """
 
     guidance_scale: float = 4.0
+    dtype: Precision = "fp32"
     conditions: dict[str, str | int] | None = None
     bottleneck: str | None = None
     decode_batch: int = 8
@@ -119,7 +122,7 @@ class Model:
         schedule = read_schedule(scheduler / SCHEDULE)
         settings = {**dataclasses.asdict(self), "decode_batch": None, "labels": labels}
         return DiT(
-            load_network(transformer, "DiTTransformer2DModel", device),
+            load_network(transformer, "DiTTransformer2DModel", device, self.dtype),
             load_autoencoder(vae, device, self.decode_batch),
             schedule,
             labels,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SCHEDULE = "scheduler_config.json"
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SAVED = "give a folder saved by diffusers' save_pretrained"
 # Schedulers whose noise schedule is x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with a_t from betas; what else they say is
 # how they step, which is the suite's to choose.
@@ -111,13 +113,14 @@ def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
     return files
 
 
-def load_network(folder: Path, name: str, device: str) -> nn.Module:
-    """A network of diffusers in evaluation mode, in float32 (half precision is widened), without gradients of weights.
+def load_network(folder: Path, name: str, device: str, precision: Precision = "fp32") -> nn.Module:
+    """A network of diffusers in evaluation mode, without gradients of weights.
 
     Args:
         folder: holds config.json and the weights.
         name: the class, of diffusers.
         device: a torch device.
+        precision: of its weights, whatever the file holds.
 
     Raises:
         ConfigError: weights are missing, damaged, or of another architecture than the configuration.
@@ -130,7 +133,7 @@ def load_network(folder: Path, name: str, device: str) -> nn.Module:
     logging.set_verbosity_error()  # a mismatch is said below, in one sentence
     try:
         network, report = getattr(diffusers, name).from_pretrained(
-            folder, use_safetensors=True, torch_dtype=torch.float32, output_loading_info=True
+            folder, use_safetensors=True, torch_dtype=DTYPES[precision], output_loading_info=True
         )
     except (SafetensorError, OSError) as error:
         first = str(error).strip().splitlines()[0]
@@ -141,7 +144,7 @@ def load_network(folder: Path, name: str, device: str) -> nn.Module:
     odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
     if odd:
         raise ConfigError(f"{weights} is of another architecture than its config.json: {odd[0]!r} is only in one")
-    found: nn.Module = network.eval().requires_grad_(False).to(device)
+    found: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])
     return found
 
 

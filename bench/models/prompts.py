@@ -85,13 +85,13 @@ def load_text_encoder(
 
     try:
         import transformers
-        from transformers.utils import logging
     except ImportError as error:
         raise Incompatible(
             "text-to-image models need transformers: pip install 'fairdiff-bench[transformers]'"
         ) from error
     words, text = component(folder, f"tokenizer{suffix}"), component(folder, f"text_encoder{suffix}")
     weights = weight_files(text, TEXT_WEIGHTS)[0]
+    logging: Any = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what is missing is said below, in one sentence
     logging.disable_progress_bar()

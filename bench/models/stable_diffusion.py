@@ -15,7 +15,15 @@ from bench.errors import ConfigError
 from bench.models.adapter import middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
-from bench.models.pretrained import SCHEDULE, component, load_network, pipeline_digest, read_config, read_schedule
+from bench.models.pretrained import (
+    SCHEDULE,
+    Precision,
+    component,
+    load_network,
+    pipeline_digest,
+    read_config,
+    read_schedule,
+)
 from bench.models.prompts import conditions_of, load_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
@@ -69,7 +77,10 @@ class TextUNet(ClassifierFree):
             )
         self.unet: Any = unet
         self.bottleneck_shape = None if middle is None else middle_shape(config)
-        self._embeddings = {key: value.to(self.device) for key, value in embeddings.items()}
+        kinds = {"time_ids": torch.float32}  # numbers of pixels, which bfloat16 would round
+        self._embeddings = {
+            key: value.to(self.device, kinds.get(key, self._weights)) for key, value in embeddings.items()
+        }
 
     def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
         """The network's output for the prompts of the conditions."""
@@ -87,12 +98,14 @@ class Model:
     Attributes:
         prompts: condition to what it says; "none", which asks for no class, must be among them.
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition.
         decode_batch: images that the autoencoder looks at at once.
     """
 
     prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 7.5
+    dtype: Precision = "fp32"
     negative_prompt: str = ""
     decode_batch: int = 8
 
@@ -110,17 +123,19 @@ class Model:
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         embeddings = {"prompts": load_text_encoder(folder).encode(said).last_hidden_state}
         digest = pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None})
         return TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
 
 
-def load_latent_parts(folder: Path, device: str, decode_batch: int) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:
+def load_latent_parts(
+    folder: Path, device: str, decode_batch: int, dtype: Precision
+) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:
     """The U-Net, the autoencoder and the noise schedule of a pipeline's folder."""
     unet, vae, scheduler = (component(folder, part) for part in ("unet", "vae", "scheduler"))
     read_config(unet / "config.json", (CONDITIONED,))
     schedule = read_schedule(scheduler / SCHEDULE)
-    network = load_network(unet, CONDITIONED, device).to(memory_format=torch.channels_last)
+    network = load_network(unet, CONDITIONED, device, dtype).to(memory_format=torch.channels_last)
     return network, load_autoencoder(vae, device, decode_batch), schedule

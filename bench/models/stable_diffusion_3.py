@@ -19,7 +19,7 @@ from bench.models.base import Bottleneck, broadcast
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
-from bench.models.pretrained import SAVED, SCHEDULE, component, load_network, pipeline_digest, read_config
+from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, load_text_encoder
 
 TRANSFORMER = "SD3Transformer2DModel"
@@ -76,14 +76,14 @@ class FlowTransformer(ClassifierFree):
         self.transformer: Any = transformer
         tokens = (config.sample_size // config.patch_size) ** 2
         self.bottleneck_shape = (tokens, config.num_attention_heads * config.attention_head_dim)
-        self._prompts, self._pooled = (value.to(self.device) for value in embeddings)
+        self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
 
     def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
         """eps - x_0, predicted for the prompts of the conditions."""
         a = self._a[t]
         out: Tensor = self.transformer(
             hidden_states=x * broadcast(flow_scale(a), x),
-            timestep=(flow_time(a) * len(self._a)).to(x.dtype),
+            timestep=(flow_time(a) * len(self._a)).float(),
             encoder_hidden_states=self._prompts[asked],
             pooled_projections=self._pooled[asked],
             return_dict=False,
@@ -111,6 +111,7 @@ class Model:
     Attributes:
         prompts: condition to what it says; "none", which asks for no class, must be among them.
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the transformer's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition.
         bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
         decode_batch: images that the autoencoder looks at at once.
@@ -118,6 +119,7 @@ class Model:
 
     prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 7.0
+    dtype: Precision = "fp32"
     negative_prompt: str = ""
     bottleneck: str | None = None
     decode_batch: int = 2
@@ -142,7 +144,7 @@ class Model:
         schedule = read_flow_schedule(scheduler / SCHEDULE)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         return FlowTransformer(
-            load_network(transformer, TRANSFORMER, device),
+            load_network(transformer, TRANSFORMER, device, self.dtype),
             load_autoencoder(vae, device, self.decode_batch),
             schedule,
             conditions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from bench.files import read_object
 from bench.models import INDEX
 from bench.models.classifier_free import check_guidance_scale
 from bench.models.latent import check_decode_batch
-from bench.models.pretrained import SAVED, pipeline_digest
+from bench.models.pretrained import SAVED, Precision, pipeline_digest
 from bench.models.prompts import TextEncoder, conditions_of, load_text_encoder
 from bench.models.stable_diffusion import TextUNet, load_latent_parts
 
@@ -25,12 +26,14 @@ class Model:
     Attributes:
         prompts: condition to what it says; "none", which asks for no class, must be among them.
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition; the pipeline's own choice unless given, embeddings of zeros or of "".
         decode_batch: images that the autoencoder looks at at once.
     """
 
     prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 5.0
+    dtype: Precision = "fp32"
     negative_prompt: str | None = None
     decode_batch: int = 2
 
@@ -48,7 +51,7 @@ class Model:
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
         encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
         prompts, pooled = read(encoders, said)
@@ -57,7 +60,8 @@ class Model:
         )
         if zeros:
             prompts[-1], pooled[-1] = 0, 0
-        side = float(unet.config.sample_size * autoencoder.factor)  # type: ignore[union-attr]
+        config: Any = unet.config
+        side = float(config.sample_size * autoencoder.factor)
         ids = torch.tensor([side, side, 0, 0, side, side]).repeat(len(said), 1)  # original size, crop, wanted size
         settings = {**dataclasses.asdict(self), "decode_batch": None, "zeros": zeros}
         return TextUNet(
