@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,10 +38,14 @@ from methods.base import Batch, Guided, Task
 BLOCK = 500  # reference images an extractor sees in one job
 
 
+def counted_model(name: str, device: str, fields: str = "{}") -> Counted:
+    """The model of a name, with JSON of its fields, loaded once a process."""
+    return _counted_model(name, device, fields)
+
+
 @functools.lru_cache(maxsize=2)
-def counted_model(name: str, device: str) -> Counted:
-    """The model of a name, loaded once a process."""
-    return Counted(load_model(name, device))
+def _counted_model(name: str, device: str, fields: str) -> Counted:
+    return Counted(load_model(name, device, json.loads(fields)))
 
 
 @functools.lru_cache(maxsize=8)
@@ -78,7 +83,7 @@ def build(work: Work) -> tuple[Counted, Guided]:
     """
     Ranks.here().check(work.cell.title, build_method(work.cell.method, work.cell.fields).traits)
     if work.sample_key not in _built:
-        model = counted_model(work.model, work.device)
+        model = counted_model(work.model, work.device, work.model_fields)
         while len(_built) >= 8:
             _built.pop(next(iter(_built)))
         _built[work.sample_key] = model, build_on(work, model)
@@ -92,7 +97,7 @@ def build_on(work: Work, model: Any) -> Guided:
         attributes=work.cell.attributes,
         target=np.array(work.cell.target),
         timesteps=Sampler(**work.sampler).timesteps(model),
-        **{place: data_set(work.source(name), None, model.shape[-1]) for place, name in work.data.items()},
+        **{place: data_set(work.source(name), None, model.image_size) for place, name in work.data.items()},
         classifier=guide,
         cache=Store(work.store).fits,
     )

@@ -46,6 +46,7 @@ class Work:
         sample_key: hash of everything that decides the samples.
         downstream: the real images of the downstream test; None where no metric needs them.
         twin: vanilla on the same noises; None where no metric needs it or the suite has none.
+        model_fields: JSON of the model's fields that are not the defaults.
     """
 
     cell: Cell
@@ -66,6 +67,7 @@ class Work:
     sample_key: str = ""
     downstream: DownstreamChoice | None = None
     twin: Work | None = None
+    model_fields: str = "{}"
 
     def source(self, name: str) -> DataSource | str:
         """The declaration of an image set of the suite, or the name of a shipped one."""
@@ -228,7 +230,8 @@ def plan(
             )
         work = Work(
             cell=cell,
-            model=suite.model,
+            model=suite.model.name,
+            model_fields=suite.model.settings,
             sampler=suite.sampler.model_dump(),
             data=data,
             guidance_batch=suite.guidance_batch,

@@ -82,7 +82,9 @@ def fingerprint(suite: Suite, options: Options) -> str:
 
     sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
     assets = sorted(p for p in (ROOT / "bench" / "assets").rglob("*") if p.suffix in (".safetensors", ".npy"))
-    model = sorted(p for p in model_folder(suite.model).rglob("*") if p.suffix in (".json", ".safetensors"))
+    model = sorted(
+        p for p in model_folder(suite.model.name).rglob("*") if p.suffix in (".json", ".safetensors", ".txt")
+    )
     data = {name: stamp(source) for name, source in suite.data.items()}
     statistics = [p for s in suite.statistics.values() if (p := Path(s.file).expanduser()).is_file()]
     return digest_of(
@@ -200,8 +202,8 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
             raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
     for seer in judges:  # refused here, before models are loaded and references drawn
         cells(suite, extractor(seer).attributes, options.only)
-    model: Any = counted_model(suite.model, options.device)
-    size = model.shape[-1]
+    model: Any = counted_model(suite.model.name, options.device, suite.model.settings)
+    size = model.image_size
     Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
     blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
     seen = {seer: extractor(seer).extract(blank) for seer in (*judges, *features)}  # refuses what it cannot see

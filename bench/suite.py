@@ -18,6 +18,7 @@ from bench.discovery import load, names, with_member
 from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError, UnknownName
 from bench.given_statistics import StatisticsChoice, check_choices
+from bench.model_choice import ModelChoice
 from bench.yaml import JsonFields, Strict, fill, read_yaml
 
 HERE = Path(__file__).parent / "suites"
@@ -138,7 +139,7 @@ class Suite(Strict):
     """A suite file."""
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    model: str
+    model: ModelChoice
     n: int = Field(ge=1)
     guidance_batch: int = Field(ge=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)

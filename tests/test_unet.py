@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from bench.errors import ConfigError
 from bench.models.mixture import SCHEDULER
-from bench.models.unet import CONDITIONS, WEIGHTS, PixelUNet, load_unet
+from bench.models.pretrained import WEIGHTS
+from bench.models.unet import CONDITIONS, PixelUNet, load_unet
 from bench.sampling import Sampler, draw_noise, generators, sample_batch
 from methods.base import Batch, Task
 from methods.vanilla import Method as Vanilla

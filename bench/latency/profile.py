@@ -129,7 +129,7 @@ def _method(
     from bench.cell import counted_model
     from bench.latency.measure import build, evaluation, measure, trace
 
-    model: Any = counted_model(work.model, work.device).model
+    model: Any = counted_model(work.model, work.device, work.model_fields).model
     title = work.cell.title
     try:
         built, row = build(work, model)

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.assets import asset_folder, list_assets
 from bench.errors import ConfigError, UnknownName
+from bench.files import read_object
 from bench.hub import fetch
+from bench.yaml import fill
 
 if TYPE_CHECKING:
-    from bench.models.unet import PixelUNet
+    from bench.models.base import DiffusionModel
+
+INDEX = "model_index.json"  # of a pipeline saved by diffusers
+# Of a component's folder: configurations, vocabularies and weights; not half precision's second copies.
+READ = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the pipelines of a family are read.
+
+    Attributes:
+        module: of bench.models; its `Model` is a frozen dataclass of the family's fields whose `load` gives a model.
+        components: the folders of a pipeline that are read; others, a safety checker's say, are left alone.
+    """
+
+    module: str
+    components: tuple[str, ...]
+
+
+PIPELINES = {
+    "DDPMPipeline": Family("unet", ("unet", "scheduler")),
+    "DDIMPipeline": Family("unet", ("unet", "scheduler")),
+    "LDMPipeline": Family("latent_unet", ("unet", "vqvae", "scheduler")),
+    "DiTPipeline": Family("dit", ("transformer", "vae", "scheduler")),
+    "StableDiffusionPipeline": Family("stable_diffusion", ("unet", "vae", "scheduler", "tokenizer", "text_encoder")),
+    "StableDiffusionXLPipeline": Family(
+        "stable_diffusion_xl",
+        ("unet", "vae", "scheduler", "tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    ),
+    "StableDiffusion3Pipeline": Family(
+        "stable_diffusion_3",
+        (
+            *("transformer", "vae", "scheduler", "tokenizer", "text_encoder"),
+            *("tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3"),
+        ),
+    ),
+}
 
 
 def list_models() -> dict[str, str]:
@@ -20,13 +62,13 @@ def list_models() -> dict[str, str]:
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model's weights; a hub model is fetched, its safetensors and JSON files only.
+    """The local folder of a model; of a hub model only what is read is fetched: safetensors, JSON, vocabularies.
 
     Args:
         name: a shipped model's name, `path:DIR`, or `hub:OWNER/NAME[@REVISION]`.
 
     Raises:
-        UnknownName: no shipped model of this name.
+        UnknownName: no shipped model of this name, or a pipeline of a class that is not known.
         ConfigError: the folder is missing, or the hub cannot be reached.
     """
     kind, _, rest = name.partition(":")
@@ -36,14 +78,49 @@ def model_folder(name: str) -> Path:
             raise ConfigError(f"no folder {folder}; give one saved by diffusers' save_pretrained")
         return folder
     if kind == "hub":
-        return fetch(rest, ["*.safetensors", "*.json"])
+        found = family_of(fetch(rest, [INDEX]))
+        return fetch(rest, ["*.safetensors", "*.json"] if found is None else [INDEX, *_wanted(found)])
     if name not in list_models():
         raise UnknownName("model", name, [*list_models(), "path:DIR", "hub:ID"])
     return asset_folder(name)
 
 
-def load_model(name: str, device: str = "cpu") -> PixelUNet:
-    """Load a model by name; see `model_folder`."""
-    from bench.models.unet import load_unet
+def _wanted(family: Family) -> list[str]:
+    """Patterns of the files of a pipeline that are read."""
+    root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the first pipelines
+    return [*root, *(f"{part}/{kind}" for part in family.components for kind in READ)]
 
-    return load_unet(model_folder(name), device, name)
+
+def family_of(folder: Path) -> Family | None:
+    """The family of a pipeline's folder; None where it holds a network alone.
+
+    Raises:
+        ConfigError: its index cannot be read.
+        UnknownName: no family reads its class.
+    """
+    if not (folder / INDEX).is_file():
+        return None
+    name = str(read_object(folder / INDEX, "").get("_class_name"))
+    if name not in PIPELINES:
+        raise UnknownName("pipeline", name, PIPELINES)
+    return PIPELINES[name]
+
+
+def load_model(name: str, device: str = "cpu", fields: Mapping[str, Any] | None = None) -> DiffusionModel:
+    """Load a model by name.
+
+    Args:
+        name: as `model_folder` takes it.
+        device: a torch device.
+        fields: of the model's family, what differs from their defaults.
+
+    Raises:
+        UnknownName: as `model_folder`, or the family has no such field.
+        ConfigError: as `model_folder`, or the model cannot be read.
+    """
+    folder = model_folder(name)
+    family = family_of(folder)
+    module = importlib.import_module(f"bench.models.{family.module if family else 'unet'}")
+    made = fill(module.Model, fields or {}, "model", name)
+    model: DiffusionModel = made.load(folder, device, name)
+    return model

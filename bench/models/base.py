@@ -22,6 +22,7 @@ class DiffusionModel(Protocol):
     name: str
     digest: str  # hash of everything that decides what it computes
     shape: tuple[int, ...]  # of one sample x
+    image_size: int  # the side of one image, in pixels
     bottleneck_shape: tuple[int, ...] | None  # of one h, or None where the model has no bottleneck
     conditions: tuple[str, ...]  # names; the first is "none": nothing asked
     alphas_cumprod: Tensor  # float64 [T], a_t

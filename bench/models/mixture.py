@@ -73,6 +73,7 @@ class GaussianMixture:
             raise ConfigError("the mixture's covariances must be symmetric and positive definite")
         self.weights, self.means, self.covariances = (torch.from_numpy(v) for v in (w, mu, cov))
         self.shape = shape or (mu.shape[1],)
+        self.image_size = self.shape[-1]
         if math.prod(self.shape) != mu.shape[1]:
             raise ConfigError(f"shape {self.shape} must hold d = {mu.shape[1]} numbers")
         self.name = "gaussian_mixture"

@@ -13,11 +13,12 @@ from bench.errors import ConfigError
 SAMPLERS = ("ddim", "ddpm", "dpmsolver++")
 SPACINGS = ("model", "logsnr")
 # What of a model's configuration decides the noise schedule; the rest belongs to one scheduler class or another.
-_SCHEDULE_KEYS = (
+SCHEDULE_KEYS = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("rescale_betas_zero_snr", "timestep_spacing", "steps_offset", "set_alpha_to_one"),
     *("clip_sample", "clip_sample_range"),
     *("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
+    "variance_type",
 )
 
 
@@ -62,10 +63,6 @@ def make_scheduler(sampler: str, config: Mapping[str, Any], steps: int, spacing:
         ConfigError: an unknown sampler or spacing, a number of steps out of range, or a configuration without a
             noise schedule.
     """
-    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
-
-    from bench.models.ddim import DDIM
-
     if sampler not in SAMPLERS:
         raise ConfigError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     if spacing not in SPACINGS:
@@ -76,23 +73,32 @@ def make_scheduler(sampler: str, config: Mapping[str, Any], steps: int, spacing:
     limit = config["num_train_timesteps"]
     if not 1 <= steps <= limit:
         raise ConfigError(f"steps must be 1 to {limit}, the model's training timesteps, got {steps}")
-    kept = {k: config[k] for k in _SCHEDULE_KEYS if k in config}
-    kept["prediction_type"] = "sample"
-    if sampler == "dpmsolver++":
-        for key in ("clip_sample", "clip_sample_range", "set_alpha_to_one"):
-            kept.pop(key, None)
-        scheduler: Any = DPMSolverMultistepScheduler(**kept, algorithm_type="dpmsolver++")
-    elif sampler == "ddpm":
-        kept.pop("set_alpha_to_one", None)
-        scheduler = DDPMScheduler(**kept)
-    else:
-        scheduler = DDIM(**kept)
+    scheduler = _scheduler(sampler, {k: config[k] for k in SCHEDULE_KEYS if k in config})
     if spacing == "model":
         scheduler.set_timesteps(steps)
     else:
         timesteps = log_snr_timesteps(scheduler.alphas_cumprod, steps)
         scheduler.visit(timesteps) if sampler == "ddim" else scheduler.set_timesteps(timesteps=timesteps)
     return scheduler
+
+
+def _scheduler(sampler: str, kept: dict[str, Any]) -> Any:
+    """A scheduler of those keys of a configuration that its class knows."""
+    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+
+    from bench.models.ddim import DDIM
+
+    kept["prediction_type"] = "sample"
+    if sampler != "ddpm" or not str(kept.get("variance_type")).startswith("fixed"):  # a learnt one is left out
+        kept.pop("variance_type", None)
+    if sampler == "dpmsolver++":
+        for key in ("clip_sample", "clip_sample_range", "set_alpha_to_one"):
+            kept.pop(key, None)
+        return DPMSolverMultistepScheduler(**kept, algorithm_type="dpmsolver++")
+    if sampler == "ddpm":
+        kept.pop("set_alpha_to_one", None)
+        return DDPMScheduler(**kept)
+    return DDIM(**kept)
 
 
 def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:

@@ -147,7 +147,7 @@ def _is_number(text: str) -> bool:
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
     """The rows of results.csv: one a score, or one a cell without any."""
-    common = {"suite": suite.suite, "model": suite.model, "n": suite.n, "guidance_batch": suite.guidance_batch}
+    common = {"suite": suite.suite, "model": suite.model.title, "n": suite.n, "guidance_batch": suite.guidance_batch}
     build = {"bench_version": _version(), "commit": commit()}
     fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
     for r in results:

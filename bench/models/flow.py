@@ -1,0 +1,69 @@
+"""Flow matching as a noise schedule of the one protocol: the same samples on another scale.
+
+A flow's sample is x' = (1 - s) x_0 + s eps, its network predicts eps - x_0, s falling from 1 to 0. Divided by
+r = sqrt((1 - s)^2 + s^2) it is x_t = sqrt(a) x_0 + sqrt(1 - a) eps with a = (1 - s)^2 / r^2, so that
+
+    s = sqrt(1 - a) / (sqrt(a) + sqrt(1 - a)),  r = 1 / (sqrt(a) + sqrt(1 - a)),  D = r x_t - s (eps - x_0).
+
+A deterministic DDIM step between two noise levels is then exactly Euler's step of the flow's equation between their s.
+Source: Lipman et al. 2023, arXiv 2210.02747 (the straight path); Esser et al. 2024, arXiv 2403.03206 (the shift).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bench.errors import ConfigError
+from bench.files import read_object
+from bench.models.pretrained import SAVED
+
+SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+PREDICTION = "flow_matching"
+# Settings that make s depend on the image's size, or run it otherwise.
+OTHERWISE = ("use_dynamic_shifting", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+
+
+def read_flow_schedule(path: Path) -> dict[str, Any]:
+    """The configuration of a flow's scheduler as that of one with betas.
+
+    Timestep t of T has s = shift u / (1 + (shift - 1) u) for u = (t + 1) / T; steps are spaced evenly in u, from 1.
+
+    Raises:
+        ConfigError: it cannot be read, is of another scheduler, or has settings that are not supported.
+    """
+    config = read_object(path, SAVED)
+    if config.get("_class_name") != SCHEDULER:
+        raise ConfigError(f"{path}: scheduler {config.get('_class_name')} is not supported here; known: {SCHEDULER}")
+    set_ = [key for key in OTHERWISE if config.get(key)] + (["shift_terminal"] if config.get("shift_terminal") else [])
+    if set_:
+        raise ConfigError(f"{path}: {set_[0]} is not supported; set it to false, and `shift` to a number")
+    n, shift = config.get("num_train_timesteps", 1000), config.get("shift", 1.0)
+    if not isinstance(n, int) or n < 2 or not isinstance(shift, int | float) or shift <= 0:
+        raise ConfigError(f"{path} must hold num_train_timesteps >= 2 and shift > 0, got {n!r} and {shift!r}")
+    u = np.arange(1, n + 1) / n
+    s = shift * u / (1 + (shift - 1) * u)
+    a = (1 - s) ** 2 / ((1 - s) ** 2 + s**2)
+    betas = 1 - a / np.concatenate([[1.0], a[:-1]])
+    return {
+        "num_train_timesteps": n,
+        "beta_schedule": "linear",  # of no consequence beside trained_betas
+        "trained_betas": betas.tolist(),
+        "prediction_type": PREDICTION,
+        "timestep_spacing": "trailing",
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+    }
+
+
+def flow_time(a: Tensor) -> Tensor:
+    """S of a_t [n], both in [0, 1]."""
+    return (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt())
+
+
+def flow_scale(a: Tensor) -> Tensor:
+    """R of a_t [n]: what x_t is multiplied by to become the flow's sample."""
+    return 1 / (a.sqrt() + (1 - a).sqrt())

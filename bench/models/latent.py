@@ -1,0 +1,118 @@
+"""Denoisers of latents: the autoencoder between them and images, and what every latent model shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import ConfigError
+from bench.models.adapter import Adapter
+from bench.models.base import encode_pixels
+from bench.models.pretrained import load_network, read_config
+
+
+class Autoencoder:
+    """An `AutoencoderKL` or a `VQModel` between uint8 images and scaled latents, a few images at a time.
+
+    Source: Rombach et al. 2022, arXiv 2112.10752. Latents are the posterior's mode; where the configuration has
+    `latents_mean` and `latents_std`, or a `shift_factor`, they are normalised with these beside `scaling_factor`.
+    """
+
+    def __init__(self, network: nn.Module, batch: int) -> None:
+        """Wrap a network in memory.
+
+        Args:
+            network: the autoencoder.
+            batch: images that it looks at at once, >= 1.
+        """
+        config: Any = network.config
+        self._network: Any = network
+        self._batch = batch
+        self.channels: int = config.latent_channels
+        self.factor: int = 2 ** (len(config.block_out_channels) - 1)  # pixels of a side to one latent
+        self._scale: float = config.scaling_factor
+        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        shift = getattr(config, "shift_factor", None) or 0.0
+        given = mean is not None and std is not None
+        self._mean = torch.tensor(mean if given else [shift]).reshape(1, -1, 1, 1)
+        self._std = torch.tensor(std if given else [1.0]).reshape(1, -1, 1, 1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """uint8 images [n, 3, h, w] as latents [n, channels, h / factor, w / factor]."""
+        found = []
+        for part in images.split(self._batch):
+            out = self._network.encode(encode_pixels(part))
+            found.append(out.latents if hasattr(out, "latents") else out.latent_dist.mode())
+        latents = torch.cat(found)
+        return (latents - self._mean.to(latents)) * (self._scale / self._std.to(latents))
+
+    @torch.no_grad()
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Latents as float images [n, 3, h, w], about [-1, 1]."""
+        z = latents * self._std.to(latents) / self._scale + self._mean.to(latents)
+        return torch.cat([self._network.decode(part).sample for part in z.split(self._batch)])
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents as uint8 images, rounded as diffusers' pipelines do."""
+        return ((self.pixels(latents).float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def check_decode_batch(batch: int) -> None:
+    """Refuse a number of images that the autoencoder cannot take at once.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if batch < 1:
+        raise ConfigError(f"decode_batch must be at least 1, got {batch}")
+
+
+def load_autoencoder(folder: Path, device: str, batch: int) -> Autoencoder:
+    """The autoencoder of a folder saved by diffusers, with `batch` images at a time."""
+    name = read_config(folder / "config.json", ("AutoencoderKL", "VQModel"))["_class_name"]
+    return Autoencoder(load_network(folder, name, device), batch)
+
+
+class LatentModel(Adapter):
+    """A denoiser of square latents; images are the autoencoder's business."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        middle: nn.Module | None,
+        autoencoder: Autoencoder,
+        scheduler_config: Mapping[str, Any],
+        conditions: tuple[str, ...],
+        name: str,
+        digest: str,
+    ) -> None:
+        """Check that the network is one for the autoencoder's latents; arguments as of `Adapter`.
+
+        Raises:
+            ConfigError: as of `Adapter`, or the network's channels or size do not fit.
+        """
+        config: Any = network.config
+        if config.in_channels != autoencoder.channels:
+            raise ConfigError(
+                f"a latent denoiser must take the autoencoder's {autoencoder.channels} channels, got "
+                f"{config.in_channels}; networks for inpainting or upscaling, which take more, are not supported"
+            )
+        if not isinstance(config.sample_size, int):
+            raise ConfigError(f"a latent denoiser's sample_size must be one number, got {config.sample_size}")
+        super().__init__(network, middle, scheduler_config, conditions, name, digest)
+        self.autoencoder = autoencoder
+        self.shape = (config.in_channels, config.sample_size, config.sample_size)
+        self.image_size = config.sample_size * autoencoder.factor
+
+    def encode(self, images: Tensor) -> Tensor:
+        """uint8 images as scaled latents."""
+        return self.autoencoder.encode(images.to(self.device))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Scaled latents as uint8 images."""
+        return self.autoencoder.decode(x)

@@ -1,0 +1,141 @@
+"""Stable Diffusion 1.x and 2.x: a text-conditional U-Net over latents, as StableDiffusionPipeline saves it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import ConfigError
+from bench.models.adapter import middle_shape
+from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
+from bench.models.pretrained import (
+    SCHEDULE,
+    Precision,
+    component,
+    load_network,
+    pipeline_digest,
+    read_config,
+    read_schedule,
+)
+from bench.models.prompts import conditions_of, load_text_encoder
+
+CONDITIONED = "UNet2DConditionModel"
+
+
+class TextUNet(ClassifierFree):
+    """A `UNet2DConditionModel` over latents as a denoiser; a condition is a prompt, read beforehand.
+
+    Source: Rombach et al. 2022, arXiv 2112.10752; Podell et al. 2023, arXiv 2307.01952 (SDXL).
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        autoencoder: Autoencoder,
+        scheduler_config: Mapping[str, Any],
+        conditions: tuple[str, ...],
+        embeddings: Mapping[str, Tensor],
+        guidance_scale: float = 7.5,
+        name: str = "stable_diffusion",
+        digest: str = "",
+    ) -> None:
+        """Wrap networks in memory.
+
+        Args:
+            unet: the network.
+            autoencoder: of the latents.
+            scheduler_config: of a diffusers scheduler.
+            conditions: names, "none" first; K of them.
+            embeddings: "prompts" [K + 1, tokens, width], the last for the null condition, and with SDXL what it adds:
+                "text_embeds" [K + 1, d] and "time_ids" [K + 1, 6].
+            guidance_scale: of classifier-free guidance, >= 1.
+            name: the public name.
+            digest: hash of everything that decides what it computes.
+
+        Raises:
+            ConfigError: as of `LatentModel`, or the network reads embeddings of another width.
+        """
+        middle: Any = unet.mid_block
+        config: Any = unet.config
+        super().__init__(unet, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
+        if config.cross_attention_dim != embeddings["prompts"].shape[2]:
+            raise ConfigError(
+                f"the U-Net must read embeddings of the text encoder's width {embeddings['prompts'].shape[2]}, got "
+                f"cross_attention_dim {config.cross_attention_dim}; take both from one pipeline"
+            )
+        if config.time_cond_proj_dim is not None:
+            raise ConfigError(
+                "the U-Net must not take the guidance scale as an input, as distilled ones do; take the one it was "
+                "distilled from"
+            )
+        self.unet: Any = unet
+        self.bottleneck_shape = None if middle is None else middle_shape(config)
+        kinds = {"time_ids": torch.float32}  # numbers of pixels, which bfloat16 would round
+        self._embeddings = {
+            key: value.to(self.device, kinds.get(key, self._weights)) for key, value in embeddings.items()
+        }
+
+    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
+        """The network's output for the prompts of the conditions."""
+        said = {key: value[asked] for key, value in self._embeddings.items()}
+        prompts = said.pop("prompts")
+        added = said or None
+        out: Tensor = self.unet(x, t, encoder_hidden_states=prompts, added_cond_kwargs=added, return_dict=False)[0]
+        return out
+
+
+@dataclass(frozen=True)
+class Model:
+    """Stable Diffusion 1.x or 2.x.
+
+    Attributes:
+        prompts: condition to what it says; "none", which asks for no class, must be among them.
+        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
+        negative_prompt: of the null condition.
+        decode_batch: images that the autoencoder looks at at once.
+    """
+
+    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
+    guidance_scale: float = 7.5
+    dtype: Precision = "fp32"
+    negative_prompt: str = ""
+    decode_batch: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        conditions_of(self.prompts)
+        check_guidance_scale(self.guidance_scale)
+        check_decode_batch(self.decode_batch)
+
+    def load(self, folder: Path, device: str, name: str) -> TextUNet:
+        """Load the folder of a StableDiffusionPipeline; its safety checker is left out.
+
+        Raises:
+            Incompatible: transformers is not installed.
+            ConfigError: a component is missing, damaged, or does not fit the others.
+        """
+        conditions = conditions_of(self.prompts)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
+        said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
+        embeddings = {"prompts": load_text_encoder(folder).encode(said).last_hidden_state}
+        digest = pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None})
+        return TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+
+
+def load_latent_parts(
+    folder: Path, device: str, decode_batch: int, dtype: Precision
+) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:
+    """The U-Net, the autoencoder and the noise schedule of a pipeline's folder."""
+    unet, vae, scheduler = (component(folder, part) for part in ("unet", "vae", "scheduler"))
+    read_config(unet / "config.json", (CONDITIONED,))
+    schedule = read_schedule(scheduler / SCHEDULE)
+    network = load_network(unet, CONDITIONED, device, dtype).to(memory_format=torch.channels_last)
+    return network, load_autoencoder(vae, device, decode_batch), schedule

@@ -1,0 +1,180 @@
+"""Stable Diffusion 3 and 3.5: a flow-matching transformer over latents, as StableDiffusion3Pipeline saves it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import ConfigError
+from bench.files import read_object
+from bench.models import INDEX
+from bench.models.adapter import middle_block
+from bench.models.base import Bottleneck, broadcast
+from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
+from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
+from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
+from bench.models.prompts import conditions_of, load_text_encoder
+
+TRANSFORMER = "SD3Transformer2DModel"
+LONG = 256  # tokens of the third text encoder, as the pipeline's own default
+
+
+class FlowTransformer(ClassifierFree):
+    """An `SD3Transformer2DModel` as a denoiser. Source: Esser et al. 2024, arXiv 2403.03206.
+
+    The bottleneck is the image tokens' half of one transformer block's output, tokens by width.
+    """
+
+    predictions: ClassVar[tuple[str, ...]] = (PREDICTION,)
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        autoencoder: Autoencoder,
+        scheduler_config: Mapping[str, Any],
+        conditions: tuple[str, ...],
+        embeddings: tuple[Tensor, Tensor],
+        guidance_scale: float = 7.0,
+        bottleneck: str | None = None,
+        name: str = "stable_diffusion_3",
+        digest: str = "",
+    ) -> None:
+        """Wrap networks in memory.
+
+        Args:
+            transformer: the network.
+            autoencoder: of the latents.
+            scheduler_config: of `read_flow_schedule`.
+            conditions: names, "none" first; K of them.
+            embeddings: of the prompts [K + 1, tokens, width] and pooled [K + 1, d], the last for the null condition.
+            guidance_scale: of classifier-free guidance, >= 1.
+            bottleneck: "transformer_blocks.K"; the middle one unless given.
+            name: the public name.
+            digest: hash of everything that decides what it computes.
+
+        Raises:
+            UnknownName: the network has no such block.
+            ConfigError: as of `LatentModel`, or the network reads embeddings of another width.
+        """
+        config: Any = transformer.config
+        middle = middle_block(transformer, bottleneck)
+        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
+        widths = (config.joint_attention_dim, config.pooled_projection_dim)
+        given = (embeddings[0].shape[2], embeddings[1].shape[1])
+        if widths != given:
+            raise ConfigError(
+                f"the transformer must read embeddings of the text encoders' widths {given}, got {widths}; take all "
+                "from one pipeline"
+            )
+        self.transformer: Any = transformer
+        tokens = (config.sample_size // config.patch_size) ** 2
+        self.bottleneck_shape = (tokens, config.num_attention_heads * config.attention_head_dim)
+        self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
+
+    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
+        """eps - x_0, predicted for the prompts of the conditions."""
+        a = self._a[t]
+        out: Tensor = self.transformer(
+            hidden_states=x * broadcast(flow_scale(a), x),
+            timestep=(flow_time(a) * len(self._a)).float(),
+            encoder_hidden_states=self._prompts[asked],
+            pooled_projections=self._pooled[asked],
+            return_dict=False,
+        )[0]
+        return out
+
+    def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        """D = r x - s (eps - x_0); see `bench.models.flow`."""
+        a = self._a[t]
+        return broadcast(flow_scale(a), x) * x - broadcast(flow_time(a), x) * out
+
+    def change(self, output: tuple[Tensor, Tensor], bottleneck: Bottleneck) -> Any:
+        """A block gives the text's tokens and the image's; the latter's conditional rows are changed."""
+        return output[0], super().change(output[1], bottleneck)
+
+    def bottleneck_of(self, output: tuple[Tensor, Tensor]) -> Tensor:
+        """The image's tokens."""
+        return output[1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Stable Diffusion 3 or 3.5, with its third text encoder or without.
+
+    Attributes:
+        prompts: condition to what it says; "none", which asks for no class, must be among them.
+        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the transformer's weights; samples, the text encoders and the autoencoder stay in fp32.
+        negative_prompt: of the null condition.
+        bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
+        decode_batch: images that the autoencoder looks at at once.
+    """
+
+    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
+    guidance_scale: float = 7.0
+    dtype: Precision = "fp32"
+    negative_prompt: str = ""
+    bottleneck: str | None = None
+    decode_batch: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        conditions_of(self.prompts)
+        check_guidance_scale(self.guidance_scale)
+        check_decode_batch(self.decode_batch)
+
+    def load(self, folder: Path, device: str, name: str) -> FlowTransformer:
+        """Load the folder of a StableDiffusion3Pipeline.
+
+        Raises:
+            Incompatible: transformers is not installed.
+            UnknownName: a block that the transformer does not have.
+            ConfigError: a component is missing, damaged, or does not fit the others.
+        """
+        conditions = conditions_of(self.prompts)
+        transformer, vae, scheduler = (component(folder, part) for part in ("transformer", "vae", "scheduler"))
+        config = read_config(transformer / "config.json", (TRANSFORMER,))
+        schedule = read_flow_schedule(scheduler / SCHEDULE)
+        said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
+        return FlowTransformer(
+            load_network(transformer, TRANSFORMER, device, self.dtype),
+            load_autoencoder(vae, device, self.decode_batch),
+            schedule,
+            conditions,
+            read(folder, said, config["joint_attention_dim"]),
+            self.guidance_scale,
+            self.bottleneck,
+            name,
+            pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None}),
+        )
+
+
+def read(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:
+    """The prompts' embeddings [n, tokens, width], CLIP's and then T5's, and both CLIPs' pooled ones [n, d].
+
+    A pipeline saved without the third encoder, which is the largest part by far, has zeros in its place.
+
+    Raises:
+        ConfigError: the encoders are wider than the transformer reads.
+    """
+    clips = [load_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
+    short = torch.cat([out.hidden_states[-2] for out in clips], dim=2)
+    pooled = torch.cat([out.text_embeds for out in clips], dim=1)
+    if read_object(folder / INDEX, SAVED).get("text_encoder_3") == [None, None]:
+        long = torch.zeros(len(prompts), LONG, width)
+    else:
+        long = load_text_encoder(folder, "_3", "T5EncoderModel", LONG).encode(prompts).last_hidden_state
+    if short.shape[2] > long.shape[2]:
+        raise ConfigError(
+            f"the third text encoder must be at least as wide as the first two together, {short.shape[2]}, got "
+            f"{long.shape[2]}; take all from one pipeline"
+        )
+    short = torch.nn.functional.pad(short, (0, long.shape[2] - short.shape[2]))
+    return torch.cat([short, long], dim=1), pooled

@@ -1,0 +1,82 @@
+"""Stable Diffusion XL: two text encoders, pooled embeddings and time ids, as StableDiffusionXLPipeline saves it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.files import read_object
+from bench.models import INDEX
+from bench.models.classifier_free import check_guidance_scale
+from bench.models.latent import check_decode_batch
+from bench.models.pretrained import SAVED, Precision, pipeline_digest
+from bench.models.prompts import TextEncoder, conditions_of, load_text_encoder
+from bench.models.stable_diffusion import TextUNet, load_latent_parts
+
+
+@dataclass(frozen=True)
+class Model:
+    """Stable Diffusion XL, its base model; images of the size it was trained on, not cropped.
+
+    Attributes:
+        prompts: condition to what it says; "none", which asks for no class, must be among them.
+        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
+        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
+        negative_prompt: of the null condition; the pipeline's own choice unless given, embeddings of zeros or of "".
+        decode_batch: images that the autoencoder looks at at once.
+    """
+
+    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
+    guidance_scale: float = 5.0
+    dtype: Precision = "fp32"
+    negative_prompt: str | None = None
+    decode_batch: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        conditions_of(self.prompts)
+        check_guidance_scale(self.guidance_scale)
+        check_decode_batch(self.decode_batch)
+
+    def load(self, folder: Path, device: str, name: str) -> TextUNet:
+        """Load the folder of a StableDiffusionXLPipeline.
+
+        Raises:
+            Incompatible: transformers is not installed.
+            ConfigError: a component is missing, damaged, or does not fit the others.
+        """
+        conditions = conditions_of(self.prompts)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
+        encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
+        said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
+        prompts, pooled = read(encoders, said)
+        zeros = self.negative_prompt is None and read_object(folder / INDEX, SAVED).get(
+            "force_zeros_for_empty_prompt", True
+        )
+        if zeros:
+            prompts[-1], pooled[-1] = 0, 0
+        config: Any = unet.config
+        side = float(config.sample_size * autoencoder.factor)
+        ids = torch.tensor([side, side, 0, 0, side, side]).repeat(len(said), 1)  # original size, crop, wanted size
+        settings = {**dataclasses.asdict(self), "decode_batch": None, "zeros": zeros}
+        return TextUNet(
+            unet,
+            autoencoder,
+            schedule,
+            conditions,
+            {"prompts": prompts, "text_embeds": pooled, "time_ids": ids},
+            self.guidance_scale,
+            name,
+            pipeline_digest(folder, settings),
+        )
+
+
+def read(encoders: list[TextEncoder], prompts: list[str]) -> tuple[Tensor, Tensor]:
+    """The last hidden layer but one of both encoders side by side [n, tokens, width], and the second's projection."""
+    outputs = [encoder.encode(prompts) for encoder in encoders]
+    return torch.cat([out.hidden_states[-2] for out in outputs], dim=2), outputs[-1].text_embeds.clone()
