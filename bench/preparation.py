@@ -44,7 +44,7 @@ def takes_from_elsewhere(suite: Suite) -> bool:
     """Whether a suite names anything that the bench does not bring, without looking for it."""
     seers = [*suite.judges, *(choice.seer for choice in suite.features)]
     own = any(source.root is not None for source in suite.data.values())
-    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model, *(s.fields for s in seers))))
+    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields for s in seers))))
 
 
 def _elsewhere(text: str) -> bool:
@@ -59,7 +59,7 @@ def examine(suite: Suite, opened: bool = True) -> list[Item]:
         opened: whether data is read and extractors are made, or looked for alone.
     """
     return [
-        *_places("model", suite.model, needed=True),
+        *_places("model", suite.model.name, needed=True),
         *_data(suite, opened),
         *_statistics(suite),
         *_extractors(suite, opened),

@@ -59,20 +59,17 @@ def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[st
     """Head of a column to its cells, in the order of the table."""
     first = rows[0]
     frechet, others = columns(first, "frechet_"), columns(first, "fd_l2_hard by ")
+    epsilon = columns(first, "epsilon_")
+
+    def measured(column: str, digits: int) -> Callable[[dict[str, str]], str]:
+        return lambda row: interval(row, column, 0 if digits == 2 and float(row[column] or 0) >= 100 else digits)
+
     of: dict[str, Callable[[dict[str, str]], str]] = {
-        "fd_l2_hard [95 %]": lambda row: interval(row, "fd_l2_hard", 3),
+        "fd_l2_hard [95 %]": measured("fd_l2_hard", 3),
         TIED: lambda row: MARKS[row["tied_best"]],
-        **{c.removeprefix("fd_l2_hard "): lambda row, c=c: interval(row, c, 3) for c in others},
-        **{
-            f"Frechet\n{frechet_head(c, frechet)}": lambda row, c=c: interval(
-                row, c, 0 if float(row[c] or 0) >= 100 else 2
-            )
-            for c in frechet
-        },
-        **{
-            f"epsilon\n{c.removeprefix('epsilon_')}": lambda row, c=c: interval(row, c, 3)
-            for c in columns(first, "epsilon_")
-        },
+        **{column.removeprefix("fd_l2_hard "): measured(column, 3) for column in others},
+        **{f"Frechet\n{frechet_head(column, frechet)}": measured(column, 2) for column in frechet},
+        **{f"epsilon\n{column.removeprefix('epsilon_')}": measured(column, 3) for column in epsilon},
         "calls/image": lambda row: f"{float(row['nfe_per_image']):g}",
         "backward": lambda row: f"{float(row['backward_per_image']):g}",
         "s/image": lambda row: f"{_mean(row, costs, 'seconds_per_image'):.3f}",
