@@ -223,7 +223,7 @@ def _load_network(folder: Path) -> nn.Module:
         raise
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"cannot read {weights}: {error}; it is damaged or cut short: copy it again") from error
-    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NameError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
     network: nn.Module = unet.eval().requires_grad_(False).to(memory_format=torch.channels_last)
