@@ -304,11 +304,15 @@ def test_a_name_that_commands_a_terminal_is_refused(tmp_path: Path) -> None:
         Run.open(run)
 
 
-@pytest.mark.parametrize("widths", [[4, 0], [4, 10**9], [4.0, 4], [True], "ab"])
-def test_a_classifier_of_impossible_widths_is_refused(made: dict[str, Subject], cache: Path, widths: Any) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [*({"widths": widths} for widths in ([4, 0], [4, 10**9], [4.0, 4], [True], "ab")), {"attributes": {"a": []}}],
+    ids=str,
+)
+def test_a_classifier_that_cannot_be_is_refused(made: dict[str, Subject], cache: Path, wrong: dict[str, Any]) -> None:
     config = made["classifier config"]
     whole = json.loads(config.file.read_bytes())
-    assert not survives(config, json.dumps(whole | {"widths": widths}).encode(), cache)
+    assert not survives(config, json.dumps(whole | wrong).encode(), cache)
 
 
 def test_a_unet_as_wide_as_no_memory_is_refused(made: dict[str, Subject]) -> None:

@@ -48,6 +48,8 @@ def load_network(folder: Path, architecture: type[Network]) -> Network:
         )
     try:
         attributes = tuple(Attribute(name, tuple(classes)) for name, classes in config["attributes"].items())
+        if not all(a.n_classes > 1 for a in attributes):
+            raise ValueError("each attribute must have two classes or more")
         widths = tuple(config["widths"])
         if not all(type(width) is int and 1 <= width <= WIDEST for width in widths):
             raise ValueError(f"widths must be whole numbers from 1 to {WIDEST:,}, got {widths!s:.60}")
