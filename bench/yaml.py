@@ -60,7 +60,7 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or tree is None:
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
     _check_nodes(tree, path)
     twice = _repeated_key(tree)

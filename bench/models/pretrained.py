@@ -158,7 +158,7 @@ def load_network(folder: Path, name: str, device: str, precision: Precision = "f
     except (SafetensorError, OSError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"cannot read {weights}: {first}; it is damaged or cut short: copy it again") from error
-    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NameError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
     ready: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])

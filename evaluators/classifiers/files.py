@@ -12,6 +12,7 @@ from bench.files import digest_of, file_digest, read_object, write_bytes, write_
 from evaluators.classifiers.network import AttributeNetwork
 
 CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"
+WIDEST = 8192  # channels of a stage; a file that says more would take the memory before its weights are looked at
 FIRST = "cnn"  # what a configuration without the key "network" describes: those of the first kind are older than it
 
 Network = TypeVar("Network", bound=AttributeNetwork)
@@ -47,7 +48,12 @@ def load_network(folder: Path, architecture: type[Network]) -> Network:
         )
     try:
         attributes = tuple(Attribute(name, tuple(classes)) for name, classes in config["attributes"].items())
-        network = architecture(attributes, tuple(config["widths"]), config["size"])
+        if not all(a.n_classes > 1 for a in attributes):
+            raise ValueError("each attribute must have two classes or more")
+        widths = tuple(config["widths"])
+        if not all(type(width) is int and 1 <= width <= WIDEST for width in widths):
+            raise ValueError(f"widths must be whole numbers from 1 to {WIDEST:,}, got {widths!s:.60}")
+        network = architecture(attributes, widths, config["size"])
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{folder / CONFIG} does not describe an attribute classifier: {error}") from error
     try:
