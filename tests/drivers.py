@@ -13,11 +13,10 @@ from bench.runner import Options, run
 from bench.suite import read_suite
 
 for name in (
-    "bench.cell",
-    "bench.plots.curves",
-    "bench.plots.sheets",
-    "bench.report.tables",
-    "methods.sample_guidance",
+    *("bench.cell", "bench.stats", "bench.models.unet", "bench.plots.curves", "bench.plots.sheets"),
+    *("bench.report.tables", "evaluators.attribute_cnn", "evaluators.fairness_discrepancy", "methods.sample_guidance"),
+    *("methods.vanilla", "diffusers.models.unets.unet_2d", "diffusers.schedulers.scheduling_ddim", "scipy.stats"),
+    *("matplotlib.backends.backend_agg", "safetensors.torch", "bench.data.avatars"),
 ):
     importlib.import_module(name)
 
