@@ -122,7 +122,11 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
-@pytest.mark.parametrize("content", [Trap(), {"a": Trap()}, torch.zeros(3), [1, 2], {"module": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "content",
+    [Trap(), {"a": Trap()}, torch.zeros(3), [1, 2], {"module": 1}],
+    ids=["code", "code inside", "a tensor", "a list", "a number"],
+)
 def test_a_torch_file_with_code_or_without_weights_is_refused(
     tmp_path: Path, read: Callable[[Path], Any], content: Any
 ) -> None:
