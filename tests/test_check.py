@@ -148,8 +148,8 @@ def worse_fd(rows: Rows, factor: float) -> Rows:
         own = {
             r["scope"]: float(r["value"])
             for r in rows
-            if (r["metric"], r["method"], r["target"], r["seed"])
-            == ("share_hard", row["method"], row["target"], row["seed"])
+            if (r["metric"], r["method"], r["target"], r["seed"], r["judge"])
+            == ("share_hard", row["method"], row["target"], row["seed"], row["judge"])
         }
         present = target[1] + factor * (own["eyeglasses=present"] - target[1])
         made = judged(row["method"], half_and_half(n, round(n * min(max(present, 0.0), 1.0))), target)
@@ -159,18 +159,13 @@ def worse_fd(rows: Rows, factor: float) -> Rows:
 
 
 def test_the_committed_leaderboard_with_a_discrepancy_20_percent_worse_is_refused(call: Call, tmp_path: Path) -> None:
+    gates = ("--baseline", QUICK / "results.csv", "--gates", QUICK / "gates.yaml")
     planted = write_run(tmp_path, worse_fd(read_rows(QUICK / "results.csv"), 1.2))
-    code, printed, said = call("check", planted, "--baseline", QUICK / "results.csv", "--gates", no_latency(tmp_path))
+    code, printed, said = call("check", planted, *gates)
     assert (code, said) == (1, "")
     assert re.search(r"worse .* eyeglasses 10/90 .*vanilla", printed)
     unchanged = write_run(tmp_path / "same", worse_fd(read_rows(QUICK / "results.csv"), 1.0))
-    assert call("check", unchanged, "--baseline", QUICK / "results.csv", "--gates", no_latency(tmp_path))[0] == 0
-
-
-def no_latency(folder: Path) -> Path:
-    path = folder / "gates.yaml"
-    path.write_text("latency: null\n")
-    return path
+    assert call("check", unchanged, *gates)[0] == 0
 
 
 def test_the_same_run_passes_and_a_better_one_says_so(checked: Callable[..., tuple[int, str]]) -> None:
@@ -284,6 +279,20 @@ def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, st
     assert (code, "share_hard over eyeglasses=present" in " ".join(printed.split())) == (1, "share_hard" in printed)
 
 
+def test_a_gate_is_for_the_first_judge_unless_another_is_named(call: Call, tmp_path: Path) -> None:
+    rows = read_rows(QUICK / "results.csv")
+    planted = [
+        new if row["judge"] == "clip" else row for row, new in zip(rows, worse_fd(rows, 1.2), strict=True)
+    ]  # the other judge alone sees a change
+    run, gates = write_run(tmp_path / "run", planted), tmp_path / "gates.yaml"
+    gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05}}\nlatency: null\n")
+    command = ("check", run, "--baseline", QUICK / "results.csv", "--gates", gates)
+    assert call(*command)[0] == 0
+    gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05, judge: clip}}\nlatency: null\n")
+    code, printed, _ = call(*command)
+    assert (code, "by clip" in printed) == (1, True)
+
+
 GATES: dict[str, tuple[str, str]] = {
     "no such file": ("", "cannot read "),
     "unknown key": ("alfa: 0.1\n", "line 1: unknown key 'alfa'; did you mean 'alpha'?"),
@@ -298,6 +307,10 @@ GATES: dict[str, tuple[str, str]] = {
     "no such scope": (
         "metrics:\n  frechet_x: {relative: 0.1, scope: balancd}\n",
         "'balancd'; did you mean 'balanced'?",
+    ),
+    "no such judge": (
+        "metrics:\n  fd_l2_hard: {absolute: 0.1, judge: klip}\n",
+        "unknown other judge of fd_l2_hard",
     ),
     "no direction": ("metrics:\n  share_hard: {absolute: 1}\n", "add `better: lower` or `better: higher`"),
     "latency": ("latency: {seconds: 1}\n", "unknown key 'latency.seconds'"),

@@ -137,8 +137,8 @@ def test_the_models_that_only_lend_a_shape_are_made_as_the_page_says(
     exec(source, {})
     for name in ("tiw_cifar10_lt", "tiw_celeba64"):
         preset = read_suite(name)
-        model = load_unet(Path(preset.model.removeprefix("path:")))
-        assert model.shape == (3, *[int(preset.model[-2:])] * 2)
+        model = load_unet(Path(preset.model.name.removeprefix("path:")))
+        assert model.shape == (3, *[int(preset.model.name[-2:])] * 2)
         sampler = Sampler(**preset.sampler.model_dump())
         assert len(sampler.timesteps(model)) == 40
 

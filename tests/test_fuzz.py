@@ -149,7 +149,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     store = Store(folder / "store")
     store.write_scores("ab", [{"metric": "fd", "value": 0.5}])
     whole = read_suite(str(suite))
-    known = {"fd_l2_hard": {"eyeglasses"}, "nfe_per_image": {"all"}, "backward_per_image": {"all"}}
+    known = {"fd_l2_hard": {("eyeglasses", "")}, "nfe_per_image": {("all", "")}, "backward_per_image": {("all", "")}}
     small = folder / "out" / "small"
     small.mkdir(parents=True)
     (small / "finished.json").write_text(

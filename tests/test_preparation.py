@@ -225,7 +225,7 @@ def test_a_preset_is_valid_and_all_that_it_needs_is_on_record(name: str) -> None
     else:
         asked = (Attribute(fields["attribute"], tuple(k for one in fields["classes"] for k in one)),)
     assert len(cells(preset, asked)) == len(preset.tasks) * len(preset.methods) * len(preset.seeds)
-    for text in (preset.model, fields["model"]):
+    for text in (preset.model.name, fields["model"]):
         kind, _, place = text.partition(":")
         assert place in (known.hub if kind == "hub" else known.folders)
 
@@ -236,7 +236,7 @@ def test_a_preset_that_cannot_run_is_refused_with_all_that_is_missing(name: str,
     for options in ((), ("--dry-run",)):
         said = refusal(call("run", name, "--out", tmp_path / "out", *options))
         assert f"suite {name} needs what is not here: model at " in said
-        wanted = [preset.model, preset.judge.fields["model"], *(s.root or "" for s in preset.data.values())]
+        wanted = [preset.model.name, preset.judge.fields["model"], *(s.root or "" for s in preset.data.values())]
         for where in wanted:
             assert where.removeprefix("path:") in said
     assert not (tmp_path / "out").exists()

@@ -115,12 +115,14 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
     Raises:
         ConfigError: the gates fit nothing of the baseline, or a costs.csv cannot be read.
     """
-    drafts = [_draft(new, baseline, key, gates) for key in baseline.scores if gates.gate(key.metric, key.scope)]
+    drafts = [
+        _draft(new, baseline, key, gates) for key in baseline.scores if gates.gate(key.metric, key.scope, key.judge)
+    ]
     items = _judged([draft for draft in drafts if draft is not None], gates)
     if not items:
         raise ConfigError(f"no metric of {baseline.file} with a value is gated; gate one of {_names(baseline)}")
     latency, notes = _latency(new, baseline, gates)
-    extra = [key for key in new.scores if key not in baseline.scores and gates.gate(key.metric, key.scope)]
+    extra = [key for key in new.scores if key not in baseline.scores and gates.gate(key.metric, key.scope, key.judge)]
     if extra:
         notes.append(f"{len(extra)} numbers are not in the baseline and were not gated; --update takes them in")
     return Outcome((*items, *latency), tuple(notes))
@@ -139,7 +141,7 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
     name = (key.task.name, key.method, key.metric, key.scope + (f" by {key.judge}" if key.judge else ""))
     if not before:
         return None
-    gate = gates.gate(key.metric, key.scope)
+    gate = gates.gate(key.metric, key.scope, key.judge)
     assert gate is not None
     old = float(np.mean([row.value for row in before]))
     known: dict[str, Any] = {"baseline": old, "gate": gate.size(old)}

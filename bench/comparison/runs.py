@@ -125,12 +125,12 @@ class Run:
         return [*(m for m in dict.fromkeys(self.rows["metric"]) if m), *COUNTED]
 
     @property
-    def gateable(self) -> dict[str, set[str]]:
-        """Every metric that has a value, with its scopes."""
-        found: dict[str, set[str]] = {}
+    def gateable(self) -> dict[str, set[tuple[str, str]]]:
+        """Every metric that has a value, with its scopes and, where that is not the first, its judge."""
+        found: dict[str, set[tuple[str, str]]] = {}
         for key in self.scores:
             if self.good(key):
-                found.setdefault(key.metric, set()).add(key.scope)
+                found.setdefault(key.metric, set()).add((key.scope, key.judge))
         return found
 
     def good(self, key: Key) -> list[Any]:

@@ -35,7 +35,7 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
     title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})"
     null = float(first["fd_null_bound"] or "nan")
     notes = [
-        *(f"{method_name(row)}: {row['status']}: {row['reason']}." for row in rows if row["status"] != "ok"),
+        *(f"{method_name(row)} {row['status']} ({row['reason']})." for row in rows if row["status"] != "ok"),
         f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
         "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer.",
         "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %).",
