@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -76,10 +77,14 @@ def test_commands_of_the_readme_are_known() -> None:
 
 
 def test_the_readme_shows_what_its_commands_print(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = caller(monkeypatch, capsys)
-    monkeypatch.chdir(discovery.ROOT)
+    quick = tmp_path / "leaderboards" / "quick"
+    quick.mkdir(parents=True)
+    for table in (discovery.ROOT / "leaderboards" / "quick").glob("*.csv"):
+        shutil.copy(table, quick)  # without a store beside it, whose arrays would give sharper tests
+    monkeypatch.chdir(tmp_path)
     text = (discovery.ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"```\n\$ python run_bench\.py ([^\n]*)\n(.*?)```", text, re.DOTALL)
     assert len(shown) >= 2
