@@ -38,13 +38,9 @@ from methods.base import Batch, Guided, Task
 BLOCK = 500  # reference images an extractor sees in one job
 
 
-def counted_model(name: str, device: str, fields: str = "{}") -> Counted:
-    """The model of a name, with JSON of its fields, loaded once a process."""
-    return _counted_model(name, device, fields)
-
-
 @functools.lru_cache(maxsize=2)
-def _counted_model(name: str, device: str, fields: str) -> Counted:
+def counted_model(name: str, device: str, fields: str) -> Counted:
+    """The model of a name, with JSON of its fields, loaded once a process."""
     return Counted(load_model(name, device, json.loads(fields)))
 
 

@@ -171,7 +171,7 @@ def _asked(work: Work, images: int) -> Expected:
     from bench.cell import counted_model
     from bench.sampling import Sampler
 
-    model: Any = counted_model(work.model, work.device)
+    model: Any = counted_model(work.model, work.device, work.model_fields)
     visited = Sampler(**work.sampler).timesteps(model)
     method = build_method(work.cell.method, work.cell.fields)
     seeing = sum(float(model.alphas_cumprod[t]) > 0 for t in visited)
@@ -287,7 +287,7 @@ def _pace(work: Work, backward: bool) -> Pace:
     from bench.latency.clock import now_on
     from methods.base import timestep
 
-    model: Any = counted_model(work.model, work.device)
+    model: Any = counted_model(work.model, work.device, work.model_fields)
     t = len(model.alphas_cumprod) // 2
 
     def call(rows: int, gradient: bool = False) -> float:

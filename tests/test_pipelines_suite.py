@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from bench import discovery
+from bench.dry_run import foresee
 from bench.model_choice import ModelChoice
 from bench.models import PIPELINES
 from bench.runner import Options, run
@@ -45,6 +46,8 @@ def test_the_example_suite_runs_on_a_pipeline(tmp_path: Path) -> None:
     suite = Suite.model_validate({**EXAMPLE, **quick})
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite.model_dump(mode="json", by_alias=True, exclude_unset=True)))
+    foreseen = foresee(read_suite(str(path)), Options(tmp_path / "out", workers=1))
+    assert [row.left for row in foreseen.rows] == [6] * 4
     outcome = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     assert not outcome.failed
     ((status, where, reason),) = outcome.problems

@@ -209,7 +209,7 @@ def test_a_method_whose_needs_are_not_met_is_skipped_and_the_others_run(
 ) -> None:
     from bench import cell
 
-    model = cell.counted_model(f"path:{small_suite(tmp_path).parent / 'model'}", "cpu")
+    model = cell.counted_model(f"path:{small_suite(tmp_path).parent / 'model'}", "cpu", "{}")
     monkeypatch.setattr(model.model, "bottleneck_shape", None)
     monkeypatch.setattr(cell, "_built", {})
     outcome = run(read_suite(str(tmp_path / "small.yaml")), Options(tmp_path / "out", workers=1))
