@@ -19,6 +19,9 @@ from bench.suite import Cell, Seer, Suite, build_method, cells
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
 
 
+# Rows the network runs on at once on a CPU, unless told: the activations of more leave a core's cache, and a row then
+# takes longer. A method that couples its batch gets it whole, since its parts would cost it another half pass each.
+CPU_ROWS = 25
 LEARNT_FROM = ("labelled", "observed", "unbiased")  # keys of a suite, needs of a method and fields of a task alike
 
 
@@ -206,7 +209,8 @@ def plan(
         context: what every cell shares.
         store: the store's root.
         device: a torch device.
-        compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
+        compute_batch: largest number of rows the network runs on at once; unless given, the guidance batch, or
+            CPU_ROWS on a CPU where a method does not couple its batch.
         seers: `judges`, `features` and `missing` of every `Work`.
         only: as `bench.suite.cells`.
 
@@ -228,6 +232,7 @@ def plan(
                 f"method {cell.title} must not guide with {method.classifier}, which also judges it; name another "
                 "classifier, or set `judge_may_guide: true` in the suite, and every table says so"
             )
+        apart = device == "cpu" and not method.traits.couples_batch
         work = Work(
             cell=cell,
             model=suite.model.name,
@@ -235,7 +240,7 @@ def plan(
             sampler=suite.sampler.model_dump(),
             data=data,
             guidance_batch=suite.guidance_batch,
-            compute_batch=compute_batch or suite.guidance_batch,
+            compute_batch=compute_batch or (min(CPU_ROWS, suite.guidance_batch) if apart else suite.guidance_batch),
             n=suite.n,
             device=device,
             store=store,

@@ -26,7 +26,7 @@ class Options:
         out: folder of the tables (in a folder named after the suite) and of the store.
         workers: processes; every core unless given, one on an accelerator.
         device: a torch device.
-        compute_batch: largest number of rows the network runs on at once; the guidance batch unless given.
+        compute_batch: largest number of rows the network runs on at once; see `bench.plan.plan` for the default.
         only: cells to keep, see `bench.suite.cells`.
         cluster: the Ray cluster to run on; None for processes of this machine.
         ranks: processes that each guidance batch is spread over, in the place of `workers`.

@@ -20,7 +20,7 @@ def train(
     from bench.assets import asset_folder, list_assets
     from bench.training import train_recipe
 
-    known = [name for kind in ("score_model", "classifier", "clip") for name in list_assets(kind)]
+    known = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
     path = Path(recipe)
     if not recipe.endswith((".yaml", ".yml")):
         if recipe not in known:

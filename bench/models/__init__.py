@@ -41,6 +41,7 @@ PIPELINES = {
     "DDIMPipeline": Family("unet", ("unet", "scheduler")),
     "LDMPipeline": Family("latent_unet", ("unet", "vqvae", "scheduler")),
     "DiTPipeline": Family("dit", ("transformer", "vae", "scheduler")),
+    "IFPipeline": Family("pixel_text", ("unet", "scheduler", "tokenizer", "text_encoder")),
     "StableDiffusionPipeline": Family("stable_diffusion", ("unet", "vae", "scheduler", "tokenizer", "text_encoder")),
     "StableDiffusionXLPipeline": Family(
         "stable_diffusion_xl",
@@ -58,7 +59,7 @@ PIPELINES = {
 
 def list_models() -> dict[str, str]:
     """Names of the shipped models, with what each is; `path:DIR` and `hub:ID` name any other."""
-    return list_assets("score_model")
+    return {**list_assets("score_model"), **list_assets("text_to_image")}
 
 
 def model_folder(name: str) -> Path:

@@ -29,8 +29,50 @@ def check_guidance_scale(scale: float) -> None:
         raise ConfigError(f"guidance_scale must be a number >= 1, which turns guidance off, got {scale}")
 
 
-class ClassifierFree(LatentModel):
-    """A latent denoiser guided by itself; a subclass says how the network is asked, in `ask`."""
+class ClassifierFree:
+    """What classifier-free guidance adds to an `Adapter`; a subclass says how the network is asked, in `ask`.
+
+    Attributes:
+        conditions: names, "none" first.
+        guidance_scale: s >= 1; 1 runs the conditional rows alone.
+    """
+
+    conditions: tuple[str, ...]
+    guidance_scale: float
+
+    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
+        """The network's output, shaped as x.
+
+        Args:
+            x: [n, *shape].
+            t: int64 [n].
+            asked: int64 [n], indices into `conditions`; one more than the last is the null condition.
+        """
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The guided output; the network runs once, on twice the rows."""
+        if self.guidance_scale == 1:
+            return self.ask(x, t, condition)
+        null = torch.full_like(condition, len(self.conditions))
+        asked = torch.cat([null, condition])
+        u, c = self.ask(torch.cat([x, x]), torch.cat([t, t]), asked).chunk(2)
+        return u + self.guidance_scale * (c - u)
+
+    def encoder_half(self, x: Tensor, t: Tensor, condition: Tensor) -> None:
+        """The conditional rows alone: the bottleneck is theirs."""
+        self.ask(x, t, condition)
+
+    def change(self, output: Any, bottleneck: Bottleneck) -> Any:
+        """The conditional rows are the second half."""
+        if self.guidance_scale == 1:
+            return bottleneck(output)
+        u, c = output.chunk(2)
+        return torch.cat([u, bottleneck(c)])
+
+
+class GuidedLatentModel(ClassifierFree, LatentModel):
+    """A latent denoiser guided by itself."""
 
     def __init__(
         self,
@@ -57,33 +99,3 @@ class ClassifierFree(LatentModel):
         """
         super().__init__(network, middle, autoencoder, scheduler_config, conditions, name, digest)
         self.guidance_scale = guidance_scale
-        self._null = len(conditions)
-
-    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
-        """The network's output, shaped as x.
-
-        Args:
-            x: [n, *shape].
-            t: int64 [n].
-            asked: int64 [n], indices into `conditions`; one more than the last is the null condition.
-        """
-        raise NotImplementedError
-
-    def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """The guided output; the network runs once, on twice the rows."""
-        if self.guidance_scale == 1:
-            return self.ask(x, t, condition)
-        asked = torch.cat([torch.full_like(condition, self._null), condition])
-        u, c = self.ask(torch.cat([x, x]), torch.cat([t, t]), asked).chunk(2)
-        return u + self.guidance_scale * (c - u)
-
-    def encoder_half(self, x: Tensor, t: Tensor, condition: Tensor) -> None:
-        """The conditional rows alone: the bottleneck is theirs."""
-        self.ask(x, t, condition)
-
-    def change(self, output: Any, bottleneck: Bottleneck) -> Any:
-        """The conditional rows are the second half."""
-        if self.guidance_scale == 1:
-            return bottleneck(output)
-        u, c = output.chunk(2)
-        return torch.cat([u, bottleneck(c)])

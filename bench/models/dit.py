@@ -16,7 +16,7 @@ from bench.errors import ConfigError, UnknownName
 from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
-from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import (
     SAVED,
@@ -30,7 +30,7 @@ from bench.models.pretrained import (
 )
 
 
-class DiT(ClassifierFree):
+class DiT(GuidedLatentModel):
     """A `DiTTransformer2DModel` as a denoiser; "none" is its null class. Source: Peebles & Xie 2023, arXiv 2212.09748.
 
     The bottleneck is the output of one transformer block, tokens by width. Output channels beyond the latents' are a

@@ -38,11 +38,13 @@ class TextEncoder:
         tokenizer: of transformers.
         network: of transformers, in evaluation mode.
         length: tokens that a prompt is padded to, and may have.
+        masked: whether the padding is hidden from the network.
     """
 
     tokenizer: Any
     network: Any
     length: int
+    masked: bool = False
 
     def tokens(self, prompts: list[str]) -> Any:
         """`input_ids` and `attention_mask` int64 [n, length], padded as diffusers' pipelines do.
@@ -61,13 +63,12 @@ class TextEncoder:
     def encode(self, prompts: list[str]) -> Any:
         """What the network gives for n prompts: `last_hidden_state`, `hidden_states`, `text_embeds` where projected."""
         read = self.tokens(prompts)
-        masked = getattr(self.network.config, "use_attention_mask", False)
-        mask = read.attention_mask if masked else None
+        mask = read.attention_mask if self.masked else None
         return self.network(read.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
 def load_text_encoder(
-    folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None
+    folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None, masked: bool = False
 ) -> TextEncoder:
     """The text encoder and tokenizer of a pipeline's folder, in float32 on the CPU: each prompt is read once.
 
@@ -76,6 +77,7 @@ def load_text_encoder(
         suffix: of the components' names: "", "_2" or "_3".
         kind: "CLIPTextModel", "CLIPTextModelWithProjection" (which gives `text_embeds` as well) or "T5EncoderModel".
         length: tokens that a prompt is padded to; the tokenizer's own limit unless given.
+        masked: whether the padding is hidden from the network; its configuration may say so too.
 
     Raises:
         Incompatible: transformers is not installed.
@@ -111,4 +113,5 @@ def load_text_encoder(
     missing = sorted(report["missing_keys"])
     if missing:
         raise ConfigError(f"{weights} is of another architecture than its config.json: it lacks {missing[0]!r}")
-    return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length)
+    hidden = masked or getattr(network.config, "use_attention_mask", False)
+    return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length, hidden)

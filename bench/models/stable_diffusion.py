@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.errors import ConfigError
 from bench.models.adapter import middle_shape
-from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import (
     SCHEDULE,
@@ -29,7 +29,7 @@ from bench.models.prompts import conditions_of, load_text_encoder
 CONDITIONED = "UNet2DConditionModel"
 
 
-class TextUNet(ClassifierFree):
+class TextUNet(GuidedLatentModel):
     """A `UNet2DConditionModel` over latents as a denoiser; a condition is a prompt, read beforehand.
 
     Source: Rombach et al. 2022, arXiv 2112.10752; Podell et al. 2023, arXiv 2307.01952 (SDXL).

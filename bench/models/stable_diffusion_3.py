@@ -16,7 +16,7 @@ from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
 from bench.models.base import Bottleneck, broadcast
-from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
 from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
@@ -26,7 +26,7 @@ TRANSFORMER = "SD3Transformer2DModel"
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default
 
 
-class FlowTransformer(ClassifierFree):
+class FlowTransformer(GuidedLatentModel):
     """An `SD3Transformer2DModel` as a denoiser. Source: Esser et al. 2024, arXiv 2403.03206.
 
     The bottleneck is the image tokens' half of one transformer block's output, tokens by width.

@@ -13,7 +13,16 @@ from bench.errors import ConfigError
 from bench.files import write_bytes, write_json
 
 RECORD = "training.json"  # beside the weights: what was trained, with what, on what
-_PACKAGES = ("torch", "diffusers", "open_clip_torch", "numpy", "dicebear-core", "dicebear-styles", "resvg-py")
+_PACKAGES = (
+    "torch",
+    "diffusers",
+    "open_clip_torch",
+    "transformers",
+    "numpy",
+    "dicebear-core",
+    "dicebear-styles",
+    "resvg-py",
+)
 
 
 def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, Any]:
@@ -32,7 +41,7 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
         ConfigError: the recipe is not valid, or the folder holds a training of another recipe.
     """
     from bench.progress import console
-    from bench.training.recipe import ClassifierRecipe, ClipRecipe, read_recipe
+    from bench.training.recipe import ClassifierRecipe, ClipRecipe, TextToImageRecipe, read_recipe
 
     parsed = read_recipe(recipe)
     settings = parsed.model_dump(mode="json")
@@ -58,6 +67,10 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
         from bench.training.clip import train_clip
 
         result = train_clip(parsed, folder)
+    elif isinstance(parsed, TextToImageRecipe):
+        from bench.training.text_to_image import train_text_to_image
+
+        result = train_text_to_image(parsed, folder)
     else:
         from bench.training.score_model import train_score_model
 

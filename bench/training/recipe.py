@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from bench.attributes import check_distribution
 from bench.data.source import DataSource
+from bench.errors import ConfigError
 from bench.training.loop import Budget
 from bench.yaml import Strict, read_yaml
 from evaluators.contrastive.prompts import Prompts
@@ -104,7 +106,56 @@ class ClipRecipe(Strict):
     shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
 
 
-AnyRecipe = ScoreModelRecipe | ClassifierRecipe | ClipRecipe
+class Subjects(Strict):
+    """Captions that name somebody, and what that tells of them.
+
+    Attributes:
+        template: with one `{}`, where the subject goes, and what is stated of it after it.
+        nobody: what stands there in captions that name no subject.
+        named_frac: captions that name a subject.
+        stated_frac: captions that state something; each other attribute then with this probability too.
+        phrases: attribute to (class to the words that state it), in the order of the data's attributes and classes.
+        shares: subject to (attribute to the share of each class among those of this subject). Attributes are
+            independent for one subject; without one, a caption is of any subject, each equally often.
+    """
+
+    template: str = Field(pattern=r"^[^{}]*\{\}[^{}]*$")
+    nobody: str = Field(min_length=1)
+    named_frac: float = Field(0.7, ge=0, le=1)
+    stated_frac: float = Field(0.4, ge=0, le=1)
+    phrases: dict[str, dict[str, str]] = Field(min_length=1)
+    shares: dict[str, dict[str, tuple[float, ...]]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _shares_are_of_the_classes(self) -> Subjects:
+        for subject, shares in self.shares.items():
+            if list(shares) != list(self.phrases):
+                raise ValueError(
+                    f"{subject!r} must have shares of {list(self.phrases)}, in this order, got {list(shares)}"
+                )
+            for name, classes in self.phrases.items():
+                try:
+                    check_distribution(shares[name], len(classes), f"the shares of {name} of {subject!r}")
+                except ConfigError as error:
+                    raise ValueError(str(error)) from error
+        return self
+
+
+class TextToImageRecipe(Strict):
+    """A text-conditional diffusers U-Net in pixel space, with a text tower that is trained on with it."""
+
+    kind: Literal["text_to_image"]
+    data: DataChoice
+    training: Training
+    captions: Subjects
+    unconditional_frac: float = Field(0.1, ge=0, le=1)  # captions that are left empty, for classifier-free guidance
+    text: str  # the shipped image-text model whose text tower it starts from
+    start: str | None = None  # the shipped score model whose tensors it starts from, where names and shapes fit
+    unet: dict[str, Any]  # keyword arguments of diffusers.UNet2DConditionModel
+    scheduler: dict[str, Any]  # keyword arguments of diffusers.DDPMScheduler
+
+
+AnyRecipe = ScoreModelRecipe | ClassifierRecipe | ClipRecipe | TextToImageRecipe
 
 
 class Recipe(Strict):
