@@ -19,6 +19,7 @@ from filelock import FileLock
 from bench.errors import ConfigError
 
 MANIFEST = "manifest.json"
+MOST = 1000  # folders that the entries of one folder are spread over, so that none has very many
 
 
 def cache_root() -> Path:
@@ -180,7 +181,8 @@ def remember(
     """Arrays and the note beside them: read where the folder has them whole, else made now and kept.
 
     Args:
-        folder: where they are kept, under a key of all that decides them; None keeps nothing.
+        folder: where they are kept, under a key of all that decides them: there where something is there already,
+            else in one of a thousand folders beside it, by the hash of its name; None keeps nothing.
         make: gives arrays and a JSON-able note. Of several processes that ask, one makes and the others wait.
 
     Returns:
@@ -192,6 +194,7 @@ def remember(
     if folder is None:
         arrays, note = make()
         return arrays, json.loads(json.dumps(note))
+    folder = folder if folder.exists() else _spread(folder)
     with locked(folder):
         kept = read_arrays(folder)
         if kept is None:
@@ -200,6 +203,11 @@ def remember(
             if kept is None:
                 raise ConfigError(f"{folder} cannot be read back after it was written; check the disk")
     return kept, read_note(folder)
+
+
+def _spread(folder: Path) -> Path:
+    place = int(hashlib.sha256(folder.name.encode()).hexdigest()[:8], 16) % MOST
+    return folder.parent / f"{place:03d}" / folder.name
 
 
 def read_note(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Options:
         only: cells to keep, see `bench.suite.cells`.
         cluster: the Ray cluster to run on; None for processes of this machine.
         ranks: processes that each guidance batch is spread over, in the place of `workers`.
+        job_seconds: a job that takes longer costs its worker, here or on a cluster; None waits for ever.
     """
 
     out: Path
@@ -39,6 +40,7 @@ class Options:
     only: dict[str, set[str]] = field(default_factory=dict)
     cluster: Cluster | None = None
     ranks: int | None = None
+    job_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) ->
     if options.cluster:
         from bench.executors import ray
 
-        ray.run_jobs(jobs, options.cluster, ended)
+        ray.run_jobs(jobs, options.cluster, ended, options.job_seconds)
     elif options.ranks:
         from bench.executors import ranks
 
@@ -161,7 +163,8 @@ def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) ->
     else:
         from bench.executors import local
 
-        local.run_jobs(jobs, options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1), ended)
+        workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
+        local.run_jobs(jobs, workers, ended, options.job_seconds)
 
 
 def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:

@@ -1,9 +1,13 @@
 """The content-addressed store: what was sampled, extracted and evaluated, by the hash of what decides it.
 
-    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, preset
+    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, preset; .../004/004123-100 from the 1,000th on
     ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
-    ROOT/fits/...                           what methods learnt; records/ab/... what the fit of a cell took
+    ROOT/fits/...                           what methods learnt, in a thousand folders (`bench.files.remember`);
+                                            records/ab/... what the fit of a cell took
     ROOT/scores/ab/abcd....json             what the evaluators made of a cell
+
+With a million shards no folder has more than some thousands of entries. Where an older store has an entry in the one
+folder that held all of a kind, it stays there and is found.
 
 Every entry appears whole, by a rename, with checksums; an entry that fails them counts as absent and is made again.
 Two processes on one store make the same entries with the same content, so they do each other no harm.
@@ -12,6 +16,7 @@ Two processes on one store make the same entries with the same content, so they 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.files import digest_of, read_arrays, read_note, write_arrays, write_json
+from bench.files import MOST, digest_of, read_arrays, read_note, write_arrays, write_json
 from bench.progress import console
 
 
@@ -37,7 +42,10 @@ class Store:
 
     def shard(self, key: str, index: int, size: int) -> Path:
         """The folder of a shard: `size` samples, those of guidance batch `index`."""
-        return self.root / "samples" / key[:2] / key / f"{index:06d}-{size}"
+        cell, name = f"{self.root}/samples/{key[:2]}/{key}", f"{index:06d}-{size}"
+        if index < MOST or os.path.exists(f"{cell}/{name}"):
+            return Path(f"{cell}/{name}")
+        return Path(f"{cell}/{index // MOST:03d}/{name}")
 
     def record(self, key: str) -> Path:
         """Where cost and notes of the fit of a cell are kept, by its sample key."""

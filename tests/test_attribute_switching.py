@@ -433,14 +433,14 @@ def test_the_search_is_kept_by_content_and_its_cost_is_what_was_counted(tmp_path
     assert model.counts.forward_rows == rows
     assert again.notes == first.notes
     assert again.cost == first.cost
-    (stored,) = tmp_path.glob("attribute-switching-*/curves.npy")
+    (stored,) = tmp_path.glob("*/attribute-switching-*/curves.npy")
     stored.write_bytes(stored.read_bytes()[:-8])
     assert Method(**FEW).build(task, 0).notes == first.notes
     assert model.counts.forward_rows == 2 * rows
     other = dataclasses.replace(task, timesteps=task.timesteps[1:])
     for kept, fields, seed in ((task, FEW, 1), (task, {**FEW, "minibatch": 9}, 0), (other, FEW, 0)):
         Method(**fields).build(kept, seed)
-    assert len(list(tmp_path.glob("attribute-switching-*/curves.npy"))) == 4
+    assert len(list(tmp_path.glob("*/attribute-switching-*/curves.npy"))) == 4
 
 
 def test_the_notes_hold_the_whole_curve_and_are_json() -> None:

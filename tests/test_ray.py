@@ -25,15 +25,15 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def cluster(folder: Path, **changes: object) -> Cluster:
-    fields = {"address": None, "workers": 2, "cpus": 1.0, "gpus": 0.0, "memory_gib": None, "job_seconds": None}
+    fields = {"address": None, "workers": 2, "cpus": 1.0, "gpus": 0.0, "memory_gib": None}
     return Cluster(**{**fields, "shared": folder, **changes})  # type: ignore[arg-type]
 
 
-def run_jobs(jobs: list[Job], where: Cluster) -> list[Job]:
+def run_jobs(jobs: list[Job], where: Cluster, seconds: float | None = None) -> list[Job]:
     from bench.executors.ray import run_jobs
 
     ended: list[Job] = []
-    run_jobs(jobs, where, ended.append)
+    run_jobs(jobs, where, ended.append, seconds)
     assert not ray.is_initialized()
     return ended
 
@@ -65,7 +65,7 @@ def test_a_poison_job_ends_as_failed_and_the_others_go_on(tmp_path: Path) -> Non
 
 def test_a_job_that_hangs_is_given_up(tmp_path: Path) -> None:
     late, other = Job(hang, (tmp_path / "hung",)), Job(add, (1, 2))
-    run_jobs([late, other], cluster(tmp_path, workers=1, job_seconds=6.0))
+    run_jobs([late, other], cluster(tmp_path, workers=1), 6.0)
     assert (late.status, (tmp_path / "hung").read_text()) == ("failed", "hung\n" * 3)
     assert "longer than 6 seconds" in late.reason
     assert (other.status, other.result) == ("ok", 3)
@@ -83,7 +83,12 @@ def test_a_folder_that_a_worker_does_not_see(tmp_path: Path, monkeypatch: pytest
         (("--executor", "rya"), "unknown executor 'rya'; did you mean 'ray'"),
         (("--gpus", "1"), "--gpus is for --executor ray"),
         (("--executor", "ray", "--cpus", "-1"), "--cpus must be at least 0, got -1"),
-        (("--executor", "ray", "--job-timeout", "nan"), "--job-timeout must be at least 0, got nan"),
+        (
+            ("--executor", "ray", "--job-timeout", "nan"),
+            "--job-timeout must be more than 0, and without --ranks, got nan",
+        ),
+        (("--job-timeout", "0"), "--job-timeout must be more than 0"),
+        (("--job-timeout", "9", "--ranks", "2"), "--job-timeout must be more than 0, and without --ranks"),
         (("--executor", "ray", "--out", "s3://bucket/runs"), "--out must be a folder that all machines share"),
         (("--executor", "ray", "--workers", "0"), "--workers must be at least 1"),
         (("--executor", "ray", "--address", "127.0.0.1:1"), "no Ray cluster at 127.0.0.1:1"),

@@ -38,7 +38,7 @@ def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def folders(cache: Path) -> list[Path]:
-    return sorted(path for path in cache.iterdir() if path.is_dir())
+    return sorted(path for path in cache.glob("*/*") if path.is_dir())
 
 
 def test_weights_are_plotted_as_they_were_noted(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from bench import cell
-from bench.files import read_arrays
+from bench.files import _spread, read_arrays, remember
 from bench.plan import Work
 from bench.report.markdown import leaderboard_markdown
 from bench.report.terminal import show_leaderboard
@@ -260,6 +262,49 @@ def test_records_of_cells_are_spread_over_folders_and_old_ones_are_found(tmp_pat
     assert store.record("cd" + "0" * 62) == old
     store.write(new, {}, {"seconds": 2.0})
     assert store.record("ab" + "0" * 62) == new
+
+
+MANY = [5_000, pytest.param(1_000_000, marks=pytest.mark.soak)]
+
+
+def entries(paths: Iterable[Path], root: Path) -> Counter[str]:
+    """How many names are in each folder from `root` on, once all paths are there."""
+    found, seen = Counter(), set()
+    for path in paths:
+        name = str(path)
+        while name != str(root) and name not in seen:
+            seen.add(name)
+            name = name.rpartition("/")[0]
+            found[name] += 1
+    return found
+
+
+@pytest.mark.parametrize("count", MANY)
+def test_no_folder_has_more_than_some_thousand_entries(count: int, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    shards_ = entries((store.shard("ab" * 32, i, 64) for i in range(count)), tmp_path)
+    assert sum(shards_.values()) == count + (count - 1) // 1000 + 3, "each shard has a folder of its own"
+    assert max(shards_.values()) <= 2000
+    fits = entries((_spread(store.fits / f"adp-{i:024x}") for i in range(count)), tmp_path)
+    assert max(fits.values()) <= 2000, "a lock beside each: 4,000"
+    cells = entries((store.record(f"{i * 40503 % 2**32:08x}" * 8) for i in range(count)), tmp_path)
+    assert max(cells.values()) <= 4096
+
+
+def test_shards_and_fits_of_older_stores_are_found_where_they_are(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cell = tmp_path / "samples" / "ab" / "ab12"
+    assert store.shard("ab12", 999, 8) == cell / "000999-8", "where it always was"
+    assert store.shard("ab12", 4123, 8) == cell / "004" / "004123-8"
+    images = {"images": np.arange(3)}
+    store.write(cell / "004124-8", images, {})
+    assert store.shard("ab12", 4124, 8) == cell / "004124-8"
+    name = "adp-" + "0" * 24
+    new, old = tmp_path / "new", tmp_path / "old"
+    store.write(old / name, images, {"of": "old"})
+    for folder, note in ((new, {"of": "new"}), (old, {"of": "old"}), (new, {"of": "new"})):
+        assert remember(folder / name, lambda: (images, {"of": "new"}))[1] == note
+    assert [p.parent.name for p in sorted(tmp_path.rglob(name))] == [_spread(new / name).parent.name, "old"]
 
 
 def test_entries_appear_whole_or_not_at_all(tmp_path: Path) -> None:

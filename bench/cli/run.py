@@ -37,7 +37,10 @@ def run(
     gpus: Annotated[float | None, typer.Option(help="With ray: GPUs a worker; 0.5 seats two on one.")] = None,
     memory: Annotated[float | None, typer.Option(help="With ray: GiB a worker, for the scheduler.")] = None,
     job_timeout: Annotated[
-        float | None, typer.Option(help="With ray: seconds after which a job's worker is given up.")
+        float | None,
+        typer.Option(
+            help="Seconds that a job may take: then its worker is killed, and it is tried again; no limit unless given."
+        ),
     ] = None,
     ranks: Annotated[
         int | None, typer.Option(help="Spread each guidance batch over so many processes, or GPUs: docs/scaling.md.")
@@ -54,12 +57,14 @@ def run(
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
-    asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory, "job-timeout": job_timeout}
+    asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
     cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
+    if job_timeout is not None and (not job_timeout > 0 or ranks):
+        raise ConfigError(f"--job-timeout must be more than 0, and without --ranks, got {job_timeout:g}; see --help")
     if ranks is not None and (ranks < 1 or workers or cluster):
         raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
     out = cluster.shared if cluster else out
-    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks)
+    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks, job_timeout)
     chosen = read_suite(suite)
     if dry_run or suite in list_suites():
         from bench.preparation import refuse_missing
@@ -104,7 +109,7 @@ def _cluster(executor: str, out: Path, workers: int | None, asked: dict[str, Any
         raise ConfigError("--executor ray needs Ray; install the extra: pip install 'fairdiff-bench[ray]'")
     if "://" in str(out) or ":/" in str(out):
         raise ConfigError(f"--out must be a folder that all machines share, such as NFS, got {out}; mount it first")
-    for name, least in (("cpus", 0), ("gpus", 0), ("memory", 0), ("job-timeout", 0)):
+    for name, least in (("cpus", 0), ("gpus", 0), ("memory", 0)):
         if name in asked and not asked[name] >= least:
             raise ConfigError(f"--{name} must be at least {least}, got {asked[name]:g}")
     return Cluster(
@@ -113,6 +118,5 @@ def _cluster(executor: str, out: Path, workers: int | None, asked: dict[str, Any
         cpus=asked.get("cpus", 1.0),
         gpus=asked.get("gpus", 0.0),
         memory_gib=asked.get("memory"),
-        job_seconds=asked.get("job-timeout"),
         shared=out.absolute(),  # a worker's working directory is its own
     )

@@ -17,7 +17,6 @@ class Cluster:
         cpus: of each, also its share of threads' cores; a worker computes with one thread all the same.
         gpus: of each; a fraction shares one accelerator among several.
         memory_gib: of each, for the scheduler; None leaves it out.
-        job_seconds: a job that takes longer costs its worker; None waits for ever.
         shared: the folder that holds the store; every worker must see it.
     """
 
@@ -26,5 +25,4 @@ class Cluster:
     cpus: float
     gpus: float
     memory_gib: float | None
-    job_seconds: float | None
     shared: Path

@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from bench.jobs import Job
+from bench.progress import console
+
+ATTEMPTS = 3  # workers that a job may cost before it ends as failed
 
 
 class Queue:
@@ -26,6 +29,7 @@ class Queue:
         self._ready: dict[str, deque[Job]] = {}
         self._groups: list[tuple[float, int, str]] = []  # a heap: heaviest first, then first come
         self._arrival = itertools.count()
+        self._cost: dict[int, int] = {}  # workers that jobs have cost
         for job in jobs:
             for need in job.after:
                 self._behind.setdefault(id(need), []).append(job)
@@ -59,8 +63,18 @@ class Queue:
         return None if chosen is None else self._ready[chosen].popleft()
 
     def again(self, job: Job) -> None:
-        """Hand out a job once more, whose worker was lost."""
+        """Hand out a job once more that was not begun."""
         self._admit(job)
+
+    def lost(self, job: Job, why: str) -> None:
+        """Hand out a job once more whose worker was lost, or end it as failed after `ATTEMPTS` of them."""
+        self._cost[id(job)] = self._cost.get(id(job), 0) + 1
+        if self._cost[id(job)] < ATTEMPTS:
+            console.print(f"a worker was lost ({why}); its work is handed out again", markup=False, soft_wrap=True)
+            self._admit(job)
+        else:
+            job.status, job.reason = "failed", f"it cost {ATTEMPTS} workers; the last: {why}"
+            self.end(job)
 
     def end(self, job: Job) -> None:
         """Note that a job has ended: what waits for it becomes ready, or ends as it did."""

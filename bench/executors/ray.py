@@ -23,9 +23,6 @@ from bench.executors.cluster import Cluster
 from bench.executors.queue import Queue
 from bench.files import write_json
 from bench.jobs import Job, guarded, one_thread
-from bench.progress import console
-
-ATTEMPTS = 3  # workers that a job may cost before it ends as failed
 
 
 class Worker:
@@ -66,16 +63,16 @@ class _Seat:
     group: str = ""
 
 
-def run_jobs(jobs: list[Job], cluster: Cluster, on_end: Callable[[Job], None]) -> None:
+def run_jobs(jobs: list[Job], cluster: Cluster, on_end: Callable[[Job], None], seconds: float | None = None) -> None:
     """Run jobs as soon as what they wait for has succeeded: the longest groups first, a group on few workers.
 
-    A job whose worker dies, or that takes too long, is handed out again, at most `ATTEMPTS` times; then it ends as
-    failed, and the others go on.
+    A job whose worker dies, or that takes too long, is handed out again, as `Queue.lost` bounds it.
 
     Args:
         jobs: their calls and arguments can be pickled, and paths among them are absolute.
         cluster: where.
         on_end: called when a job has ended, however it did.
+        seconds: that a job may take; None waits for ever.
 
     Raises:
         ConfigError: no such cluster, it cannot seat one worker, or a worker does not see the shared folder.
@@ -84,7 +81,7 @@ def run_jobs(jobs: list[Job], cluster: Cluster, on_end: Callable[[Job], None]) -
         seats = [_seat(cluster) for _ in range(cluster.workers)]
         try:
             _check_shared(seats, cluster)
-            _hand_out(Queue(jobs, on_end), seats, cluster)
+            _hand_out(Queue(jobs, on_end), seats, cluster, seconds)
         finally:
             for seat in seats:
                 ray.kill(seat.actor)
@@ -152,8 +149,7 @@ def _check_shared(seats: list[_Seat], cluster: Cluster) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _hand_out(queue: Queue, seats: list[_Seat], cluster: Cluster) -> None:
-    attempts: dict[int, int] = {}
+def _hand_out(queue: Queue, seats: list[_Seat], cluster: Cluster, seconds: float | None) -> None:
     while queue.open:
         for seat in (seat for seat in seats if seat.job is None):
             seat.job = queue.take(seat.group, {other.group for other in seats if other.job})
@@ -163,24 +159,19 @@ def _hand_out(queue: Queue, seats: list[_Seat], cluster: Cluster) -> None:
             seat.task = seat.actor.work.remote(seat.job.call, seat.job.args)
         busy = {seat.task: seat for seat in seats if seat.job}
         done, _ = ray.wait(list(busy), timeout=1.0)
-        late = [seat for task, seat in busy.items() if task not in done and _late(seat, cluster.job_seconds)]
+        late = [seat for task, seat in busy.items() if task not in done and _late(seat, seconds)]
         for seat in (*(busy[task] for task in done), *late):
             job, seat.job = cast(Job, seat.job), None
             try:
                 if seat in late:
-                    raise TimeoutError(f"it took longer than {cluster.job_seconds:g} seconds")
+                    raise TimeoutError(f"it took longer than {seconds:g} seconds")
                 job.status, job.reason, job.result = ray.get(seat.task)
             except (ray.exceptions.RayError, TimeoutError) as error:
                 ray.kill(seat.actor)
                 seats[seats.index(seat)] = _seat(cluster)
-                attempts[id(job)] = attempts.get(id(job), 0) + 1
-                why = str(error).strip().splitlines()[0].removesuffix(".")
-                if attempts[id(job)] < ATTEMPTS:
-                    console.print(f"a worker was lost ({why}); its work is handed out again", markup=False)
-                    queue.again(job)
-                    continue
-                job.status, job.reason = "failed", f"it cost {ATTEMPTS} workers; the last: {why}"
-            queue.end(job)
+                queue.lost(job, str(error).strip().splitlines()[0].removesuffix("."))
+            else:
+                queue.end(job)
 
 
 def _late(seat: _Seat, seconds: float | None) -> bool:
