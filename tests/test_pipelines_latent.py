@@ -95,7 +95,7 @@ def test_images_are_encoded_and_decoded_a_few_at_a_time(ldm: Path) -> None:
     images = torch.from_numpy(patterns(16).images)
     seen: list[int] = []
     model = ldm_model(ldm, decode_batch=5)
-    network = model.autoencoder._network
+    network = model.autoencoder.network
     network.encoder.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
     network.decoder.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
     x = model.encode(images)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import ConfigError, UnknownName
 from bench.models.base import Bottleneck, broadcast, decode_pixels, encode_pixels
+from bench.models.offload import device_of
 from bench.models.schedule import alphas_cumprod
 
 
@@ -70,9 +71,14 @@ class Adapter:
         self._weights = next(network.parameters()).dtype  # what it computes in; samples stay float32
 
     @property
+    def network(self) -> nn.Module:
+        """What denoises."""
+        return self._network
+
+    @property
     def device(self) -> torch.device:
-        """Where the network's weights are."""
-        return next(self._network.parameters()).device
+        """Where the network runs."""
+        return device_of(self._network)
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """What the network itself predicts: eps, v or x_0, shaped as x."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +16,9 @@ from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
 from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
-from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
-from bench.models.pretrained import (
-    SAVED,
-    SCHEDULE,
-    Precision,
-    component,
-    load_network,
-    pipeline_digest,
-    read_config,
-    read_schedule,
-)
+from bench.models.fields import LatentFields
+from bench.models.latent import Autoencoder
+from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 
 
 class DiT(GuidedLatentModel):
@@ -81,28 +72,25 @@ class DiT(GuidedLatentModel):
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(LatentFields):
     """A class-conditional diffusion transformer.
 
     Attributes:
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
-        dtype: of the transformer's weights; samples and the autoencoder stay in fp32.
         conditions: condition, such as "breed=terrier", to one of the pipeline's labels or its number; "label=NAME" for
             every label unless given.
         bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
-        decode_batch: images that the autoencoder looks at at once.
     """
 
     guidance_scale: float = 4.0
-    dtype: Precision = "fp32"
     conditions: dict[str, str | int] | None = None
     bottleneck: str | None = None
-    decode_batch: int = 8
+    recorded: ClassVar[tuple[str, ...]] = ("guidance_scale", "dtype", "conditions", "bottleneck", "decode_batch")
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
+        super().__post_init__()
         check_guidance_scale(self.guidance_scale)
-        check_decode_batch(self.decode_batch)
         if self.conditions is not None and "none" in self.conditions:
             raise ConfigError('conditions must leave "none" out, which is the model\'s null class')
 
@@ -120,17 +108,17 @@ class Model:
         for condition, label in (self.conditions or {}).items():
             labels[condition] = number_of(label, names)
         schedule = read_schedule(scheduler / SCHEDULE)
-        settings = {**dataclasses.asdict(self), "decode_batch": None, "labels": labels}
-        return DiT(
-            load_network(transformer, "DiTTransformer2DModel", device, self.dtype),
-            load_autoencoder(vae, device, self.decode_batch),
+        made = DiT(
+            self.network(transformer, "DiTTransformer2DModel", device),
+            self.autoencoder(vae, device),
             schedule,
             labels,
             self.guidance_scale,
             self.bottleneck,
             name,
-            pipeline_digest(folder, settings),
+            pipeline_digest(folder, {**self.settings(), "labels": labels}),
         )
+        return self.ready(made)
 
 
 def read_labels(index: Path, n: int) -> list[Sequence[str]]:

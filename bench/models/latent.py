@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.errors import ConfigError
 from bench.models.adapter import Adapter
 from bench.models.base import encode_pixels
+from bench.models.offload import taking_turns
 from bench.models.pretrained import load_network, read_config
 
 
@@ -30,8 +31,8 @@ class Autoencoder:
             batch: images that it looks at at once, >= 1.
         """
         config: Any = network.config
-        self._network: Any = network
-        self._batch = batch
+        self.network: Any = network
+        self.batch = batch
         self.channels: int = config.latent_channels
         self.factor: int = 2 ** (len(config.block_out_channels) - 1)  # pixels of a side to one latent
         self._scale: float = config.scaling_factor
@@ -41,12 +42,22 @@ class Autoencoder:
         self._mean = torch.tensor(mean if given else [shift]).reshape(1, -1, 1, 1)
         self._std = torch.tensor(std if given else [1.0]).reshape(1, -1, 1, 1)
 
+    def tile(self) -> None:
+        """Look at images beyond the network's own size in tiles.
+
+        Raises:
+            ConfigError: the network cannot.
+        """
+        if not hasattr(self.network, "use_tiling"):
+            raise ConfigError(f"vae_tiling needs an AutoencoderKL, got a {type(self.network).__name__}; leave it out")
+        self.network.enable_tiling()
+
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """uint8 images [n, 3, h, w] as latents [n, channels, h / factor, w / factor]."""
         found = []
-        for part in images.split(self._batch):
-            out = self._network.encode(encode_pixels(part))
+        for part in images.split(self.batch):
+            out = self.network.encode(encode_pixels(part))
             found.append(out.latents if hasattr(out, "latents") else out.latent_dist.mode())
         latents = torch.cat(found)
         return (latents - self._mean.to(latents)) * (self._scale / self._std.to(latents))
@@ -55,21 +66,11 @@ class Autoencoder:
     def pixels(self, latents: Tensor) -> Tensor:
         """Latents as float images [n, 3, h, w], about [-1, 1]."""
         z = latents * self._std.to(latents) / self._scale + self._mean.to(latents)
-        return torch.cat([self._network.decode(part).sample for part in z.split(self._batch)])
+        return torch.cat([self.network.decode(part).sample for part in z.split(self.batch)])
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents as uint8 images, rounded as diffusers' pipelines do."""
         return ((self.pixels(latents).float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def check_decode_batch(batch: int) -> None:
-    """Refuse a number of images that the autoencoder cannot take at once.
-
-    Raises:
-        ConfigError: it is below 1.
-    """
-    if batch < 1:
-        raise ConfigError(f"decode_batch must be at least 1, got {batch}")
 
 
 def load_autoencoder(folder: Path, device: str, batch: int) -> Autoencoder:
@@ -111,8 +112,10 @@ class LatentModel(Adapter):
 
     def encode(self, images: Tensor) -> Tensor:
         """uint8 images as scaled latents."""
-        return self.autoencoder.encode(images.to(self.device))
+        with taking_turns(self.network, self.autoencoder.network):
+            return self.autoencoder.encode(images.to(self.device))
 
     def decode(self, x: Tensor) -> Tensor:
         """Scaled latents as uint8 images."""
-        return self.autoencoder.decode(x)
+        with taking_turns(self.network, self.autoencoder.network):
+            return self.autoencoder.decode(x)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.adapter import middle_shape
-from bench.models.latent import Autoencoder, LatentModel, check_decode_batch, load_autoencoder
-from bench.models.pretrained import SCHEDULE, component, load_network, pipeline_digest, read_config, read_schedule
+from bench.models.fields import LatentFields
+from bench.models.latent import Autoencoder, LatentModel
+from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
 
 
 class LatentUNet(LatentModel):
@@ -39,18 +40,8 @@ class LatentUNet(LatentModel):
 
 
 @dataclass(frozen=True)
-class Model:
-    """Latent diffusion without conditions.
-
-    Attributes:
-        decode_batch: images that the autoencoder looks at at once.
-    """
-
-    decode_batch: int = 8
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        check_decode_batch(self.decode_batch)
+class Model(LatentFields):
+    """Latent diffusion without conditions."""
 
     def load(self, folder: Path, device: str, name: str) -> LatentUNet:
         """Load the folder of an LDMPipeline.
@@ -61,6 +52,6 @@ class Model:
         unet, vqvae, scheduler = (component(folder, part) for part in ("unet", "vqvae", "scheduler"))
         read_config(unet / "config.json", ("UNet2DModel",))
         schedule = read_schedule(scheduler / SCHEDULE)
-        autoencoder = load_autoencoder(vqvae, device, self.decode_batch)
-        network = load_network(unet, "UNet2DModel", device).to(memory_format=torch.channels_last)
-        return LatentUNet(network, autoencoder, schedule, name, pipeline_digest(folder, {}))
+        network = self.network(unet, "UNet2DModel", device).to(memory_format=torch.channels_last)
+        autoencoder, digest = self.autoencoder(vqvae, device), pipeline_digest(folder, self.settings())
+        return self.ready(LatentUNet(network, autoencoder, schedule, name, digest))

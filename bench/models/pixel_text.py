@@ -15,16 +15,8 @@ from bench.errors import ConfigError
 from bench.files import read_object
 from bench.models.adapter import Adapter, middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
-from bench.models.pretrained import (
-    SAVED,
-    SCHEDULE,
-    Precision,
-    component,
-    load_network,
-    pipeline_digest,
-    read_config,
-    read_schedule,
-)
+from bench.models.fields import AttentionSlicing, NetworkFields, slice_attention
+from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import conditions_of, load_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
@@ -101,23 +93,27 @@ class PixelTextUNet(ClassifierFree, Adapter):
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(NetworkFields):
     """Text-to-image in pixel space.
 
     Attributes:
         prompts: condition to what it says; "none", which asks for no class, must be among them.
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
-        dtype: of the U-Net's weights; samples and the text encoder stay in fp32.
         negative_prompt: of the null condition.
+        attention_slicing: heads that the U-Net attends to at a time; see `slice_attention`.
     """
 
     prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 7.0
-    dtype: Precision = "fp32"
     negative_prompt: str = ""
+    attention_slicing: AttentionSlicing = False
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values out of range.
+
+        Raises:
+            ConfigError: "none" has no prompt, or the scale is below 1.
+        """
         conditions_of(self.prompts)
         check_guidance_scale(self.guidance_scale)
 
@@ -132,7 +128,8 @@ class Model:
         unet, scheduler, text = (component(folder, part) for part in ("unet", "scheduler", "text_encoder"))
         read_config(unet / "config.json", (CONDITIONED,))
         schedule = read_schedule(scheduler / SCHEDULE)
-        network = load_network(unet, CONDITIONED, device, self.dtype).to(memory_format=torch.channels_last)
+        network = self.network(unet, CONDITIONED, device).to(memory_format=torch.channels_last)
+        slice_attention(network, self.attention_slicing)
         kinds = read_object(text / "config.json", SAVED).get("architectures")
         kind = kinds[0] if isinstance(kinds, list) and kinds else None
         if kind not in ("CLIPTextModel", "T5EncoderModel"):
@@ -141,5 +138,6 @@ class Model:
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         lower = [text.lower().strip() for text in said]  # as its pipeline does; T5 tells capitals apart
         embeddings = {"prompts": encoder.encode(lower).last_hidden_state}
-        digest = pipeline_digest(folder, dataclasses.asdict(self))
-        return PixelTextUNet(network, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+        digest = pipeline_digest(folder, self.settings())
+        made = PixelTextUNet(network, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+        return self.ready(made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,10 @@ from torch import Tensor, nn
 
 from bench.errors import ConfigError
 from bench.models.adapter import middle_shape
-from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
-from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
-from bench.models.pretrained import (
-    SCHEDULE,
-    Precision,
-    component,
-    load_network,
-    pipeline_digest,
-    read_config,
-    read_schedule,
-)
+from bench.models.classifier_free import GuidedLatentModel
+from bench.models.fields import AttentionSlicing, LatentFields, TextFields, slice_attention
+from bench.models.latent import Autoencoder
+from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import conditions_of, load_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
@@ -92,28 +84,17 @@ class TextUNet(GuidedLatentModel):
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(TextFields):
     """Stable Diffusion 1.x or 2.x.
 
     Attributes:
-        prompts: condition to what it says; "none", which asks for no class, must be among them.
-        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
-        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition.
-        decode_batch: images that the autoencoder looks at at once.
+        attention_slicing: heads that the U-Net attends to at a time; see `slice_attention`.
     """
 
-    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 7.5
-    dtype: Precision = "fp32"
     negative_prompt: str = ""
-    decode_batch: int = 8
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        conditions_of(self.prompts)
-        check_guidance_scale(self.guidance_scale)
-        check_decode_batch(self.decode_batch)
+    attention_slicing: AttentionSlicing = False
 
     def load(self, folder: Path, device: str, name: str) -> TextUNet:
         """Load the folder of a StableDiffusionPipeline; its safety checker is left out.
@@ -123,19 +104,19 @@ class Model:
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self)
+        slice_attention(unet, self.attention_slicing)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         embeddings = {"prompts": load_text_encoder(folder).encode(said).last_hidden_state}
-        digest = pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None})
-        return TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+        digest = pipeline_digest(folder, self.settings())
+        made = TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+        return self.ready(made)
 
 
-def load_latent_parts(
-    folder: Path, device: str, decode_batch: int, dtype: Precision
-) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:
+def load_latent_parts(folder: Path, device: str, fields: LatentFields) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:
     """The U-Net, the autoencoder and the noise schedule of a pipeline's folder."""
     unet, vae, scheduler = (component(folder, part) for part in ("unet", "vae", "scheduler"))
     read_config(unet / "config.json", (CONDITIONED,))
     schedule = read_schedule(scheduler / SCHEDULE)
-    network = load_network(unet, CONDITIONED, device, dtype).to(memory_format=torch.channels_last)
-    return network, load_autoencoder(vae, device, decode_batch), schedule
+    network = fields.network(unet, CONDITIONED, device).to(memory_format=torch.channels_last)
+    return network, fields.autoencoder(vae, device), schedule

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
 from bench.models.base import Bottleneck, broadcast
-from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
+from bench.models.classifier_free import GuidedLatentModel
+from bench.models.fields import TextFields
 from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
-from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
-from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
+from bench.models.latent import Autoencoder
+from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, load_text_encoder
 
 TRANSFORMER = "SD3Transformer2DModel"
@@ -105,30 +105,18 @@ class FlowTransformer(GuidedLatentModel):
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(TextFields):
     """Stable Diffusion 3 or 3.5, with its third text encoder or without.
 
     Attributes:
-        prompts: condition to what it says; "none", which asks for no class, must be among them.
-        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
-        dtype: of the transformer's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition.
         bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
-        decode_batch: images that the autoencoder looks at at once.
     """
 
-    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
-    guidance_scale: float = 7.0
-    dtype: Precision = "fp32"
+    decode_batch: int = 2
     negative_prompt: str = ""
     bottleneck: str | None = None
-    decode_batch: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        conditions_of(self.prompts)
-        check_guidance_scale(self.guidance_scale)
-        check_decode_batch(self.decode_batch)
+    recorded: ClassVar[tuple[str, ...]] = (*TextFields.recorded, "bottleneck")
 
     def load(self, folder: Path, device: str, name: str) -> FlowTransformer:
         """Load the folder of a StableDiffusion3Pipeline.
@@ -143,17 +131,18 @@ class Model:
         config = read_config(transformer / "config.json", (TRANSFORMER,))
         schedule = read_flow_schedule(scheduler / SCHEDULE)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
-        return FlowTransformer(
-            load_network(transformer, TRANSFORMER, device, self.dtype),
-            load_autoencoder(vae, device, self.decode_batch),
+        made = FlowTransformer(
+            self.network(transformer, TRANSFORMER, device),
+            self.autoencoder(vae, device),
             schedule,
             conditions,
             read(folder, said, config["joint_attention_dim"]),
             self.guidance_scale,
             self.bottleneck,
             name,
-            pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None}),
+            pipeline_digest(folder, self.settings()),
         )
+        return self.ready(made)
 
 
 def read(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:

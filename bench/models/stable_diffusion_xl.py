@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,36 +11,25 @@ from torch import Tensor
 
 from bench.files import read_object
 from bench.models import INDEX
-from bench.models.classifier_free import check_guidance_scale
-from bench.models.latent import check_decode_batch
-from bench.models.pretrained import SAVED, Precision, pipeline_digest
+from bench.models.fields import AttentionSlicing, TextFields, slice_attention
+from bench.models.pretrained import SAVED, pipeline_digest
 from bench.models.prompts import TextEncoder, conditions_of, load_text_encoder
 from bench.models.stable_diffusion import TextUNet, load_latent_parts
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(TextFields):
     """Stable Diffusion XL, its base model; images of the size it was trained on, not cropped.
 
     Attributes:
-        prompts: condition to what it says; "none", which asks for no class, must be among them.
-        guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
-        dtype: of the U-Net's weights; samples, the text encoders and the autoencoder stay in fp32.
         negative_prompt: of the null condition; the pipeline's own choice unless given, embeddings of zeros or of "".
-        decode_batch: images that the autoencoder looks at at once.
+        attention_slicing: heads that the U-Net attends to at a time; see `slice_attention`.
     """
 
-    prompts: dict[str, str] = dataclasses.field(default_factory=dict)
     guidance_scale: float = 5.0
-    dtype: Precision = "fp32"
-    negative_prompt: str | None = None
     decode_batch: int = 2
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        conditions_of(self.prompts)
-        check_guidance_scale(self.guidance_scale)
-        check_decode_batch(self.decode_batch)
+    negative_prompt: str | None = None
+    attention_slicing: AttentionSlicing = False
 
     def load(self, folder: Path, device: str, name: str) -> TextUNet:
         """Load the folder of a StableDiffusionXLPipeline.
@@ -51,7 +39,8 @@ class Model:
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
+        unet, autoencoder, schedule = load_latent_parts(folder, device, self)
+        slice_attention(unet, self.attention_slicing)
         encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
         prompts, pooled = read(encoders, said)
@@ -63,8 +52,8 @@ class Model:
         config: Any = unet.config
         side = float(config.sample_size * autoencoder.factor)
         ids = torch.tensor([side, side, 0, 0, side, side]).repeat(len(said), 1)  # original size, crop, wanted size
-        settings = {**dataclasses.asdict(self), "decode_batch": None, "zeros": zeros}
-        return TextUNet(
+        settings = {**self.settings(), "zeros": zeros}
+        made = TextUNet(
             unet,
             autoencoder,
             schedule,
@@ -74,6 +63,7 @@ class Model:
             name,
             pipeline_digest(folder, settings),
         )
+        return self.ready(made)
 
 
 def read(encoders: list[TextEncoder], prompts: list[str]) -> tuple[Tensor, Tensor]:

@@ -15,16 +15,10 @@ from bench.errors import ConfigError
 from bench.files import digest_of, file_digest, read_object
 from bench.models import INDEX
 from bench.models.adapter import Adapter, middle_shape
-from bench.models.pretrained import (
-    SAVED,
-    SCHEDULE,
-    component,
-    load_network,
-    read_config,
-    read_schedule,
-    weight_files,
-)
+from bench.models.fields import NetworkFields
+from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
 
+DEFAULTS = NetworkFields()
 CONDITIONS = "conditions.json"  # beside the weights: the names of the class labels, "none" first
 
 
@@ -91,17 +85,19 @@ class PixelUNet(Adapter):
 
 
 @dataclass(frozen=True)
-class Model:
-    """A pixel U-Net; it has no fields."""
+class Model(NetworkFields):
+    """A pixel U-Net."""
 
     def load(self, folder: Path, device: str, name: str) -> PixelUNet:
         """As `load_unet`, of a pipeline's folder or of a network's alone."""
         for part in ("unet", "scheduler") if (folder / INDEX).is_file() else ():
             component(folder, part)
-        return load_unet(folder, device, name)
+        return load_unet(folder, device, name, self)
 
 
-def load_unet(folder: Path, device: str = "cpu", name: str | None = None) -> PixelUNet:
+def load_unet(
+    folder: Path, device: str = "cpu", name: str | None = None, fields: NetworkFields = DEFAULTS
+) -> PixelUNet:
     """Load a pixel U-Net saved by diffusers.
 
     Args:
@@ -110,6 +106,7 @@ def load_unet(folder: Path, device: str = "cpu", name: str | None = None) -> Pix
             where the model is class-conditional.
         device: a torch device.
         name: the public name; the folder's own unless given.
+        fields: how the network is run.
 
     Raises:
         ConfigError: the folder is missing, damaged or holds another architecture.
@@ -120,9 +117,12 @@ def load_unet(folder: Path, device: str = "cpu", name: str | None = None) -> Pix
     schedule = read_object(place / SCHEDULE, SAVED)
     conditions = _read_conditions(folder / CONDITIONS)
     files = weight_files(unet_folder)
-    unet = load_network(unet_folder, "UNet2DModel", device).to(memory_format=torch.channels_last)
-    digest = digest_of([*map(file_digest, files), config, schedule, list(conditions)])
-    return PixelUNet(unet, read_schedule(place / SCHEDULE), conditions, name or folder.name, digest)
+    unet = fields.network(unet_folder, "UNet2DModel", device).to(memory_format=torch.channels_last)
+    settings = fields.settings()  # empty at the defaults, and then not in the digest
+    digest = digest_of(
+        [*map(file_digest, files), config, schedule, list(conditions), *([settings] if settings else [])]
+    )
+    return fields.ready(PixelUNet(unet, read_schedule(place / SCHEDULE), conditions, name or folder.name, digest))
 
 
 def _read_conditions(path: Path) -> tuple[str, ...]:
