@@ -12,7 +12,8 @@ from bench.attributes import Attribute
 from bench.errors import ConfigError, Incompatible
 from evaluators import fairness_discrepancy
 from evaluators.base import CHUNK, Reference, Sample, Score
-from evaluators.fairness_discrepancy import Evaluator, joint_probabilities, kl, l1, l2, tally
+from evaluators.classifiers.shares import joint_probabilities, l2, tally
+from evaluators.fairness_discrepancy import Evaluator, kl, l1
 
 GLASSES = Attribute("eyeglasses", ("absent", "present"))
 TONE = Attribute("skin_tone", ("light", "medium", "dark"))
