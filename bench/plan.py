@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError
 from bench.files import digest_of
 from bench.given_statistics import GivenStatistics
-from bench.prompts import Prompt
+from bench.prompts import Prompt, prompt_seed
 from bench.store import Store
 from bench.suite import Cell, Seer, Suite, build_method, cells
 
@@ -52,8 +51,9 @@ class Work:
         twin: vanilla on the same noises; None where no metric needs it or the suite has none.
         model_fields: JSON of the model's fields that are not the defaults.
         prompt: the name of its prompt, where it is of one prompt of several.
-        prompted: of a cell of several prompts, the work of each, in the prompt set's order: model fields, sample key
-            and `n` are theirs; the cell's own `n` is that of all together, and its key the hash of theirs.
+        text: what that prompt says.
+        prompted: of a cell of several prompts, the work of each, in the prompt set's order: model fields, seed, sample
+            key and `n` are theirs; the cell's own `n` is that of all together, and its key the hash of theirs.
     """
 
     cell: Cell
@@ -76,17 +76,13 @@ class Work:
     twin: Work | None = None
     model_fields: str = "{}"
     prompt: str = ""
+    text: str = ""
     prompted: tuple[Work, ...] = ()
 
     @property
     def parts(self) -> tuple[Work, ...]:
         """What is sampled, each part by itself: one a prompt; a cell without prompts is its own."""
         return self.prompted or (self,)
-
-    @property
-    def text(self) -> str:
-        """What its prompt says."""
-        return str(json.loads(self.model_fields)["prompts"]["none"])
 
     @property
     def folders(self) -> list[Path]:
@@ -174,9 +170,10 @@ def keyed(work: Work, context: Context) -> Work:
         return dataclasses.replace(work, sample_key=sample_key(work, context))
     parts = []
     for prompt in context.prompts:
-        part = dataclasses.replace(work, prompt=prompt.name, model_fields=prompt.fields, twin=None)
+        cell = dataclasses.replace(work.cell, seed=prompt_seed(work.cell.seed, prompt.text))
+        part = dataclasses.replace(work, cell=cell, prompt=prompt.name, text=prompt.text, model_fields=prompt.fields)
         key = sample_key(part, dataclasses.replace(context, model_digest=prompt.model_digest))
-        parts.append(dataclasses.replace(part, sample_key=key))
+        parts.append(dataclasses.replace(part, sample_key=key, twin=None))
     key = joined_key([part.sample_key for part in parts])
     return dataclasses.replace(work, sample_key=key, n=work.n * len(parts), prompted=tuple(parts))
 

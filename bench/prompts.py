@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -25,6 +26,19 @@ class Prompt:
     name: str
     fields: str
     model_digest: str
+
+    @property
+    def text(self) -> str:
+        """What it says where no class is asked for."""
+        return str(json.loads(self.fields)["prompts"]["none"])
+
+
+def prompt_seed(seed: int, text: str) -> int:
+    """The seed of a prompt's samples and fits: of one cell, no two prompts begin from the same noise.
+
+    Else samples of different prompts would go together, and every interval over all of them be too narrow.
+    """
+    return int.from_bytes(hashlib.sha256(f"prompt {seed} {text}".encode()).digest()[:6], "big")
 
 
 def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tuple[Prompt, ...]:

@@ -55,7 +55,8 @@ class Evaluator:
         summary="How well images fit the text of their own prompt: the mean cosine of their embeddings, times 100.",
         formula="CLIP score = 100 max(cos(i, t), 0) of an image's embedding i and the embedding t of its prompt's "
         "text, both of one image-text model, which the column names; clip_score_* is the mean over all images, "
-        "clip_by_prompt_* that over the images of one prompt. Hessel et al. have w = 2.5 in the place of 100: theirs is 1/40 of this one.",
+        "clip_by_prompt_* that over the images of one prompt. Hessel et al. have w = 2.5 in the place of 100: theirs "
+        "is 1/40 of this one.",
         source="Hessel et al. 2021, arXiv 2104.08718, eq. 1",
         columns=(
             Column("clip_score_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.errors import ConfigError
 from bench.models.adapter import middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
+from bench.models.kept import once
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import (
     SCHEDULE,
@@ -130,6 +131,7 @@ class Model:
         return TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
 
 
+@once(most=2)
 def load_latent_parts(
     folder: Path, device: str, decode_batch: int, dtype: Precision
 ) -> tuple[nn.Module, Autoencoder, dict[str, Any]]:

@@ -18,11 +18,13 @@ from bench.models.adapter import middle_block
 from bench.models.base import Bottleneck, broadcast
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
+from bench.models.kept import once
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, load_text_encoder
 
 TRANSFORMER = "SD3Transformer2DModel"
+load_transformer, load_decoder = once(most=2)(load_network), once(most=2)(load_autoencoder)
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default
 
 
@@ -144,8 +146,8 @@ class Model:
         schedule = read_flow_schedule(scheduler / SCHEDULE)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         return FlowTransformer(
-            load_network(transformer, TRANSFORMER, device, self.dtype),
-            load_autoencoder(vae, device, self.decode_batch),
+            load_transformer(transformer, TRANSFORMER, device, self.dtype),
+            load_decoder(vae, device, self.decode_batch),
             schedule,
             conditions,
             read(folder, said, config["joint_attention_dim"]),

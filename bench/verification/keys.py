@@ -14,6 +14,7 @@ from bench.comparison.shards import parts
 from bench.discovery import ROOT
 from bench.errors import BenchError
 from bench.plan import LEARNT_FROM, Context, Work, joined_key, sample_key
+from bench.prompts import prompt_seed
 from bench.suite import Cell, build_method
 from bench.verification.check import Check, judged
 from bench.verification.table import CELL, exact_target, name_of
@@ -51,9 +52,10 @@ def check_keys(run: Run, data_digests: Mapping[str, str]) -> Check:
 def _cell_key(run: Run, row: Any, data_digests: Mapping[str, str]) -> str | None:
     """The key of a cell; None where it cannot be known from the file. A prompt whose own key is wrong makes another."""
     if not run.has_prompts:
-        return _key(row, row["model_sha256"], data_digests)
+        return _key(row, row["model_sha256"], int(row["seed"]), data_digests)
     of = parts(run, row)
-    keys = [_key(row, part.model_sha256, data_digests) for part in of]
+    seeds = [prompt_seed(int(row["seed"]), part.text) for part in of]
+    keys = [_key(row, part.model_sha256, seed, data_digests) for part, seed in zip(of, seeds, strict=True)]
     if joined_key([part.model_sha256 for part in of]) != row["model_sha256"]:
         return ""
     known = [key for key in keys if key is not None]
@@ -62,7 +64,7 @@ def _cell_key(run: Run, row: Any, data_digests: Mapping[str, str]) -> str | None
     return joined_key(known) if known == [part.sample_key for part in of] else ""
 
 
-def _key(row: Any, model_digest: str, data_digests: Mapping[str, str]) -> str | None:
+def _key(row: Any, model_digest: str, seed: int, data_digests: Mapping[str, str]) -> str | None:
     fields = json.loads(row["fields"])
     method = build_method(row["method_file"], fields)
     if any(need in method.traits.needs and need not in data_digests for need in LEARNT_FROM):
@@ -75,7 +77,7 @@ def _key(row: Any, model_digest: str, data_digests: Mapping[str, str]) -> str | 
         "precision": row["precision"],
         "spacing": row["spacing"],
     }
-    cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), int(row["seed"]))
+    cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), seed)
     batch, n = int(row["guidance_batch"]), int(row["n_asked"])
     work = Work(cell, row["model"], sampler, {}, batch, batch, n, "cpu", Path(), (), ())
     return sample_key(work, Context(model_digest, dict(data_digests), _classifiers(method), (), (), ()))
