@@ -104,8 +104,9 @@ def test_the_null_bounds_are_those_of_a_perfect_sampler_and_grow_with_the_summar
         score = found[f"fd_l2_prompt_{name}", "eyeglasses"]
         bounds[name] = score.null_bound
         assert score.null_bound == pytest.approx(
-            np.quantile(draws, 0.95), abs=0.0143
-        )  # shares of 100 are steps of 0.0141
+            np.quantile(draws, 0.95),
+            abs=0.0143,  # distances go in steps of 0.0141
+        )
         assert (score.value, score.ci_low) == (0.0, 0.0)
     assert bounds["mean"] < bounds["p90"] < bounds["worst"]
     assert found["fd_l2_by_prompt", "eyeglasses at p0"].null_bound == pytest.approx(

@@ -81,18 +81,19 @@ def finished(folder: Path) -> Path:
     assert [(row.stored, row.left, row.shared) for row in rows] == [
         *[(0, 2 * N, False)] * 3, (0, 0, True), *[(0, 2 * N, False)] * 2,
     ]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
-        written, write = list[Path](), Store.write
+    written, write = list[Path](), Store.write
+    with pytest.MonkeyPatch.context() as patched:
 
         def dying(store: Store, entry: Path, *rest: Any) -> None:
-            if "samples" in entry.parts:
+            if entry.is_relative_to(store.root / "samples"):
                 if len(written) == 3:
                     raise Killed
                 written.append(entry)
             write(store, entry, *rest)
 
         patched.setattr(Store, "write", dying)
-        run(suite, options)
+        with pytest.raises(Killed):
+            run(suite, options)
     assert sum(row.stored for row in foresee(suite, options).rows if not row.shared) == N + BATCH
     before = {entry: (entry / "images.npy").stat().st_mtime_ns for entry in written}
     outcome = run(suite, options)
@@ -204,15 +205,8 @@ def test_verify_compare_report_table_page_and_plot_read_the_run(
     code, said, _ = call("verify", finished, "--suite", file, "--resample", 3)
     assert code == 0, said
     assert "differs" not in said
-    for line in (
-        "sample keys: ok",
-        "prompts: ok: 2 prompts",
-        "store: ok",
-        "numbers: ok",
-        "leaderboard.csv: ok",
-        "images: ok",
-    ):
-        assert line in said, said
+    for name in ("sample keys", "prompts", "store", "numbers", "leaderboard.csv", "images"):
+        assert f"{name}: ok" in said, said
     code, said, _ = call("compare", f"{finished}:vanilla", f"{finished}:distribution_guidance", "--task", "eyeglasses")
     assert code == 0
     assert "fd_l2_prompt_mean" in said
