@@ -244,7 +244,8 @@ def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], s
     for given in work.statistics:
         statistics.setdefault(given.features, {})[given.name] = read_given(given)
     downstream = _downstream(work, work.downstream, features, size) if work.downstream else None
-    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels, statistics, downstream)
+    texts = _texts(work, features) if "texts" in needed else {}
+    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels, statistics, downstream, texts)
     records = []
     for judge in work.judges:
         sample = dataclasses.replace(samples[judge], twin=twins[judge] if twins else None)
@@ -258,9 +259,22 @@ def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], s
     return records
 
 
+def _texts(work: Work, features: list[Seer]) -> dict[str, dict[str, npt.NDArray[np.floating]]]:
+    """Title of every extractor that reads texts to (name of a prompt to the embedding of its text)."""
+    found = {}
+    for seer in features:
+        made = extractor(seer)
+        if hasattr(made, "embed_texts") and work.parts[0].prompt:
+            rows = made.embed_texts([part.text for part in work.parts])
+            found[seer.title] = dict(zip((part.prompt for part in work.parts), rows, strict=True))
+    return found
+
+
 def _samples(work: Work) -> dict[Seer, Sample]:
     """What a cell produced, as each judge saw it."""
     store = Store(work.store)
+    ends = np.cumsum([0, *(part.n for part in work.parts)]).tolist()
+    prompts = {p.prompt: slice(*rows) for p, *rows in zip(work.parts, ends, ends[1:], strict=False) if p.prompt}
     found: Any = {seer: _gather(store, work, seer) for seer in work.seers}
     judged = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.judges}
     features, perceptual = (
@@ -276,6 +290,7 @@ def _samples(work: Work) -> dict[Seer, Sample]:
             detected={seer.title: arrays["detected"] for seer, arrays in found.items() if "detected" in arrays},
             other_judges={other.title: judged[other] for other in work.judges if other != judge},
             perceptual=perceptual,
+            prompts=prompts,
         )
         for judge in work.judges
     }
@@ -302,14 +317,12 @@ def _reference_features(root: Path, seer: Seer, data_digest: str, n: int) -> Row
 
 
 def _presets(store: Store, work: Work) -> npt.NDArray[np.int64]:
-    return np.concatenate([_entry(store, store.shard(work.sample_key, i, s))["preset"] for i, s in work.shards()])
+    return np.concatenate([_entry(store, folder)["preset"] for folder in work.folders])
 
 
 def _gather(store: Store, work: Work, seer: Seer) -> dict[str, Any]:
     digest = extractor(seer).digest
-    entries = [
-        _entry(store, store.features(seer.name, digest, store.shard(work.sample_key, i, s))) for i, s in work.shards()
-    ]
+    entries = [_entry(store, store.features(seer.name, digest, folder)) for folder in work.folders]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
 
 

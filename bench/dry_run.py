@@ -112,7 +112,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
     from bench.cell import fit_record
 
     works, size, _ = checked(suite, options)
-    clock = _Clock(suite, options.out, works[0][0], works[0][1].model_digest)
+    clock = _Clock(suite, options.out, works[0][0].parts[0], works[0][1].model_digest)
     rows: list[Row] = []
     fits: dict[str, list[list[Measured]]] = {"sampling": [], "training": []}
     unmeasured: list[str] = []
@@ -120,14 +120,14 @@ def foresee(suite: Suite, options: Options) -> Forecast:
     for work in _every(works):
         cell, shared = work.cell, work.sample_key in seen
         seen.add(work.sample_key)
-        stored = sum(n for i, n in work.shards() if _has(_shard(work, i, n)))
+        stored = sum(n for folder, n in _shards(work) if _has(folder))
         left = 0 if shared else work.n - stored
         asked, near, spent, source = _asked(work, left), list[Measured](), 0.0, ""
         if left:
             near, source = clock.measured(work)
             spent = seconds(asked, near, None if near else clock.pace)
             longest = max(longest, spent / left * min(left, work.guidance_batch))
-        if left and not _has(fit_record(work)):
+        if left and not all(_has(fit_record(part)) for part in work.parts):
             traits = build_method(cell.method, cell.fields).traits
             if near:
                 fits[traits.stage].append(near)
@@ -156,10 +156,9 @@ def _every(works: Sequence[tuple[Work, Any]]) -> Iterator[Work]:
     yield from (twin for key, twin in twins.items() if key not in cells)
 
 
-def _shard(work: Work, index: int, size: int) -> Path:
-    from bench.store import Store
-
-    return Store(work.store).shard(work.sample_key, index, size)
+def _shards(work: Work) -> Iterator[tuple[Path, int]]:
+    """Folder and samples of every shard."""
+    return zip(work.folders, (n for part in work.parts for _, n in part.shards()), strict=True)
 
 
 def _has(folder: Path) -> bool:
@@ -171,7 +170,7 @@ def _asked(work: Work, images: int) -> Expected:
     from bench.cell import counted_model
     from bench.sampling import Sampler
 
-    model: Any = counted_model(work.model, work.device, work.model_fields)
+    model: Any = counted_model(work.model, work.device, work.parts[0].model_fields)
     visited = Sampler(**work.sampler).timesteps(model)
     method = build_method(work.cell.method, work.cell.fields)
     seeing = sum(float(model.alphas_cumprod[t]) > 0 for t in visited)
@@ -192,8 +191,7 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int) -> tuple[
     samples = {"images": 3 * size * size, "preset": 8}
     store, added = Store(first.store), 0
     for work in {work.sample_key: work for work in _every(works)}.values():
-        for i, n in work.shards():
-            folder = _shard(work, i, n)
+        for folder, n in _shards(work):
             added += 0 if _has(folder) else entry_bytes(samples, n)
             for seer, one in seen.items():
                 if not _has(store.features(seer.name, extractor(seer).digest, folder)):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.comparison.runs import Run, Task
+from bench.comparison.shards import shards
 from bench.errors import ConfigError, UnknownName
 from bench.store import Rows, Store
 from evaluators.features.gaussian import Gaussian, fit
@@ -63,7 +64,7 @@ def of_run(folder: Path, cell: Cell, extractor: Any) -> Gaussian:
     """
     run = Run.open(folder)
     row = _row(run, cell)
-    return _fit(list(_shards(Store(run.store), row, extractor)))
+    return _fit(list(_shards(Store(run.store), shards(run, row), row.method, extractor)))
 
 
 def _row(run: Run, cell: Cell) -> Any:
@@ -91,14 +92,12 @@ def _row(run: Run, cell: Cell) -> Any:
     return rows[min(kept)]
 
 
-def _shards(store: Store, row: Any, extractor: Any) -> Iterator[Features]:
+def _shards(store: Store, folders: list[Path], method: str, extractor: Any) -> Iterator[Features]:
     from bench.files import read_arrays
     from bench.progress import track
 
-    n, batch = int(row.n_asked), int(row.guidance_batch)
-    for index, start in track(list(enumerate(range(0, n, batch))), "shards"):
+    for index, folder in track(list(enumerate(folders)), "shards"):
         # Read without the store's own mending: this removes nothing.
-        folder = store.shard(row.sample_key, index, min(batch, n - start))
         kept = read_arrays(store.features(extractor.name, extractor.digest, folder))
         if kept is not None and "features" in kept:
             yield kept["features"]
@@ -106,7 +105,7 @@ def _shards(store: Store, row: Any, extractor: Any) -> Iterator[Features]:
         samples = read_arrays(folder)
         if samples is None:
             raise ConfigError(
-                f"{store.root} must hold the samples of {row.method}, got no whole shard {index}; run the suite again "
+                f"{store.root} must hold the samples of {method}, got no whole shard {index}; run the suite again "
                 "with the same --out"
             )
         yield _extracted(extractor, samples["images"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError
 from bench.files import digest_of
 from bench.given_statistics import GivenStatistics
+from bench.prompts import Prompt, prompt_seed
+from bench.store import Store
 from bench.suite import Cell, Seer, Suite, build_method, cells
 
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
@@ -50,6 +53,10 @@ class Work:
         downstream: the real images of the downstream test; None where no metric needs them.
         twin: vanilla on the same noises; None where no metric needs it or the suite has none.
         model_fields: JSON of the model's fields that are not the defaults.
+        prompt: the name of its prompt, where it is of one prompt of several.
+        text: what that prompt says.
+        prompted: of a cell of several prompts, the work of each, in the prompt set's order: model fields, seed, sample
+            key and `n` are theirs; the cell's own `n` is that of all together, and its key the hash of theirs.
     """
 
     cell: Cell
@@ -71,6 +78,20 @@ class Work:
     downstream: DownstreamChoice | None = None
     twin: Work | None = None
     model_fields: str = "{}"
+    prompt: str = ""
+    text: str = ""
+    prompted: tuple[Work, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Work, ...]:
+        """What is sampled, each part by itself: one a prompt; a cell without prompts is its own."""
+        return self.prompted or (self,)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The store's folder of every shard, part by part: rows of samples have this order."""
+        store = Store(self.store)
+        return [store.shard(part.sample_key, i, size) for part in self.parts for i, size in part.shards()]
 
     def source(self, name: str) -> DataSource | str:
         """The declaration of an image set of the suite, or the name of a shipped one."""
@@ -87,7 +108,7 @@ class Work:
         return tuple(dict.fromkeys((*self.judges, *self.features)))
 
     def shards(self) -> list[tuple[int, int]]:
-        """(index, size) of every shard: whole guidance batches, the last one smaller where n asks for it."""
+        """(index, size) of every shard of a part: whole guidance batches, the last one smaller where n asks for it."""
         whole, rest = divmod(self.n, self.guidance_batch)
         return [(i, self.guidance_batch) for i in range(whole)] + ([(whole, rest)] if rest else [])
 
@@ -111,7 +132,7 @@ class Judge:
 class Context:
     """What every cell of a run shares, by content."""
 
-    model_digest: str
+    model_digest: str  # of a suite with prompts, the hash of theirs in order
     data_digests: dict[str, str]  # as `Work.data`, with hashes in the place of names
     classifier_digests: dict[str, str]  # of the classifiers that methods guide with, by name
     judges: tuple[Judge, ...]  # as `Work.judges`
@@ -119,6 +140,7 @@ class Context:
     reference_digests: tuple[str, ...]
     statistics: tuple[GivenStatistics, ...] = ()  # as `Work.statistics`
     downstream_digests: tuple[str, ...] = ()  # of the sets of `Work.downstream`
+    prompts: tuple[Prompt, ...] = ()  # of the suite's prompt set; none where it names none
 
 
 def sample_key(work: Work, context: Context) -> str:
@@ -145,11 +167,31 @@ def sample_key(work: Work, context: Context) -> str:
     return digest_of(parts)
 
 
+def keyed(work: Work, context: Context) -> Work:
+    """A cell's work with its sample key, and of a suite with prompts with its parts, each of `work.n` samples."""
+    if not context.prompts:
+        return dataclasses.replace(work, sample_key=sample_key(work, context))
+    parts = []
+    for prompt in context.prompts:
+        cell = dataclasses.replace(work.cell, seed=prompt_seed(work.cell.seed, prompt.text))
+        part = dataclasses.replace(work, cell=cell, prompt=prompt.name, text=prompt.text, model_fields=prompt.fields)
+        key = sample_key(part, dataclasses.replace(context, model_digest=prompt.model_digest))
+        parts.append(dataclasses.replace(part, sample_key=key, twin=None))
+    key = joined_key([part.sample_key for part in parts])
+    return dataclasses.replace(work, sample_key=key, n=work.n * len(parts), prompted=tuple(parts))
+
+
+def joined_key(keys: Sequence[str]) -> str:
+    """The key of a cell of several prompts, or the digest of its model, from those of the prompts in order."""
+    return digest_of(list(keys))
+
+
 def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
     """Hash of everything that decides the scores of a cell."""
     needed = {
         **({"twin": work.twin.sample_key} if work.twin else {}),
         **({"downstream": [context.downstream_digests, work.downstream.model_dump()]} if work.downstream else {}),
+        **({"prompts": [part.prompt for part in work.prompted]} if work.prompted else {}),
     }
     return digest_of(
         {
@@ -181,8 +223,7 @@ def _twin(work: Work, suite: Suite, context: Context) -> Work | None:
         return None
     fields = dataclasses.asdict(build_method(method.name, method.fields))
     cell = dataclasses.replace(work.cell, title=method.title, method=method.name, fields=fields)
-    twin = dataclasses.replace(work, cell=cell, guided_by_judge=False)
-    return dataclasses.replace(twin, sample_key=sample_key(twin, context))
+    return keyed(dataclasses.replace(work, cell=cell, guided_by_judge=False), context)
 
 
 def classifiers(suite: Suite) -> set[str]:
@@ -252,5 +293,5 @@ def plan(
             guided_by_judge=judged_by_guide,
             downstream=suite.downstream if "downstream" in needs(suite.metrics) else None,
         )
-        found.append(dataclasses.replace(work, sample_key=sample_key(work, context), twin=_twin(work, suite, context)))
+        found.append(keyed(dataclasses.replace(work, twin=_twin(work, suite, context)), context))
     return found

@@ -81,6 +81,7 @@ def fingerprint(suite: Suite, options: Options) -> str:
     from bench.data.assembly import stamp
     from bench.discovery import ROOT
     from bench.models import model_folder
+    from bench.prompt_sets import read_prompt_set
 
     sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
     assets = sorted(p for p in (ROOT / "bench" / "assets").rglob("*") if p.suffix in (".safetensors", ".npy"))
@@ -88,6 +89,7 @@ def fingerprint(suite: Suite, options: Options) -> str:
         p for p in model_folder(suite.model.name).rglob("*") if p.suffix in (".json", ".safetensors", ".txt")
     )
     data = {name: stamp(source) for name, source in suite.data.items()}
+    prompts = read_prompt_set(suite.prompts).model_dump() if suite.prompts else None
     statistics = [p for s in suite.statistics.values() if (p := Path(s.file).expanduser()).is_file()]
     return digest_of(
         {
@@ -95,6 +97,7 @@ def fingerprint(suite: Suite, options: Options) -> str:
             "only": {k: sorted(v) for k, v in options.only.items()},
             "files": [file_digest(p) for p in (*sources, *assets, *model, *statistics)],
             "data": data,
+            "prompts": prompts,
             "versions": versions(),
         }
     )
@@ -186,7 +189,8 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     from bench.cell import counted_model, data_set, extractor, guide
     from bench.data import say_left_out
     from bench.given_statistics import given_statistics
-    from bench.plan import Context, Judge, classifiers, learnt_from, needs, plan
+    from bench.plan import Context, Judge, classifiers, joined_key, learnt_from, needs, plan
+    from bench.prompts import read_prompts
     from bench.sampling import Sampler
     from bench.suite import build_method, cells
 
@@ -205,7 +209,9 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
             raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
     for seer in judges:  # refused here, before models are loaded and references drawn
         cells(suite, extractor(seer).attributes, options.only)
-    model: Any = counted_model(suite.model.name, options.device, suite.model.settings)
+    prompts = read_prompts(suite, options.device, extractor(judges[0]).attributes)
+    fields = prompts[0].fields if prompts else suite.model.settings
+    model: Any = counted_model(suite.model.name, options.device, fields)
     size = model.image_size
     Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
     blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
@@ -221,7 +227,7 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     places = {place: data_set(suite.source(name), None, size) for place, name in learnt_from(suite).items()}
     say_left_out([*references.values(), *learnt, *places.values()])
     context = Context(
-        model_digest=model.digest,
+        model_digest=joined_key([p.model_digest for p in prompts]) if prompts else model.digest,
         data_digests={place: data.digest for place, data in places.items()},
         classifier_digests={name: guide(name).digest for name in classifiers(suite)},
         judges=tuple(Judge(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in judges),
@@ -229,6 +235,7 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
         reference_digests=tuple(d.digest for d in references.values()),
         statistics=given_statistics(suite, widths),
         downstream_digests=tuple(d.digest for d in learnt),
+        prompts=prompts,
     )
     store = options.out / "store"
     seers = (judges, features, missing)
@@ -306,7 +313,8 @@ def make_jobs(
     reference_jobs += [Job(cell.referred, (), after=tuple(reference_jobs))] if reference_jobs else []
     sampled: dict[str, list[Any]] = {}
     fits, shards = [], []
-    for work in (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each):
+    every = (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each)
+    for work in (part for each in every for part in each.parts):
         if work.sample_key not in sampled:
             traits = build_method(work.cell.method, work.cell.fields).traits
             weight = work.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
@@ -322,8 +330,7 @@ def make_jobs(
             cell.evaluate,
             (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
             after=(
-                *sampled[work.sample_key],
-                *(sampled[work.twin.sample_key] if work.twin else ()),
+                *(job for each in (work, work.twin) if each for part in each.parts for job in sampled[part.sample_key]),
                 *reference_jobs[-1:],
             ),
         )

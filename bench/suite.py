@@ -19,6 +19,7 @@ from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError, UnknownName
 from bench.given_statistics import StatisticsChoice, check_choices
 from bench.model_choice import ModelChoice
+from bench.sampler_choice import SamplerChoice
 from bench.yaml import JsonFields, Strict, fill, read_yaml
 
 HERE = Path(__file__).parent / "suites"
@@ -28,23 +29,6 @@ def _known(kind: str, name: str, known: list[str]) -> str:
     if name not in known:
         raise ValueError(str(UnknownName(kind, name, known)))
     return name
-
-
-class SamplerChoice(Strict):
-    """As `bench.sampling.Sampler`."""
-
-    name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
-    steps: int = Field(default=50, ge=1)
-    eta: float = Field(default=0.0, ge=0, le=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    spacing: Literal["model", "logsnr"] = "model"
-
-    @field_validator("eta")
-    @classmethod
-    def _only_ddim_has_it(cls, eta: float, info: ValidationInfo) -> float:
-        if eta and info.data.get("name", "ddim") != "ddim":
-            raise ValueError(f"eta is a setting of ddim, got {eta} for {info.data['name']}; leave it out")
-        return eta
 
 
 class TaskChoice(Strict):
@@ -158,6 +142,7 @@ class Suite(Strict):
     statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
     downstream: DownstreamChoice | None = None
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
+    prompts: str | None = None  # of a text-to-image model: a prompt set; n and guidance batches are then per prompt
 
     @field_validator("suite")
     @classmethod
@@ -210,6 +195,15 @@ class Suite(Strict):
         for name in found:
             _known("metric", name, with_member("evaluator", "Evaluator"))
         return found
+
+    @field_validator("prompts")
+    @classmethod
+    def _said_once(cls, prompts: str | None, info: ValidationInfo) -> str | None:
+        if prompts is not None and "prompts" in getattr(info.data.get("model"), "fields", {}):
+            raise ValueError("the prompts are given by the model's `with` too; leave them out there, or here")
+        if prompts is not None and "prompt_discrepancy" not in info.data.get("metrics", ["prompt_discrepancy"]):
+            raise ValueError("a suite with prompts is ranked by prompt_discrepancy; add it to the suite's metrics")
+        return prompts
 
     @field_validator("data")
     @classmethod

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # reports read the cards, and start without torch
 
 Better = Literal["lower", "higher"]
 Judge = Literal["none", "first", "each"]
-Need = Literal["labels", "twin", "downstream"]  # what is read for a metric only where it is needed
+Need = Literal["labels", "twin", "downstream", "texts"]  # what is read for a metric only where it is needed
 Status = Literal["ok", "undefined", "skipped", "failed"]
 CHUNK = 4096  # rows an evaluator holds at a time
 NO_TWIN = "the suite has no method vanilla, which the samples would be compared with; add it to the suite's methods"
@@ -74,6 +74,7 @@ class Sample:
         other_judges: name of every other judge of the suite to its probabilities, as `probabilities`.
         perceptual: extractor name to float [n, d], points whose squared distance is how different two images look.
         twin: what vanilla made of the same starting noises, row for row; None where the suite has no vanilla.
+        prompts: of a suite with prompts, the name of each to its rows, in order and together all of them; else empty.
     """
 
     probabilities: Mapping[str, npt.NDArray[np.floating]]
@@ -84,6 +85,7 @@ class Sample:
     other_judges: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
     perceptual: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
     twin: Sample | None = None
+    prompts: Mapping[str, slice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ class Reference:
             a set that is not labelled by all of them is left out, and all are where no metric needs labels.
         statistics: extractor name to (reference name to mean and covariance), where a file of these is all there is.
         downstream: the sets of the downstream test; None where the suite names none, or no metric needs them.
+        texts: extractor name to (name of a prompt to the embedding float [d] of its text, beside which its images'
+            features can be held), of those that read texts; empty where the suite has no prompts, or no metric needs
+            them.
     """
 
     attributes: tuple[Attribute, ...]
@@ -136,6 +141,7 @@ class Reference:
     labels: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     statistics: Mapping[str, Mapping[str, Gaussian]] = field(default_factory=dict)
     downstream: Downstream | None = None
+    texts: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -48,3 +48,10 @@ class Extractor:
             ConfigError: the images are of another type or shape.
         """
         return {"features": self._checkpoint.embed_images(images)}
+
+    def embed_texts(self, texts: list[str]) -> npt.NDArray[np.floating]:
+        """Embeddings of texts in the space of the features, float32 [n, d], not normalised.
+
+        A text that is longer than the model's context is cut there, as open_clip's tokenizers do.
+        """
+        return self._checkpoint.embed_texts(texts)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from bench.attributes import Attribute
 from bench.errors import ConfigError, Incompatible
-from evaluators import fairness_discrepancy
 from evaluators.base import CHUNK, Reference, Sample, Score
-from evaluators.fairness_discrepancy import Evaluator, joint_probabilities, kl, l1, l2, tally
+from evaluators.classifiers import shares
+from evaluators.classifiers.shares import joint_probabilities, l2, tally
+from evaluators.fairness_discrepancy import Evaluator, kl, l1
 
 GLASSES = Attribute("eyeglasses", ("absent", "present"))
 TONE = Attribute("skin_tone", ("light", "medium", "dark"))
@@ -181,7 +182,7 @@ def test_chunks_and_the_order_of_samples_make_no_difference(monkeypatch: pytest.
     np.testing.assert_allclose(base.mean, whole.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(base.covariance, np.cov(whole.T), rtol=1e-9, atol=1e-15)
     order = rng.permutation(n)
-    monkeypatch.setattr(fairness_discrepancy, "CHUNK", 100)
+    monkeypatch.setattr(shares, "CHUNK", 100)
     other = tally(sample_of({name: array[order] for name, array in judged.items()}), BOTH)
     np.testing.assert_array_equal(other.counts, base.counts)
     np.testing.assert_allclose(other.mean, base.mean, rtol=1e-12)

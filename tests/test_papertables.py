@@ -27,10 +27,9 @@ from bench.papertables.claims import read_claims
 from bench.papertables.formats import FORMATS
 from bench.papertables.latex import inert
 from bench.papertables.layout import list_layouts, read_layout
-from bench.papertables.measured import HEADLINE, over_seeds
+from bench.papertables.measured import over_seeds
 from bench.papertables.rounding import places, rounded, shown
 from bench.papertables.table import Table, build, letter
-from bench.report import tables
 from bench.report.tables import _average, to_csv
 from tests.runs import edited_run
 
@@ -169,7 +168,6 @@ def test_a_second_seed_makes_the_mean(tmp_path: Path) -> None:
 
 
 def test_bold_and_underlined_are_the_leaderboards() -> None:
-    assert HEADLINE == tables.HEADLINE
     marks = {(r["task"], r["method"]): r["tied_best"] for r in read(RUN / "leaderboard.csv")}
     said = {"best": "best", "tied": "yes", "": "no"}
     rows = [r for r in tidy(made("balancing_act")) if r["metric"] == "fd_l2_hard"]

@@ -9,38 +9,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.comparison.runs import Run
+from bench.comparison.shards import shards
 from bench.files import read_arrays
 from bench.store import Store
 
 Floats = npt.NDArray[np.float64]
 
 
-def probabilities(store: Path, row: Any) -> dict[str, Floats] | None:
+def probabilities(run: Run, row: Any) -> dict[str, Floats] | None:
     """Attribute to the judge's probabilities [n, K], row i of sample i, of the cell that a row of results.csv is of.
 
     None where the store has not all of it, undamaged, or where the judge left samples without an answer.
     """
-    found = answers(store, row)
+    found = answers(run, row)
     return found if found is not None and all(np.isfinite(p).all() for p in found.values()) else None
 
 
-def answers(store: Path, row: Any) -> dict[str, Floats] | None:
+def answers(run: Run, row: Any) -> dict[str, Floats] | None:
     """The same, with rows of NaN for samples that the judge left without an answer."""
-    found = _read(store, row.judge_sha256, row.sample_key, int(row.n_asked), int(row.guidance_batch))
+    found = _read(run.store, row.judge_sha256, tuple(shards(run, row)))
     names = row.attributes.split("+")
     return {name: found[name] for name in names} if found is not None and all(n in found for n in names) else None
 
 
 @lru_cache(maxsize=512)  # a cell is asked for once a metric
-def _read(root: Path, digest: str, key: str, n: int, batch: int) -> dict[str, Floats] | None:
+def _read(root: Path, digest: str, folders: tuple[Path, ...]) -> dict[str, Floats] | None:
     # The table has a judge's title, the store the extractor's name; both have the hash of its weights.
     names = [path.name.rpartition("-")[0] for path in (root / "features").glob(f"*-{digest[:16]}")]
     if not names:
         return None
     store, name, parts = Store(root), names[0], []
-    for index, start in enumerate(range(0, n, batch)):
+    for folder in folders:
         # Read without the store's own mending: a report removes nothing.
-        arrays = read_arrays(store.features(name, digest, store.shard(key, index, min(batch, n - start))))
+        arrays = read_arrays(store.features(name, digest, folder))
         if arrays is None:
             return None
         parts.append(arrays)

@@ -14,6 +14,8 @@ from bench.attributes import Attribute, joint_labels, marginal, product
 from bench.comparison.classes import probabilities
 from bench.comparison.metrics import metric
 from bench.comparison.runs import Run
+from bench.comparison.shards import parts
+from bench.headline import OVER_PROMPTS
 from bench.report.results import target_shares
 from bench.stats import Difference, Estimate, independent_difference, paired_difference, paired_mean_difference
 
@@ -23,7 +25,7 @@ Statistic = Callable[[Floats], Floats]
 PAIRED, INTERVALS, EXACT = "paired bootstrap", "intervals (MOVER)", "exact count"
 SEED = 20_080_101
 SAME = 1e-5  # between the CSV's value and that of the stored classes; targets are written with six digits
-HARD, SOFT = ("fd_l2_hard", "fd_l1", "share_hard"), "fd_l2_soft"
+HARD, SOFT = ("fd_l2_hard", "fd_l1", "share_hard", OVER_PROMPTS), "fd_l2_soft"
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class Compared:
 def compare_lines(run_a: Run, a: list[Any], run_b: Run, b: list[Any]) -> Compared:
     """Test the difference of two lines that `bench.comparison.runs.why_not` has nothing against.
 
-    The test is exact for what is counted; paired for `fd_l2_hard`, `fd_l1`, `share_hard` and (of one attribute)
-    `fd_l2_soft`, where seeds and model are the same and both stores still give the CSV's values; by intervals for
-    everything else: Frechet distances need the reference's features, epsilon the probes, KL is too skewed to redraw.
+    The test is exact for what is counted; paired for `fd_l2_hard`, `fd_l1`, `share_hard`, `fd_l2_prompt_mean` (within
+    each prompt) and (of one attribute) `fd_l2_soft`, where seeds and model are the same and both stores still give the
+    CSV's values; by intervals for everything else: Frechet distances need the reference's features, epsilon the probes,
+    KL is too skewed to redraw.
     """
     name = a[0].metric
     mean_a, mean_b = (float(np.mean([row.value for row in rows])) for rows in (a, b))
@@ -80,7 +83,7 @@ def _paired(run_a: Run, a: list[Any], run_b: Run, b: list[Any]) -> Difference | 
     name = a[0].metric
     if name not in (*HARD, SOFT) or [row.seed for row in a] != [row.seed for row in b]:
         return None
-    judged = [probabilities(run.store, row) for run, rows in ((run_a, a), (run_b, b)) for row in rows]
+    judged = [probabilities(run, row) for run, rows in ((run_a, a), (run_b, b)) for row in rows]
     seen = [found for found in judged if found is not None]
     if len(seen) < len(judged):
         return None
@@ -91,13 +94,24 @@ def _paired(run_a: Run, a: list[Any], run_b: Run, b: list[Any]) -> Difference | 
     k = product(scoped).n_classes
     statistic = _statistic(run_a, a[0], attributes, scoped)
     answers = [found[scoped[0].name] if name == SOFT else np.eye(k)[_labels(found, scoped)] for found in seen]
-    for found, row in zip(answers, [*a, *b], strict=True):
-        if not math.isclose(float(statistic(found.mean(0))), row.value, abs_tol=SAME):
+    pieces = [[x] for x in answers]
+    if name == OVER_PROMPTS:
+        whose = [(run, row) for run, rows in ((run_a, a), (run_b, b)) for row in rows]
+        pieces = [_by_prompt(*one, x) for one, x in zip(whose, answers, strict=True)]
+    for found_pieces, row in zip(pieces, [*a, *b], strict=True):
+        value = float(np.mean([statistic(x.mean(0)) for x in found_pieces]))
+        if not math.isclose(value, row.value, abs_tol=SAME):
             return None  # the store has moved on since the CSV was written, or the CSV was edited
-    pairs, rng = list(zip(answers[: len(a)], answers[len(a) :], strict=True)), np.random.default_rng(SEED)
+    seeds = zip(pieces[: len(a)], pieces[len(a) :], strict=True)
+    pairs, rng = [pair for one, two in seeds for pair in zip(one, two, strict=True)], np.random.default_rng(SEED)
     if name == SOFT:
         return paired_mean_difference(pairs, statistic, rng)
     return paired_difference([(x.argmax(1), y.argmax(1)) for x, y in pairs], statistic, k, rng)
+
+
+def _by_prompt(run: Run, row: Any, answers: Floats) -> list[Floats]:
+    """Rows [n, K] of a cell as those of each of its prompts."""
+    return np.split(answers, np.cumsum([part.n for part in parts(run, row)])[:-1])
 
 
 def _attribute(name: str, found: Floats) -> Attribute:

@@ -29,8 +29,8 @@ class Metric:
 
 
 COUNTED = ("nfe_per_image", "backward_per_image")
-# fairness, quality and leakage, one metric each: variants of one quantity would cost power and tell nothing new
-DEFAULT = ("fd_l2_hard", "frechet_*", "epsilon_*")
+# fairness, prompt fit, quality, leakage, one metric each: variants of one would cost power and tell nothing new
+DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsilon_*")
 
 
 def metric(name: str) -> Metric:

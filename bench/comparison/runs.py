@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.comparison.metrics import COUNTED, metric
+from bench.headline import headline_of
 from bench.report.results import read_results, results_file, target_shares
 from bench.suite import target_name
 
@@ -108,6 +109,16 @@ class Run:
     def judge(self) -> str:
         """The first judge, which decides the leaderboard's order."""
         return str(self.rows["judge"].iloc[0])
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether its samples are of several prompts."""
+        return "prompts" in self.rows.columns
+
+    @property
+    def headline(self) -> str:
+        """The metric that decides the leaderboard's order."""
+        return headline_of(self.has_prompts)
 
     @cached_property
     def methods(self) -> list[str]:

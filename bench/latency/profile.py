@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import ConfigError, Incompatible
 from bench.files import slug, write_bytes
 from bench.progress import bar
-from bench.suite import SamplerChoice, Suite
+from bench.sampler_choice import SamplerChoice
+from bench.suite import Suite
 
 if TYPE_CHECKING:
     from bench.latency.rows import Row
@@ -117,7 +118,7 @@ def _works(suite: Suite, choice: Choice, device: str) -> list[tuple[Suite, Work,
         asked = suite.model_copy(update={"sampler": sampler})
         works, size = prepare(asked, Options(choice.out, device=device, only=only))
         first = works[0][0].cell
-        of_task = [w for w, _ in works if (w.cell.task, w.cell.seed) == (first.task, first.seed)]
+        of_task = [w.parts[0] for w, _ in works if (w.cell.task, w.cell.seed) == (first.task, first.seed)]
         found += [(asked, w, size) for w in sorted(of_task, key=lambda w: w.cell.method != "vanilla")]
     return found
 

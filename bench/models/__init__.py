@@ -107,6 +107,17 @@ def family_of(folder: Path) -> Family | None:
     return PIPELINES[name]
 
 
+def model_class(folder: Path) -> type[Any]:
+    """The frozen dataclass of the fields of a folder's family.
+
+    Raises:
+        ConfigError: as `family_of`.
+    """
+    family = family_of(folder)
+    found: type[Any] = importlib.import_module(f"bench.models.{family.module if family else 'unet'}").Model
+    return found
+
+
 def load_model(name: str, device: str = "cpu", fields: Mapping[str, Any] | None = None) -> DiffusionModel:
     """Load a model by name.
 
@@ -120,8 +131,6 @@ def load_model(name: str, device: str = "cpu", fields: Mapping[str, Any] | None 
         ConfigError: as `model_folder`, or the model cannot be read.
     """
     folder = model_folder(name)
-    family = family_of(folder)
-    module = importlib.import_module(f"bench.models.{family.module if family else 'unet'}")
-    made = fill(module.Model, fields or {}, "model", name)
+    made = fill(model_class(folder), fields or {}, "model", name)
     model: DiffusionModel = made.load(folder, device, name)
     return model

@@ -27,6 +27,8 @@ def compile_blocks(model: Adapter) -> None:
     if isinstance(getattr(network, "mid_block", None), nn.Module):
         blocks.append(network.mid_block)  # type: ignore[arg-type]
     for block in blocks:
+        if "forward" in vars(block):
+            continue  # compiled already, for a model that shares the network
         compiled: Any = torch.compile(block.forward)
         block.forward = compiled
     x = torch.zeros(TRIAL, *model.shape, device=model.device)

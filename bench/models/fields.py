@@ -17,6 +17,7 @@ from bench.errors import ConfigError
 from bench.models.adapter import Adapter
 from bench.models.classifier_free import check_guidance_scale
 from bench.models.compiled import compile_blocks
+from bench.models.kept import once
 from bench.models.latent import Autoencoder, load_autoencoder
 from bench.models.offload import Offload, check_offload, visit
 from bench.models.pretrained import Precision, load_network
@@ -109,6 +110,17 @@ class LatentFields(NetworkFields):
         return made
 
 
+@once(most=2)
+def kept_network(folder: Path, name: str, device: str, fields: NetworkFields) -> nn.Module:
+    """As `fields.network`; models that differ in words alone share it. `fields` must be one that can be hashed."""
+    return fields.network(folder, name, device)
+
+
+@once(most=2)
+def _kept_autoencoder(folder: Path, device: str, fields: LatentFields) -> Autoencoder:
+    return fields.autoencoder(folder, device)
+
+
 @dataclass(frozen=True)
 class TextFields(LatentFields):
     """Fields of text-to-image families.
@@ -131,6 +143,19 @@ class TextFields(LatentFields):
         conditions_of(self.prompts)
         check_guidance_scale(self.guidance_scale)
         super().__post_init__()
+
+    @property
+    def _held(self) -> LatentFields:
+        """What decides how the networks are held: all but the words."""
+        return LatentFields(self.dtype, self.compile, self.decode_batch, self.vae_tiling, self.offload)
+
+    def network(self, folder: Path, name: str, device: str) -> nn.Module:
+        """As of `LatentFields`; models that differ in words alone share it."""
+        return kept_network(folder, name, device, self._held)
+
+    def autoencoder(self, folder: Path, device: str) -> Autoencoder:
+        """As of `LatentFields`; models that differ in words alone share it."""
+        return _kept_autoencoder(folder, device, self._held)
 
 
 AttentionSlicing = Literal["auto", "max"] | bool

@@ -15,7 +15,7 @@ from bench.errors import ConfigError
 from bench.files import read_object
 from bench.models.adapter import Adapter, middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
-from bench.models.fields import AttentionSlicing, NetworkFields, slice_attention
+from bench.models.fields import AttentionSlicing, NetworkFields, kept_network, slice_attention
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import conditions_of, load_text_encoder
 
@@ -128,7 +128,8 @@ class Model(NetworkFields):
         unet, scheduler, text = (component(folder, part) for part in ("unet", "scheduler", "text_encoder"))
         read_config(unet / "config.json", (CONDITIONED,))
         schedule = read_schedule(scheduler / SCHEDULE)
-        network = self.network(unet, CONDITIONED, device).to(memory_format=torch.channels_last)
+        held = NetworkFields(self.dtype, self.compile)
+        network = kept_network(unet, CONDITIONED, device, held).to(memory_format=torch.channels_last)
         slice_attention(network, self.attention_slicing)
         kinds = read_object(text / "config.json", SAVED).get("architectures")
         kind = kinds[0] if isinstance(kinds, list) and kinds else None

@@ -17,6 +17,7 @@ from torch import nn
 from bench.errors import ConfigError
 from bench.files import digest_of, file_digest, read_object
 from bench.models import INDEX, READ, family_of
+from bench.models.kept import once
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -171,9 +172,14 @@ def _numbers(shapes: Mapping[str, Sequence[int]]) -> int:
 
 def pipeline_digest(folder: Path, settings: Mapping[str, Any]) -> str:
     """Hash of every file of a pipeline that its family reads, and of the settings that decide results."""
+    return digest_of([_file_digests(folder), dict(settings)])
+
+
+@once(most=4)
+def _file_digests(folder: Path) -> list[list[str]]:
     family = family_of(folder)
     assert family is not None, "only a pipeline's folder gets here"
     index = read_object(folder / INDEX, SAVED)
     parts = [component(folder, part) for part in family.components if index.get(part) != [None, None]]
     files = [file for part in parts for file in sorted({found for kind in READ for found in part.glob(kind)})]
-    return digest_of([[[str(file.relative_to(folder)), file_digest(file)] for file in files], dict(settings)])
+    return [[str(file.relative_to(folder)), file_digest(file)] for file in files]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bench.errors import ConfigError, Incompatible
+from bench.models.kept import once
 from bench.models.pretrained import SAVED, component, weight_files
 
 TEXT_WEIGHTS = "model.safetensors"
@@ -67,6 +68,7 @@ class TextEncoder:
         return self.network(read.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
+@once(most=3)
 def load_text_encoder(
     folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None, masked: bool = False
 ) -> TextEncoder:

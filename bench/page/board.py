@@ -12,7 +12,7 @@ from typing import Any
 from bench.comparison.metrics import COUNTED, DEFAULT, metric
 from bench.comparison.runs import Key, Run, Task
 from bench.page.ties import marks
-from bench.papertables.measured import HEADLINE, Measured, Quantity
+from bench.papertables.measured import Measured, Quantity
 from bench.papertables.rounding import shown
 
 NAMES = {
@@ -67,7 +67,7 @@ class Board:
         for key in self.run.scores:
             if key.metric not in COUNTED:
                 found.setdefault(label(key), _column(label(key), key))
-        order = sorted(found, key=lambda name: found[name]["metric"] != HEADLINE)  # stable: the headline first
+        order = sorted(found, key=lambda name: found[name]["metric"] != self.run.headline)  # stable: the headline first
         costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.measured.has_cost(c))]
         return {name: found[name] for name in order} | {name: _cost_column(name) for name in costs}
 
@@ -85,7 +85,7 @@ class Board:
             keys.setdefault((key.task, key.method), []).append(key)
         for (attributes, target, method), places in lines.items():
             task = Task(attributes, target)
-            status, reason = self.run.reason(Key(task, method, HEADLINE, attributes))
+            status, reason = self.run.reason(Key(task, method, self.run.headline, attributes))
             cells = {}
             for key in keys.get((task, method), []):
                 quantity = self.measured.quantity(key)
@@ -119,7 +119,7 @@ class Board:
                 groups.setdefault(key[:1] + key[2:], []).append(key)
         found: dict[tuple[Any, ...], Mapping[str, str]] = {}
         for group, keys in groups.items():
-            if group[1:] == (HEADLINE, group[0].attributes, "") and self._has("leaderboard.csv"):
+            if group[1:] == (self.run.headline, group[0].attributes, "") and self._has("leaderboard.csv"):
                 found[group] = {key.method: self.measured.mark(key.task, key.method) for key in keys}
             else:
                 found[group] = marks(self.run, keys)

@@ -15,7 +15,6 @@ from bench.page import records
 from bench.page.board import Board
 from bench.page.cards import cards
 from bench.page.samples import samples
-from bench.papertables.measured import HEADLINE
 from bench.plots.style import looks
 
 # In this order they make one script; a file may use what an earlier one has.
@@ -61,7 +60,7 @@ def data(run: Run) -> dict[str, Any]:
     drawn = looks(dict(zip(first["method"], first["method_file"], strict=True)))
     return {
         "suite": str(run.rows["suite"].iloc[0]),
-        "headline": HEADLINE,
+        "headline": run.headline,
         "judge": run.judge,
         "seeds": sorted({int(seed) for seed in run.rows["seed"]}),
         "facts": [[name, _distinct(run, name)] for name in FACTS],

@@ -16,7 +16,6 @@ from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
 from bench.report.results import APOSTROPHE
 
-HEADLINE = "fd_l2_hard"  # the metric that leaderboard.csv tests; bench.report.tables has it too, and loads torch
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
 
 
@@ -92,13 +91,14 @@ class Measured:
             ConfigError: no leaderboard.csv, or one that is of another run.
         """
         row = self._leaderboard.get((task.name, method))
-        found = self.quantity(Key(task, method, HEADLINE, task.attributes))
+        headline = self.run.headline
+        found = self.quantity(Key(task, method, headline, task.attributes))
         if row is None or found is None:
             return ""
-        if row["status"] == "ok" and not _equal(row[HEADLINE], found.value):
+        if row["status"] == "ok" and not _equal(row[headline], found.value):
             raise ConfigError(
-                f"{self._beside('leaderboard.csv')} is not of the same run as {self.run.file}: {HEADLINE} of {method} "
-                f"on {task.name} is {row[HEADLINE]!r:.40} there and {found.value!r} here; run the suite again"
+                f"{self._beside('leaderboard.csv')} is not of the same run as {self.run.file}: {headline} of {method} "
+                f"on {task.name} is {row[headline]!r:.40} there and {found.value!r} here; run the suite again"
             )
         if row["tied_best"] not in MARKS:
             raise ConfigError(
@@ -137,7 +137,7 @@ class Measured:
 
     @cached_property
     def _leaderboard(self) -> dict[tuple[str, str], dict[str, str]]:
-        rows = _read(self._beside("leaderboard.csv"), ("task", "method", HEADLINE, "status", "tied_best"))
+        rows = _read(self._beside("leaderboard.csv"), ("task", "method", self.run.headline, "status", "tied_best"))
         return {(row["task"], row["method"]): row for row in rows}
 
     @cached_property

@@ -15,7 +15,7 @@ from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
 from bench.papertables.claims import Claim
 from bench.papertables.layout import ColumnChoice, Layout
-from bench.papertables.measured import HEADLINE, Measured, Quantity
+from bench.papertables.measured import Measured, Quantity
 from evaluators.base import Better
 
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
@@ -232,7 +232,7 @@ class _Builder:
         quantity = self.measured.quantity(key)
         if quantity is None:
             return self._without(key, facts, "the run has no such score")
-        headline = column.metric == HEADLINE and column.scope == "task"
+        headline = column.metric == self.run.headline and column.scope == "task"
         mark = self.measured.mark(task, method) if headline else ""
         return Cell(quantity, mark=mark, notes=self._short(key, quantity), facts=facts | {"status": "ok"})
 
@@ -280,7 +280,7 @@ class _Builder:
                 "brackets": f"In brackets: the 95 % interval{several}.",
                 "plus_minus": f"±: the larger distance to an end of the 95 % interval{several}.",
             }[self.layout.interval]
-        marked = list(dict.fromkeys(c.heading for c in columns if c.metric == HEADLINE and c.scope == "task"))
+        marked = list(dict.fromkeys(c.heading for c in columns if c.metric == self.run.headline and c.scope == "task"))
         if any(cell.mark for cell in cells):
             yield (
                 f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.comparison.runs import Task
 from bench.errors import Incompatible
-from bench.plots.finished import Finished, headline
+from bench.plots.finished import Finished
 from bench.plots.panels import ROW, headings, left, method_rows, point, task_panels, word
 from bench.plots.style import NEUTRAL, label
 
@@ -48,7 +48,7 @@ def _panel(ax: Any, run: Finished, task: Task) -> None:
     for place, title in enumerate(run.methods(task)):
         seconds, fit = (run.measured.cost(task, title, column) for column in (SAMPLING, FIT))
         if seconds is None or fit is None:
-            word(ax, place, run.status(headline(task, title)))
+            word(ax, place, run.status(run.ranked_by(task, title)))
             continue
         look, whole = run.looks[title], seconds + fit / int(run.run.rows["n_asked"].iloc[0])
         ax.plot([seconds, whole], [place, place], color=look.colour, linewidth=0.8, zorder=2)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.comparison.shards import parts
 from bench.errors import Incompatible
 from bench.files import read_arrays, read_note, slug
 from bench.plots.finished import Finished, unlike
@@ -27,6 +28,7 @@ from bench.plots.style import (
 )
 from bench.store import Store
 
+PROMPTS_SHOWN = 4  # of a cell with prompts, the first ones: each was fitted by itself, and a set may have hundreds
 FEW = 12  # points of a line that are each marked
 
 
@@ -54,18 +56,20 @@ def write_curves(run: Finished, folder: Path) -> list[Path]:
 
 def _found(run: Finished) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Title and panels by a part of a file's name."""
-    shared: dict[str, list[tuple[str, str, int]]] = {}
+    shared: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
     for task in run.run.tasks:
         for title, seed, row in cells(run, task):
-            shared.setdefault(row.sample_key, []).append((task.name, title, seed))
+            for part in parts(run.run, row)[:PROMPTS_SHOWN]:
+                shared.setdefault((part.sample_key, part.prompt), []).append((task.name, title, seed))
     stems, found = [], []
-    for key, of in shared.items():
+    for (key, prompt), of in shared.items():
         folder = Store(run.run.store).record(key)
         panels = read_note(folder)["curves"] if read_arrays(folder) is not None else []
         if panels:
             task_name, title, seed = of[0]
-            stems.append("-".join([slug(part) for part in (task_name, title)[len(of) > 1 :]] + [f"seed{seed}"]))
-            found.append((", ".join([*(task_name, title)[len(of) > 1 :], f"seed {seed}"]), panels))
+            names = [*(task_name, title)[len(of) > 1 :], *([prompt] if prompt else [])]
+            stems.append("-".join([slug(name) for name in names] + [f"seed{seed}"]))
+            found.append((", ".join([*names, f"seed {seed}"]), panels))
     return dict(zip(unlike(stems), found, strict=True))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.comparison.runs import Key, Run, Task
 from bench.files import slug
-from bench.papertables.measured import HEADLINE, Measured, Quantity
+from bench.papertables.measured import Measured, Quantity
 from bench.plots.style import Look, legend_of, looks, text
 
 
@@ -65,9 +65,13 @@ class Finished:
         """Every task as part of a file's name, no two alike."""
         return dict(zip(self.run.tasks, unlike([slug(task.name) for task in self.run.tasks]), strict=True))
 
+    def ranked_by(self, task: Task, method: str) -> Key:
+        """What the leaderboard ranks by."""
+        return Key(task, method, self.run.headline, task.attributes)
+
     def headline(self, task: Task, method: str) -> Quantity | None:
         """The discrepancy that the leaderboard ranks by; None where it has no value."""
-        return self.measured.quantity(headline(task, method))
+        return self.measured.quantity(self.ranked_by(task, method))
 
     def scopes(self, prefix: str) -> list[tuple[str, str]]:
         """(metric, scope) of every metric of a prefix that the run has rows of, in the order of the file."""
@@ -88,7 +92,7 @@ class Finished:
 
     def null_bound(self, task: Task, method: str) -> float | None:
         """What a perfect sampler's discrepancy stays below in 95 of 100 runs of this size; None where not recorded."""
-        good = self.run.good(headline(task, method))
+        good = self.run.good(self.ranked_by(task, method))
         return None if not good or math.isnan(good[0].null_bound) else float(good[0].null_bound)
 
 
@@ -96,11 +100,6 @@ def named(what: str, titles: Iterable[str]) -> str:
     """Such as "failed: a, b"; empty without titles."""
     names = ", ".join(dict.fromkeys(map(text, titles)))
     return f"{what}: {names}" if names else ""
-
-
-def headline(task: Task, method: str) -> Key:
-    """What the leaderboard ranks by."""
-    return Key(task, method, HEADLINE, task.attributes)
 
 
 def unlike(names: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.errors import Incompatible
 from bench.papertables.measured import Quantity
-from bench.plots.finished import Finished, headline, named
+from bench.plots.finished import Finished, named
 from bench.plots.panels import headings, plane, task_panels, y_label
 from bench.plots.style import label
 
@@ -29,7 +29,7 @@ def draw(run: Finished) -> dict[str, Any]:
         seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
         plane(ax, run, task, {t: None if s is None else Quantity(s) for t, s in seconds.items()})
         untimed = [t for t in titles if seconds[t] is None and run.headline(task, t) is not None]
-        missing = [run.gaps([headline(task, title) for title in titles]), named("without a time", untimed)]
+        missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("without a time", untimed)]
         gaps.append("; ".join(filter(None, missing)))
         ax.set_xlim(left=0)
     headings(fig, panels, gaps)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from bench.comparison.runs import Key, Task
 from bench.errors import Incompatible
 from bench.files import slug
-from bench.plots.finished import Finished, headline
+from bench.plots.finished import Finished
 from bench.plots.panels import headings, plane, task_panels, y_label
 from bench.plots.style import label
 from bench.tradeoff.pareto import pareto_front
@@ -34,7 +34,7 @@ def _of(run: Finished, metric: str, scope: str) -> Any:
         keys = [Key(task, title, metric, scope) for title in run.methods(task)]
         plane(ax, run, task, {key.method: run.measured.quantity(key) for key in keys})
         _front(ax, run, task, keys)
-        gaps.append(run.gaps([k for key in keys for k in (headline(task, key.method), key)]))
+        gaps.append(run.gaps([k for key in keys for k in (run.ranked_by(task, key.method), key)]))
     headings(fig, panels, gaps)
     features = metric.removeprefix("frechet_")
     y_label(panels, label("fairness discrepancy (L2)", "lower"))

@@ -14,7 +14,7 @@ from bench.comparison.metrics import metric as known
 from bench.comparison.runs import Key
 from bench.errors import Incompatible
 from bench.files import slug
-from bench.papertables.measured import HEADLINE
+from bench.headline import OVER_PROMPTS
 from bench.plots.finished import Finished
 from bench.plots.panels import BARS, headings, task_panels, y_label
 from bench.plots.style import NEUTRAL, Look, label, looks, text
@@ -46,7 +46,7 @@ def draw(run: Finished) -> dict[str, Any]:
     figures = {}
     for field, lines in swept(run).items():
         named = name(lines)
-        for metric, scope in [(HEADLINE, ""), *run.scopes("frechet_")]:
+        for metric, scope in [(run.run.headline, ""), *run.scopes("frechet_")]:
             stem = "-".join(filter(None, ["sweep", slug(field), slug(metric), slug(scope)]))
             figures[stem] = _of(run, field, named, metric, scope)
     if not figures:
@@ -120,8 +120,8 @@ def _of(run: Finished, field: str, lines: Mapping[str, Line], metric: str, scope
 
 
 def _metric(metric: str, scope: str) -> str:
-    if metric == HEADLINE:
-        return "fairness discrepancy (L2)"
+    if metric.startswith("fd_"):
+        return "fairness discrepancy (L2)" + (", mean over prompts" if metric == OVER_PROMPTS else "")
     return f"Fréchet distance to {scope}"
 
 

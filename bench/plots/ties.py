@@ -7,8 +7,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 from bench.comparison.runs import Task
-from bench.papertables.measured import HEADLINE
-from bench.plots.finished import Finished, headline
+from bench.plots.finished import Finished
 from bench.plots.panels import ROW, filled, headings, method_rows, task_panels
 from bench.plots.style import NEUTRAL, label
 
@@ -28,12 +27,13 @@ def draw(run: Finished) -> dict[str, Any]:
     for task, ax in panels:
         _panel(ax, run, task)
     headings(fig, panels, loc="right")
+    over = ", mean over prompts," if run.run.has_prompts else ""
     dashed = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
     entries = [
         (Line2D([], [], **BAND), "not told from the best (paired, Holm, 5 %)"),
         (dashed, "a perfect sampler stays left of it in 95 of 100 runs"),
     ]
-    run.legend(fig, label("fairness discrepancy (L2) with its 95 % interval", "lower", 60), (), entries)
+    run.legend(fig, label(f"fairness discrepancy (L2){over} with its 95 % interval", "lower", 80), (), entries)
     return {"ties": fig}
 
 
@@ -45,7 +45,7 @@ def ranking(run: Finished, task: Task) -> list[str]:
 
 def _panel(ax: Any, run: Finished, task: Task) -> None:
     titles = ranking(run, task)
-    filled(ax, run, {title: headline(task, title) for title in titles})
+    filled(ax, run, {title: run.ranked_by(task, title) for title in titles})
     method_rows(ax, titles)
     ax.set_xlim(left=-0.03 * ax.get_xlim()[1])  # a point at 0 touches no name
     tied = [place for place, title in enumerate(titles) if run.measured.mark(task, title)]
@@ -56,4 +56,4 @@ def _panel(ax: Any, run: Finished, task: Task) -> None:
         )
     bound = next((b for b in (run.null_bound(task, title) for title in titles) if b is not None), None)
     if bound is not None:
-        ax.axvline(bound, color=NEUTRAL, linestyle="--", linewidth=1, label=f"null bound of {HEADLINE}")
+        ax.axvline(bound, color=NEUTRAL, linestyle="--", linewidth=1, label=f"null bound of {run.run.headline}")

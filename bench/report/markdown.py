@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.headline import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
 from bench.report.terminal import MARKS, columns, frechet_head, interval, method_name, read_table
 
 
@@ -11,13 +12,17 @@ def leaderboard_markdown(folder: Path) -> str:
     """One table over all tasks of a suite's folder; failed and skipped rows say so."""
     rows = read_table(folder / "leaderboard.csv")
     frechet, epsilon = columns(rows[0], "frechet_"), columns(rows[0], "epsilon_")
-    others = columns(rows[0], "fd_l2_hard by ")
+    headline, clip = headline_of(OVER_PROMPTS in rows[0]), columns(rows[0], "clip_score_")
+    beside = [*BY_PROMPT, POOLED] if headline == OVER_PROMPTS else []
+    others = columns(rows[0], f"{headline} by ")
     heads = [
         "task",
         "method",
-        "fd_l2_hard ↓",
+        f"{headline} ↓",
         "",
-        *(f"{c.removeprefix('fd_l2_hard ')} ↓" for c in others),
+        *(f"{c} ↓" for c in beside),
+        *(f"{c.removeprefix(f'{headline} ')} ↓" for c in others),
+        *("CLIP score ↑" for _ in clip),
         *(f"Fréchet {frechet_head(c, frechet)} ↓" for c in frechet),
         *("epsilon ↑" for _ in epsilon),
         "calls/image",
@@ -25,8 +30,9 @@ def leaderboard_markdown(folder: Path) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for row in rows:
         if row["status"] == "ok":
-            cells = [interval(row, "fd_l2_hard", 3), MARKS[row["tied_best"]]]
-            cells += [interval(row, column, 3) for column in others]
+            cells = [interval(row, headline, 3), MARKS[row["tied_best"]]]
+            cells += [interval(row, column, 3) for column in (*beside, *others)]
+            cells += [interval(row, column, 1) for column in clip]
             cells += [interval(row, column, 0) for column in frechet] + [interval(row, column, 3) for column in epsilon]
             cells += [f"{float(row['nfe_per_image']):g}"]
         else:

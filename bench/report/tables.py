@@ -20,11 +20,14 @@ import numpy as np
 from bench.attributes import product
 from bench.cell import fit_record, judged_labels
 from bench.files import write_bytes
+from bench.headline import BY_PROMPT, POOLED, PROMPTS, headline_of
 from bench.plan import PROTOCOL, Context, Work
+from bench.report.prompts import prompt_rows
+from bench.report.same import p_by_prompt, p_pooled
 from bench.store import Store
 from bench.suite import Suite
 
-HEADLINE = "fd_l2_hard"
+OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the headline
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class CellResult:
         return f"{self.work.cell.task}, {self.work.cell.title}, seed {self.work.cell.seed}"
 
     @property
+    def headline(self) -> str:
+        """The metric that the leaderboard is ordered by."""
+        return headline_of(prompts=bool(self.work.prompted))
+
+    @property
     def scope(self) -> str:
         """The scope of the headline score: the joint of the task's attributes."""
         return product(self.work.cell.attributes).name
@@ -78,33 +86,49 @@ class CellResult:
 
     def entries(self) -> list[Path]:
         """The store's folders that this result rests on."""
-        store = Store(self.work.store)
-        keys = dict.fromkeys(work.sample_key for work in (self.work, self.work.twin) if work)
-        return [store.shard(key, i, s) for key in keys for i, s in self.work.shards()]
+        return list(dict.fromkeys(folder for work in (self.work, self.work.twin) if work for folder in work.folders))
 
 
 def _cost(work: Work) -> dict[str, float]:
     store = Store(work.store)
-    fit = store.note(fit_record(work))
-    notes = [store.note(store.shard(work.sample_key, i, s)) for i, s in work.shards()]
+    fits = [store.note(fit_record(part)) for part in work.parts]
+    notes = [store.note(folder) for folder in work.folders]
     return {
         "nfe": sum(n["forward_rows"] for n in notes) / work.n,
         "backward": sum(n["backward_rows"] for n in notes) / work.n,
         "seconds": sum(n["seconds"] for n in notes) / work.n,
-        "fit_nfe": fit["forward_rows"],
-        "fit_seconds": fit["seconds"],
-        "fit_backward": fit["backward_rows"],
+        "fit_nfe": sum(fit["forward_rows"] for fit in fits),
+        "fit_seconds": sum(fit["seconds"] for fit in fits),
+        "fit_backward": sum(fit["backward_rows"] for fit in fits),
     }
 
 
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
-    """Write the three CSVs; seconds are in costs.csv alone, so the other two come out the same on every run."""
+    """Write the CSVs; seconds are in costs.csv alone, so the others come out the same on every run.
+
+    A suite with prompts has prompts.csv beside them, one row a cell and prompt: its text, and the key of its samples.
+    """
     rows = result_rows(suite, results)
     first = next(rows)
     write_bytes(folder / "results.csv", _csv(list(first), itertools.chain([first], rows)))  # no list: it may be long
     write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
     write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
-    return [folder / name for name in ("results.csv", "leaderboard.csv", "costs.csv")]
+    names = ["results.csv", "leaderboard.csv", "costs.csv"]
+    if suite.prompts is not None:
+        prompts = [{**_cell_columns(r.work), **row} for r in results for row in prompt_rows(r.work, r.context)]
+        write_bytes(folder / PROMPTS, to_csv(prompts).encode())
+        names.append(PROMPTS)
+    return [folder / name for name in names]
+
+
+def _cell_columns(work: Work) -> dict[str, Any]:
+    cell = work.cell
+    return {
+        "attributes": "+".join(a.name for a in cell.attributes),
+        "target": "/".join(f"{share:.6g}" for share in cell.target),
+        "method": cell.title,
+        "seed": cell.seed,
+    }
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -147,7 +171,7 @@ def _is_number(text: str) -> bool:
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
     """The rows of results.csv: one a score, or one a cell without any."""
-    common = {"suite": suite.suite, "model": suite.model.title, "n": suite.n, "guidance_batch": suite.guidance_batch}
+    common = {"suite": suite.suite, "model": suite.model.title, "guidance_batch": suite.guidance_batch}
     build = {"bench_version": _version(), "commit": commit()}
     fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
     for r in results:
@@ -155,13 +179,10 @@ def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[st
         start = {
             "suite": common["suite"],
             "model": common["model"],
-            "attributes": "+".join(a.name for a in cell.attributes),
-            "target": "/".join(f"{share:.6g}" for share in cell.target),
-            "method": cell.title,
-            "seed": cell.seed,
+            **_cell_columns(r.work),
         }
         end = {
-            "n_asked": common["n"],
+            "n_asked": r.work.n,
             "guidance_batch": common["guidance_batch"],
             "sampler": r.work.sampler["name"],
             "steps": r.work.sampler["steps"],
@@ -177,6 +198,7 @@ def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[st
             "sample_key": r.work.sample_key,
             "protocol": PROTOCOL,
             **build,
+            **({"prompts": suite.prompts} if suite.prompts is not None else {}),
         }
         judges = {
             judge.title: {
@@ -230,10 +252,16 @@ def leaderboard(results: Sequence[CellResult]) -> list[dict[str, Any]]:
     for task, methods in tasks.items():
         of_task = [r for of_method in methods.values() for r in of_method]
         lines = [_line(task, title, of_method) for title, of_method in methods.items()]
-        lines.sort(key=lambda row: (row["status"] != "ok", row[HEADLINE] if row["status"] == "ok" else 0.0))
+        headline = of_task[0].headline
+        lines.sort(key=lambda row: (row["status"] != "ok", _rank(row, headline)))
         ties = tied_with_best(lines, of_task)
         rows += [{**row, "tied_best": title_tied} for row, title_tied in zip(lines, ties, strict=True)]
     return rows
+
+
+def _rank(row: dict[str, Any], headline: str) -> float:
+    """The headline of a row that has one; what is undefined comes last of those that ran."""
+    return math.inf if row[headline] is None else float(row[headline])
 
 
 def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
@@ -241,17 +269,22 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
     bad = [r for r in results if r.status != "ok"]
     first = results[0]
     row: dict[str, Any] = {"task": task, "method": title}
-    for metric in (HEADLINE, "fd_l2_soft", "fd_l2_corrected"):
+    headline = first.headline
+    for metric in dict.fromkeys((headline, *(BY_PROMPT if first.work.prompted else ()), POOLED, *OF_JOINT)):
         row |= _average(metric, metric, first.scope, good)
     for judge in first.work.judges[1:]:
-        row |= _average(f"{HEADLINE} by {judge.title}", HEADLINE, first.scope, good, judge.title)
+        row |= _average(f"{headline} by {judge.title}", headline, first.scope, good, judge.title)
     found = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores})
     for metric, scope in found:
         if metric.startswith("frechet_"):
             row |= _average(f"{metric} to {scope}", metric, scope, good)
-        elif metric.startswith(("epsilon_", "detection_rate_")) or (metric, scope) == ("abstained_share", first.scope):
+        elif (
+            metric.startswith(("epsilon_", "detection_rate_"))
+            or (metric, scope) == ("abstained_share", first.scope)
+            or (metric.startswith("clip_score_") and scope == "all")
+        ):
             row |= _average(metric, metric, scope, good)
-    null = good[0].score(HEADLINE, first.scope) if good else None
+    null = good[0].score(headline, first.scope) if good else None
     return row | {
         "fd_null_bound": null["null_bound"] if null else None,
         "judge_accuracy": first.judge_accuracy(),
@@ -259,6 +292,7 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
         "nfe_per_image": float(np.mean([r.cost["nfe"] for r in good])) if good else None,
         "backward_per_image": float(np.mean([r.cost["backward"] for r in good])) if good else None,
         "n": first.work.n,
+        **({"prompts": len(first.work.prompted)} if first.work.prompted else {}),
         "seeds": len(good),
         "status": bad[0].status if bad else "ok",
         "reason": last_line(bad[0].reason) if bad else "",
@@ -291,10 +325,10 @@ def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> li
     """Say "yes" where the headline's difference from the best row of the task is not significant, else "no".
 
     Paired bootstrap over the samples: sample i of every method began from the same noise, so both methods are
-    redrawn with the same sample numbers (per seed). Differences are tested at 5 % with Holm's correction over the
-    methods of the task. The best row itself is "best".
+    redrawn with the same sample numbers (per seed, and per prompt where there are several). Differences are tested at
+    5 % with Holm's correction over the methods of the task. The best row itself is "best".
     """
-    from bench.stats import holm, paired_discrepancy_p
+    from bench.stats import holm
 
     good = [line for line in lines if line["status"] == "ok"]
     if not good:
@@ -303,18 +337,16 @@ def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> li
     labels = {line["method"]: _labels([r for r in results if r.work.cell.title == line["method"]]) for line in good}
     best = labels[good[0]["method"]]
     rng = np.random.default_rng(0)
-    p = []
-    for line in good[1:]:
-        other = labels[line["method"]]
-        both = (best >= 0) & (other >= 0)  # the judge may have abstained
-        p.append(paired_discrepancy_p(best[both], other[both], target, rng) if both.any() else 1.0)
+    p_same = p_by_prompt if results[0].work.prompted else p_pooled
+    p = [p_same(best, labels[line["method"]], target, rng) for line in good[1:]]
     verdicts = iter(["best", *("no" if rejected else "yes" for rejected in holm(p, 0.05))])
     return [next(verdicts) if line["status"] == "ok" else "" for line in lines]
 
 
-def _labels(results: list[CellResult]) -> np.ndarray:
-    """Judged classes of the joint, int64 [n over all seeds], -1 for none, in order of seed and sample number."""
-    return np.concatenate([judged_labels(r.work) for r in sorted(results, key=lambda r: r.work.cell.seed)])
+def _labels(results: list[CellResult]) -> list[np.ndarray]:
+    """Judged classes of the joint, int64 [n], -1 for none, of every seed, and of every prompt of it, in order."""
+    ordered = sorted(results, key=lambda r: r.work.cell.seed)
+    return [judged_labels(part) for r in ordered for part in r.work.parts]
 
 
 def _version() -> str:

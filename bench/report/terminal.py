@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from bench.headline import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
+
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
 TIED = "rank"  # head of the marks
 
@@ -31,17 +33,18 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
     names the others.
     """
     first = rows[0]
+    headline = headline_of(OVER_PROMPTS in first)
     shown = _columns(rows, costs)
     title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})"
     null = float(first["fd_null_bound"] or "nan")
     notes = [
         *(f"{method_name(row)} {row['status']} ({row['reason']})." for row in rows if row["status"] != "ok"),
-        f"fd_l2_hard: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
+        f"{headline}: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
         "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer.",
         "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %).",
         "s/image and fit s are of this machine, one thread a worker.",
     ]
-    kept = ["method", "fd_l2_hard [95 %]"]
+    kept = ["method", f"{headline} [95 %]"]
     unbound = console.options.update(width=sys.maxsize)
     for head in _by_importance(list(shown)[len(kept) :]):
         wider = _table(title, {h: cells for h, cells in shown.items() if h in kept or h == head})
@@ -58,16 +61,20 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
 def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[str, list[str]]:
     """Head of a column to its cells, in the order of the table."""
     first = rows[0]
-    frechet, others = columns(first, "frechet_"), columns(first, "fd_l2_hard by ")
-    epsilon = columns(first, "epsilon_")
+    headline = headline_of(OVER_PROMPTS in first)
+    frechet, others = columns(first, "frechet_"), columns(first, f"{headline} by ")
+    epsilon, clip = columns(first, "epsilon_"), columns(first, "clip_score_")
+    prompts = [*BY_PROMPT, POOLED] if headline == OVER_PROMPTS else []
 
     def measured(column: str, digits: int) -> Callable[[dict[str, str]], str]:
         return lambda row: interval(row, column, 0 if digits == 2 and float(row[column] or 0) >= 100 else digits)
 
     of: dict[str, Callable[[dict[str, str]], str]] = {
-        "fd_l2_hard [95 %]": measured("fd_l2_hard", 3),
+        f"{headline} [95 %]": measured(headline, 3),
         TIED: lambda row: MARKS[row["tied_best"]],
-        **{column.removeprefix("fd_l2_hard "): measured(column, 3) for column in others},
+        **{column.removeprefix(f"{headline} "): measured(column, 3) for column in others},
+        **{column: measured(column, 3) for column in prompts},
+        **{f"CLIP score\n{column.removeprefix('clip_score_')}": measured(column, 1) for column in clip},
         **{f"Frechet\n{frechet_head(column, frechet)}": measured(column, 2) for column in frechet},
         **{f"epsilon\n{column.removeprefix('epsilon_')}": measured(column, 3) for column in epsilon},
         "calls/image": lambda row: f"{float(row['nfe_per_image']):g}",
@@ -76,9 +83,9 @@ def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[st
         "fit s": lambda row: f"{_mean(row, costs, 'fit_seconds'):.1f}",
     }
     found = {head: [cell(row) if row["status"] == "ok" else "-" for row in rows] for head, cell in of.items()}
-    found["fd_l2_hard [95 %]"] = [
+    found[f"{headline} [95 %]"] = [
         cell if row["status"] == "ok" else row["status"]
-        for row, cell in zip(rows, found["fd_l2_hard [95 %]"], strict=True)
+        for row, cell in zip(rows, found[f"{headline} [95 %]"], strict=True)
     ]
     return {"method": [method_name(row) for row in rows], **found}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
-from bench.papertables.measured import HEADLINE, Quantity
+from bench.headline import POOLED, headline_of
+from bench.papertables.measured import Quantity
 from bench.report.terminal import method_name, read_table
 from bench.suite import Suite
 
@@ -32,6 +33,7 @@ class Point:
         seeds: how many.
         status: as in the leaderboard; "undefined" where a value is missing all the same.
         reason: why there is no value.
+        headline: the column of `fairness`.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Point:
     seeds: int
     status: str
     reason: str
+    headline: str = POOLED
 
     @property
     def passes(self) -> float | None:
@@ -92,7 +95,7 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     """
     files = {m.title: m.name for m in suite.methods}
     order = list(files)
-    quality = quality_of(suite)
+    quality, headline = quality_of(suite), headline_of(suite.prompts is not None)
     found = [
         Point(
             task=row["task"],
@@ -100,14 +103,15 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
             title=method_name(row),
             method=files[row["method"]],
             settings=settings[row["method"]],
-            fairness=_estimate(row, HEADLINE),
+            fairness=_estimate(row, headline),
+            headline=headline,
             quality=_estimate(row, quality),
             calls=_number(row["nfe_per_image"]),
             backward=_number(row["backward_per_image"]),
             null_bound=_number(row["fd_null_bound"]),
             n=int(row["n"]),
             seeds=int(row["seeds"]),
-            **_status(row, quality),
+            **_status(row, headline, quality),
         )
         for row in sorted(read_table(folder / "leaderboard.csv"), key=lambda row: order.index(row["method"]))
     ]
@@ -115,9 +119,9 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     return sorted(found, key=lambda point: tasks.index(point.task))
 
 
-def _status(row: Mapping[str, str], quality: str) -> dict[str, str]:
-    if row["status"] == "ok" and not (row[HEADLINE] and row.get(quality)):
-        missing = quality if row[HEADLINE] else HEADLINE
+def _status(row: Mapping[str, str], headline: str, quality: str) -> dict[str, str]:
+    if row["status"] == "ok" and not (row[headline] and row.get(quality)):
+        missing = quality if row[headline] else headline
         return {"status": "undefined", "reason": f"no {missing}; results.csv says why"}
     return {"status": row["status"], "reason": row["reason"]}
 

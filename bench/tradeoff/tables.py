@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.comparison.text import csv_table, interval, number
 from bench.files import write_bytes
-from bench.papertables.measured import HEADLINE, Quantity
+from bench.papertables.measured import Quantity
 from bench.tradeoff.points import Point, by_task
 from bench.tradeoff.summary import Volume, on_front, volumes
 
@@ -34,7 +34,7 @@ def write_tables(points: Sequence[Point], quality: str, folder: Path) -> list[Pa
     rows = [_row(p, front, settings, quality) for p, front in zip(points, on_front(points), strict=True)]
     files = [folder / "trade-off.csv", folder / "hypervolume.csv"]
     write_bytes(files[0], csv_table(rows).encode())
-    measured = [_volume_row(v, quality) for v in volumes(points)]
+    measured = [_volume_row(v, points[0].headline, quality) for v in volumes(points)]
     if measured:
         write_bytes(files[1], csv_table(measured).encode())
     else:
@@ -48,7 +48,7 @@ def _row(point: Point, front: bool | None, settings: Sequence[str], quality: str
         "run": point.run,
         "method": point.title,
         **{name: _plain(point.settings.get(name)) for name in settings},
-        **_ends(HEADLINE, point.fairness),
+        **_ends(point.headline, point.fairness),
         "fd_null_bound": point.null_bound,
         **_ends(quality, point.quality),
         "nfe_per_image": point.calls,
@@ -71,9 +71,9 @@ def _ends(column: str, found: Quantity | None) -> dict[str, float | None]:
     return dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
 
 
-def _volume_row(volume: Volume, quality: str) -> dict[str, Any]:
+def _volume_row(volume: Volume, headline: str, quality: str) -> dict[str, Any]:
     corner = [*volume.reference, None][:3]
-    names = (f"reference_{HEADLINE}", f"reference_{quality}", "reference_passes_per_image")
+    names = (f"reference_{headline}", f"reference_{quality}", "reference_passes_per_image")
     return {
         "task": volume.task,
         "method": volume.method,
@@ -92,7 +92,7 @@ def show(points: Sequence[Point], quality: str, console: Console) -> None:
         table = Table(title=escape(f"trade-off on {task}"), caption=_caption([v for v in measured if v.task == task]))
         table.add_column("method")
         for head in (
-            "fd_l2_hard [95 %]",
+            f"{points[0].headline} [95 %]",
             escape(f"Frechet to {quality.rpartition(' to ')[2]} [95 %]"),
             "calls/image",
             "backward",

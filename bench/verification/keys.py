@@ -8,30 +8,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bench.attributes import Attribute
+from bench.comparison.runs import Run
+from bench.comparison.shards import parts
 from bench.discovery import ROOT
 from bench.errors import BenchError
-from bench.plan import LEARNT_FROM, Context, Work, sample_key
+from bench.plan import LEARNT_FROM, Context, Work, joined_key, sample_key
+from bench.prompts import prompt_seed
 from bench.suite import Cell, build_method
 from bench.verification.check import Check, judged
 from bench.verification.table import CELL, exact_target, name_of
 
 
-def check_keys(rows: pd.DataFrame, data_digests: Mapping[str, str]) -> Check:
+def check_keys(run: Run, data_digests: Mapping[str, str]) -> Check:
     """Whether each cell's key follows from its own row: weights, method, fields, sampler, batch, seed and task.
 
+    Of a run with prompts, each prompt's key must follow from the cell's row and its own of prompts.csv.
+
     Args:
-        rows: of the file.
+        run: the file.
         data_digests: as of `Context`, from the suite: the rows do not name the image sets that methods learn from.
     """
-    wrong, unseen, seen = [], [], 0
+    rows, wrong, unseen, seen = run.rows, [], [], 0
     changed = sources_changed(str(rows["commit"].iloc[0]))
     for cell, own in rows.groupby(list(CELL), sort=False):
         row = own.iloc[0]
         try:
-            key = _key(row, data_digests)
+            key = _cell_key(run, row, data_digests)
         except BenchError as error:
             unseen.append(f"{name_of(cell)}: {error}")
             continue
@@ -46,7 +49,22 @@ def check_keys(rows: pd.DataFrame, data_digests: Mapping[str, str]) -> Check:
     return judged("sample keys", wrong, f"{seen} keys follow from their rows", unseen)
 
 
-def _key(row: Any, data_digests: Mapping[str, str]) -> str | None:
+def _cell_key(run: Run, row: Any, data_digests: Mapping[str, str]) -> str | None:
+    """The key of a cell; None where it cannot be known from the file. A prompt whose own key is wrong makes another."""
+    if not run.has_prompts:
+        return _key(row, row["model_sha256"], int(row["seed"]), data_digests)
+    of = parts(run, row)
+    seeds = [prompt_seed(int(row["seed"]), part.text) for part in of]
+    keys = [_key(row, part.model_sha256, seed, data_digests) for part, seed in zip(of, seeds, strict=True)]
+    if joined_key([part.model_sha256 for part in of]) != row["model_sha256"]:
+        return ""
+    known = [key for key in keys if key is not None]
+    if len(known) < len(of):
+        return None
+    return joined_key(known) if known == [part.sample_key for part in of] else ""
+
+
+def _key(row: Any, model_digest: str, seed: int, data_digests: Mapping[str, str]) -> str | None:
     fields = json.loads(row["fields"])
     method = build_method(row["method_file"], fields)
     if any(need in method.traits.needs and need not in data_digests for need in LEARNT_FROM):
@@ -59,10 +77,10 @@ def _key(row: Any, data_digests: Mapping[str, str]) -> str | None:
         "precision": row["precision"],
         "spacing": row["spacing"],
     }
-    cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), int(row["seed"]))
+    cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), seed)
     batch, n = int(row["guidance_batch"]), int(row["n_asked"])
     work = Work(cell, row["model"], sampler, {}, batch, batch, n, "cpu", Path(), (), ())
-    return sample_key(work, Context(row["model_sha256"], dict(data_digests), _classifiers(method), (), (), ()))
+    return sample_key(work, Context(model_digest, dict(data_digests), _classifiers(method), (), (), ()))
 
 
 def _classifiers(method: Any) -> dict[str, str]:

@@ -127,8 +127,7 @@ def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
 def _entries(work: Work) -> Iterator[Path]:
     store = Store(work.store)
     for each in (work, work.twin):
-        for index, size in each.shards() if each is not None else ():
-            shard = store.shard(each.sample_key, index, size) if each is not None else Path()
+        for shard in each.folders if each is not None else ():
             yield shard
             for seer in work.seers:
                 yield store.features(seer.name, extractor(seer).digest, shard)

@@ -11,6 +11,7 @@ import torch
 from bench.cell import draw, extractor
 from bench.files import read_arrays
 from bench.jobs import one_thread
+from bench.plan import Work
 from bench.progress import track
 from bench.store import Store
 from bench.verification.check import Check, judged
@@ -27,28 +28,28 @@ def check_images(cells: Sequence[Compared], k: int) -> Check:
         cells: whose arrays the store has whole.
         k: number of images, >= 1.
     """
-    distinct = list({cell.work.sample_key: cell for cell in cells}.values())
+    parts = ((part, cell.name) for cell in cells for part in cell.work.parts)
+    distinct = list({part.sample_key: (part, name) for part, name in parts}.values())
     if not distinct:
         return Check("images", "not checkable", "the store has no cell whole")
-    size = distinct[0].work.shards()[0][1]
+    size = distinct[0][0].shards()[0][1]
     count = min(len(distinct), -(-k // size))
     chosen = [distinct[i] for i in np.linspace(0, len(distinct) - 1, count).round().astype(int)]
     one_thread()  # as a worker of `run` has: the bytes depend on it
     wrong: list[str] = []
     most = 0
-    for cell in track(chosen, "guidance batches drawn again"):
-        clauses, off = _compare(cell)
+    for part, name in track(chosen, "guidance batches drawn again"):
+        clauses, off = _compare(part, f"{name}, prompt {part.prompt}" if part.prompt else name)
         wrong += clauses
         most = max(most, off)
-    names = ", ".join(dict.fromkeys(cell.work.cell.title for cell in chosen))
+    names = ", ".join(dict.fromkeys(part.cell.title for part, _ in chosen))
     how = f"at most {most} of 255 levels off" if most else "the same bytes"
     cells_drawn = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
     return judged("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")
 
 
-def _compare(cell: Compared) -> tuple[list[str], int]:
-    """What differs in the first guidance batch of a cell, and by how many levels an image is off at most."""
-    work = cell.work
+def _compare(work: Work, name: str) -> tuple[list[str], int]:
+    """What differs in the first guidance batch of a part, and by how many levels an image is off at most."""
     index, size = work.shards()[0]
     store = Store(work.store)
     shard = store.shard(work.sample_key, index, size)
@@ -59,14 +60,14 @@ def _compare(cell: Compared) -> tuple[list[str], int]:
     wrong = []
     if levels.max() > LEVELS:
         n, most = int((levels > LEVELS).sum()), levels.max()
-        wrong.append(f"{n} of the first {size} images of {cell.name} are others, by up to {most} of 255 levels")
+        wrong.append(f"{n} of the first {size} images of {name} are others, by up to {most} of 255 levels")
     if not np.array_equal(arrays["preset"], kept["preset"]):
-        wrong.append(f"the classes given beforehand to the first {size} samples of {cell.name} are others")
+        wrong.append(f"the classes given beforehand to the first {size} samples of {name} are others")
     for seer in work.seers:
         seen = read_arrays(store.features(seer.name, extractor(seer).digest, shard)) or {}
         own = extractor(seer).extract(torch.from_numpy(np.array(kept["images"])))
-        if any(not _near(own[name], np.asarray(seen[name])) for name in own):
-            wrong.append(f"{seer.title} sees other things in the first {size} images of {cell.name} than is stored")
+        if any(not _near(own[key], np.asarray(seen[key])) for key in own):
+            wrong.append(f"{seer.title} sees other things in the first {size} images of {name} than is stored")
     return wrong, int(levels.max())
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.comparison.runs import Run
 from bench.plan import PROTOCOL
-from bench.report.results import read_results, results_file
 from bench.suite import Suite, list_suites, read_suite
 from bench.verification.check import Check
 from bench.verification.table import check_protocol, check_rows, check_shares
@@ -25,8 +25,8 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
         ConfigError: no results file, or one that cannot be true (`bench.report.results.read_results`); or a suite that
             cannot be run here.
     """
-    rows = read_results(path)
-    file = results_file(path)
+    run = Run.open(path)
+    rows, file = run.rows, run.file
     suite, why = find_suite(str(rows["suite"].iloc[0]), suite_name)
     yield Check("table", "ok", f"{len(rows)} rows, every field of its kind, every interval around its value")
     yield check_protocol(rows, PROTOCOL)
@@ -35,15 +35,19 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
     works, size = _works(suite, file) if suite is not None else ([], 0)
     from bench.verification.keys import check_keys
 
-    yield check_keys(rows, _data_digests(works))
+    yield check_keys(run, _data_digests(works))
     if suite is None:
         for name in ("cells", "settings", "weights", "store", "calls", "numbers"):
             yield Check(name, "not checkable", why)
         return
+    from bench.verification.prompts import check_prompts, with_file_keys
     from bench.verification.recompute import check_numbers, check_settings, check_store, pair
 
     cells, check = pair(file, suite, works)
     yield check
+    if run.has_prompts and suite.prompts is not None:
+        cells = with_file_keys(run, cells)
+        yield check_prompts(run, cells)
     yield from check_settings(suite, cells)
     whole, check = check_store(cells)
     yield check

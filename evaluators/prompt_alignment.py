@@ -1,0 +1,125 @@
+"""CLIP score: how well each image fits the text of its own prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t
+
+from bench.errors import ConfigError
+from bench.stats import LEVEL
+from evaluators.base import CHUNK, JACKKNIFE, Card, Column, Reference, Sample, Score
+
+Floats = npt.NDArray[np.float64]
+MIN_SPREAD = 2  # images of a prompt that an interval needs
+NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
+NO_READER = "no extractor of the suite reads texts; add clip_features to its features"
+
+
+def clip_scores(features: npt.NDArray[np.floating], text: npt.NDArray[np.floating]) -> Floats:
+    """100 max(cos(image, text), 0) of every image, float64 [n] in [0, 100].
+
+    Source: Hessel et al. 2021, arXiv 2104.08718, eq. 1, with 100 in the place of w = 2.5.
+
+    Args:
+        features: image embeddings [n, d]; of length 0 they fit nothing, and the score is NaN.
+        text: the embedding [d] of their text.
+    """
+    rows, one = np.asarray(features, dtype=np.float64), np.asarray(text, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = rows @ one / (np.linalg.norm(rows, axis=1) * np.linalg.norm(one))
+    return np.asarray(100 * np.maximum(cosine, 0.0))
+
+
+class Evaluator:
+    """The mean CLIP score of each prompt's images with its text, and of all images with their own.
+
+    Source: Hessel et al. 2021, arXiv 2104.08718.
+
+    >>> from evaluators.base import Reference, Sample
+    >>> images = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    >>> sample = Sample({}, {"clip": images}, np.full(3, -1), prompts={"a": slice(0, 2), "b": slice(2, 3)})
+    >>> texts = {"clip": {"a": np.array([1.0, 0.0]), "b": np.array([0.5, 0.5])}}
+    >>> for score in Evaluator().evaluate(sample, Reference((), np.array([1.0]), texts=texts)):
+    ...     print(score.metric, score.scope, round(score.value))
+    clip_score_clip all 67
+    clip_by_prompt_clip all at a 50
+    clip_by_prompt_clip all at b 100
+    """
+
+    card: ClassVar[Card] = Card(
+        summary="How well images fit the text of their own prompt: the mean cosine of their embeddings, times 100.",
+        formula="CLIP score = 100 max(cos(i, t), 0) of an image's embedding i and the embedding t of its prompt's "
+        "text, both of one image-text model, which the column names; clip_score_* is the mean over all images, "
+        "clip_by_prompt_* that over the images of one prompt. Hessel et al. have w = 2.5 in the place of 100: theirs "
+        "is 1/40 of this one.",
+        source="Hessel et al. 2021, arXiv 2104.08718, eq. 1",
+        columns=(
+            Column("clip_score_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
+            Column("clip_by_prompt_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
+        ),
+        judge="none",
+        min_n=f"1; {MIN_SPREAD} images of every prompt for an interval",
+        bias="None: it is a mean over images. The prompts are held fixed.",
+        interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
+        "stratified sample, with Student's t of n less the number of prompts: the prompts' different means do not "
+        "widen it. None where a prompt has one image.",
+        limits="How good an image is, or whether it shows a class that a method asked for: the text is the prompt "
+        "without the phrase of a class. Values of different models are not comparable, nor those of different "
+        "prompts. A text that is longer than the model's context is cut there.",
+        needs=frozenset({"texts"}),
+    )
+
+    def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
+        """Scores of every extractor that reads texts: over all images, then of each prompt in order.
+
+        Args:
+            sample: its `prompts` are rows of its `features`.
+            reference: its `texts` are the embeddings of the prompts' texts.
+
+        Returns:
+            One undefined score, of no extractor, where the suite has no prompts or none of its extractors reads texts.
+
+        Raises:
+            ConfigError: an extractor's texts are of another width than its features, or lack a prompt.
+        """
+        if not sample.prompts or not reference.texts:
+            reason = NO_READER if sample.prompts else NO_PROMPTS
+            n = len(sample.preset)
+            return [Score("clip_score_none", "all", None, n=n, status="undefined", reason=reason)]
+        return [score for name, texts in reference.texts.items() for score in _scores(name, texts, sample)]
+
+
+def _scores(name: str, texts: Mapping[str, npt.NDArray[np.floating]], sample: Sample) -> list[Score]:
+    features = sample.features[name]
+    if set(texts) != set(sample.prompts) or any(text.shape != features.shape[1:] for text in texts.values()):
+        raise ConfigError(
+            f"{name} must have a text of width {features.shape[1]} for each of {', '.join(sample.prompts)}, got "
+            f"{ {prompt: list(text.shape) for prompt, text in texts.items()} }; take images and texts of one model"
+        )
+    found = {prompt: _walked(features, rows, texts[prompt]) for prompt, rows in sample.prompts.items()}
+    each = [_mean(f"clip_by_prompt_{name}", f"all at {prompt}", [own]) for prompt, own in found.items()]
+    return [_mean(f"clip_score_{name}", "all", list(found.values())), *each]
+
+
+def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[np.floating]) -> Floats:
+    starts = range(rows.start, rows.stop, CHUNK)
+    return np.concatenate([clip_scores(features[i : min(i + CHUNK, rows.stop)], text) for i in starts])
+
+
+def _mean(metric: str, scope: str, strata: list[Floats]) -> Score:
+    """The mean over all rows of the strata, with the interval of a stratified sample."""
+    n = sum(map(len, strata))
+    if not all(np.isfinite(rows).all() for rows in strata):
+        reason = "an embedding is of length 0, or holds NaN or infinity"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+    value = float(np.concatenate(strata).mean())
+    if min(map(len, strata)) < MIN_SPREAD:
+        return Score(metric, scope, value, n=n)
+    error = math.sqrt(sum((len(rows) / n) ** 2 * float(rows.var(ddof=1)) / len(rows) for rows in strata))
+    half = float(t.ppf((1 + LEVEL) / 2, n - len(strata))) * error
+    return Score(metric, scope, value, max(0.0, value - half), min(100.0, value + half), n)
