@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.attributes import Attribute, marginal, product
-from bench.stats import LEVEL, percentile_interval, redraw_shares
-from evaluators.base import REDRAWS, Card, Column, Reference, Sample, Score
+from bench.stats import LEVEL, percentile_interval, redraw_shares, wilson_interval
+from evaluators.base import REDRAWS, WILSON, Card, Column, Reference, Sample, Score
 from evaluators.classifiers.shares import MIN_JUDGED, MIN_N, Tally, distance, l2, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
 N_DRAWS = 2000
 SEED = 20_240_218
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
-ONE = "fd_l2_by_prompt"
+ONE, SHARE = "fd_l2_by_prompt", "share_by_prompt"
 
 
 def _mean(distances: Floats) -> Floats:
@@ -63,13 +63,15 @@ class Evaluator:
         formula="d_j = ||r - p_j||_2 for the target r and the shares p_j of the judge's labels among the samples of "
         "prompt j (fd_l2_by_prompt, over `ATTRIBUTES at PROMPT`); over prompts the mean of d_j, its maximum "
         "(fd_l2_prompt_worst) and its 90th percentile, between neighbours by their distance (type 7 of Hyndman & Fan "
-        "1996), which is the 10th percentile of fairness, -d_j.",
+        "1996), which is the 10th percentile of fairness, -d_j. share_by_prompt is p_j, class by class, over "
+        "`ATTRIBUTE=CLASS at PROMPT`.",
         source="Choi et al. 2020, arXiv 1910.12008, for one prompt; over prompts ours",
         columns=(
             Column("fd_l2_prompt_mean", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
             Column("fd_l2_prompt_worst", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
             Column("fd_l2_prompt_p90", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
             Column(ONE, "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
+            Column(SHARE, None, 0.0, 1.0, "share of the judged samples of a prompt", WILSON),
         ),
         judge="each",
         min_n=f"{MIN_N} of each prompt; {MIN_JUDGED} judged ones where the judge abstained on others",
@@ -83,8 +85,8 @@ class Evaluator:
         "value at this n, its bias included; measured coverage of that is 93 to 98 % at 100 samples a prompt with 8 "
         "and 30 prompts. Where the value is at or below `null_bound`, `ci_low` is 0. `fd_l2_by_prompt` has the "
         "interval of fd_l2_hard.",
-        limits="Which way a prompt is biased; fd_l2_hard of all samples together is low where the biases of prompts "
-        "cancel, whether the images show what the prompt says (`clip_score_*`), and "
+        limits="Which way a prompt is biased, but for share_by_prompt; fd_l2_hard of all samples together is low "
+        "where the biases of prompts cancel. Whether the images show what the prompt says (`clip_score_*`), and "
         "anything of prompts that are not in the set.",
     )
 
@@ -96,8 +98,8 @@ class Evaluator:
             reference: its `attributes` and `distribution` are the target.
 
         Returns:
-            For each scope the mean, the worst and the 90th percentile, then that of each prompt in order; without
-            prompts the first three alone, undefined.
+            For each scope the mean, the worst and the 90th percentile, then that of each prompt with its shares, in
+            order; without prompts the first three alone, undefined.
 
         Raises:
             Incompatible: an attribute was not judged.
@@ -123,7 +125,7 @@ def _scores(sample: Sample, attributes: tuple[Attribute, ...], r: Floats) -> lis
     # A generator for each scope, so that a scope's interval does not depend on which others are asked for.
     rng = np.random.default_rng(SEED)
     redrawn = {name: _redrawn(one, r, rng) for name, one in seen.items() if not why_undefined(one)}
-    each = [_of_prompt(f"{scope} at {name}", one, redrawn.get(name), r) for name, one in seen.items()]
+    each = [score for name, one in seen.items() for score in _of_prompt(name, attributes, one, redrawn.get(name), r)]
     return [*_over(scope, seen, redrawn, r), *each]
 
 
@@ -138,10 +140,23 @@ def _redrawn(seen: Tally, r: Floats, rng: np.random.Generator) -> tuple[Floats, 
     return l2(redraw_shares(seen.counts, r, N_DRAWS, rng), r), l2(null, r)
 
 
-def _of_prompt(scope: str, seen: Tally, redrawn: tuple[Floats, Floats] | None, r: Floats) -> Score:
+def _of_prompt(
+    name: str, attributes: tuple[Attribute, ...], seen: Tally, redrawn: tuple[Floats, Floats] | None, r: Floats
+) -> list[Score]:
+    joint = product(attributes)
+    scopes = [(ONE, f"{joint.name} at {name}"), *((SHARE, f"{joint.name}={c} at {name}") for c in joint.classes)]
     if redrawn is None:
-        return Score(ONE, scope, None, n=seen.n, status="undefined", reason=why_undefined(seen))
-    return distance(ONE, scope, seen.n, l2(seen.counts / seen.n, r), *redrawn)
+        reason = why_undefined(seen)
+        return [Score(metric, scope, None, n=seen.n, status="undefined", reason=reason) for metric, scope in scopes]
+    shares = seen.counts / seen.n
+    ends = [wilson_interval(int(count), seen.n) for count in seen.counts]
+    return [
+        distance(ONE, scopes[0][1], seen.n, l2(shares, r), *redrawn),
+        *(
+            Score(SHARE, scope, float(share), low, high, seen.n)
+            for (_, scope), share, (low, high) in zip(scopes[1:], shares, ends, strict=True)
+        ),
+    ]
 
 
 def _over(scope: str, seen: dict[str, Tally], redrawn: dict[str, tuple[Floats, Floats]], r: Floats) -> list[Score]:

@@ -54,7 +54,12 @@ def test_planted_shares_give_their_distances_and_their_summaries() -> None:
     assert p90 == pytest.approx(scipy_stats.mstats.mquantiles(d, 0.9, alphap=1, betap=1)[0])  # an independent type 7
     assert p90 == pytest.approx(-np.percentile(-np.array(d), 10))  # the 10th percentile of fairness
     assert found["fd_l2_prompt_mean", "eyeglasses"].n == 1000
-    assert len(found) == 3 + 10
+    for i, k in enumerate(present):
+        share = found["share_by_prompt", f"eyeglasses=present at p{i}"]
+        wilson = scipy_stats.binomtest(k, 100).proportion_ci(method="wilson")
+        assert (share.value, share.ci_low, share.ci_high) == pytest.approx((k / 100, wilson.low, wilson.high))
+        assert found["share_by_prompt", f"eyeglasses=absent at p{i}"].value == pytest.approx(1 - k / 100)
+    assert len(found) == 3 + 10 + 20
 
 
 def test_biases_that_cancel_are_seen_by_prompt_alone() -> None:
@@ -132,7 +137,7 @@ def test_the_interval_is_that_of_the_value_at_this_n(metric: str) -> None:
 
 def test_one_prompt_is_its_own_mean_and_worst() -> None:
     found = scores(planted([[30, 70]]))
-    values = {score.value for score in found.values()}
+    values = {score.value for (metric, _), score in found.items() if metric.startswith("fd_")}
     assert list(values) == pytest.approx([distance(0.7)] * len(values))
 
 
