@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Attribute:
         return len(self.classes)
 
 
+@functools.cache
 def product(attributes: tuple[Attribute, ...]) -> Attribute:
     """The joint attribute: one class a combination, the last attribute varying fastest.
 

@@ -15,6 +15,7 @@ from bench.downstream import DownstreamChoice
 from bench.errors import ConfigError
 from bench.files import digest_of
 from bench.given_statistics import GivenStatistics
+from bench.long_lived import many_made
 from bench.prompts import Prompt, prompt_seed
 from bench.store import Store
 from bench.suite import Cell, Seer, Suite, build_method, cells
@@ -232,6 +233,7 @@ def classifiers(suite: Suite) -> set[str]:
     return {m.classifier for m in built if "classifier" in m.traits.needs}
 
 
+@many_made()
 def plan(
     suite: Suite,
     known: tuple[Attribute, ...],
@@ -260,7 +262,8 @@ def plan(
             the network that judges it and the suite does not allow that.
     """
     found = []
-    data = learnt_from(suite)
+    data, sampler, model_fields = learnt_from(suite), suite.sampler.model_dump(), suite.model.settings
+    downstream = suite.downstream if "downstream" in needs(suite.metrics) else None
     for cell in cells(suite, known, only):
         method = build_method(cell.method, cell.fields)
         for need in LEARNT_FROM:
@@ -277,8 +280,8 @@ def plan(
         work = Work(
             cell=cell,
             model=suite.model.name,
-            model_fields=suite.model.settings,
-            sampler=suite.sampler.model_dump(),
+            model_fields=model_fields,
+            sampler=sampler,
             data=data,
             guidance_batch=suite.guidance_batch,
             compute_batch=compute_batch or (min(CPU_ROWS, suite.guidance_batch) if apart else suite.guidance_batch),
@@ -291,7 +294,7 @@ def plan(
             statistics=context.statistics,
             sets=suite.data,
             guided_by_judge=judged_by_guide,
-            downstream=suite.downstream if "downstream" in needs(suite.metrics) else None,
+            downstream=downstream,
         )
         found.append(keyed(dataclasses.replace(work, twin=_twin(work, suite, context)), context))
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from bench.errors import ConfigError, Incompatible
 from bench.executors.cluster import Cluster
 from bench.files import digest_of, file_digest, read_arrays, write_bytes, write_json
+from bench.long_lived import kept, many_made
 from bench.progress import bar, console
 from bench.suite import Suite
 
@@ -146,7 +147,8 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
         def ended(job: Job) -> None:
             progress.advance(line, job.rows)
 
-        _execute([*cell_jobs, *reference_jobs, *evaluations.values()], options, ended)
+        with kept():
+            _execute([*cell_jobs, *reference_jobs, *evaluations.values()], options, ended)
         progress.remove_task(line)
     broken = next((job for job in reference_jobs if job.status != "ok"), None)
     if broken:
@@ -289,6 +291,7 @@ def _check_ranks(options: Options) -> None:
         )
 
 
+@many_made()
 def make_jobs(
     suite: Suite, works: list[Any], size: int, options: Options
 ) -> tuple[list[Any], list[Any], dict[int, Any]]:

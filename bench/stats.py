@@ -7,6 +7,7 @@ is in docs/metrics.md, and which test in docs/regression-gate.md. The Benjamini-
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ from bench.errors import Undefined
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 LEVEL = 0.95  # confidence of every interval of the benchmark
+
+
+@functools.cache
+def t_quantile(freedom: int) -> float:
+    """The upper end of the central 95 % of Student's t; asked for once a cell of a grid."""
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
 
 
 def percentile_interval(draws: Floats) -> tuple[float, float]:

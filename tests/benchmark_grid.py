@@ -1,6 +1,6 @@
 """A grid of 100,000 cells that nothing samples: what planning, resuming, tables and page take, in seconds and memory.
 
-    python -m tests.benchmark_grid [--cells 100000] [--only plan,resume,leaderboard,read,board]
+    python -m tests.benchmark_grid [--cells 100000] [--only plan,resume,leaderboard,read,page]
 
 Every stage runs in a process of its own; its peak of resident memory includes the imports, which are shown first.
 """
@@ -74,16 +74,18 @@ def plan_grid(cells: int, out: Path) -> None:
 def resume(cells: int, out: Path) -> None:
     """Every job of a grid of which the store has everything: what a driver hands out, one at a time."""
     from bench.executors.queue import Queue
+    from bench.long_lived import kept
     from bench.runner import Options, make_jobs
 
     suite, works, context = planned(cells, out)
     references, sampled, evaluations = make_jobs(suite, [(w, context) for w in works], 32, Options(out))
     queue, last = Queue([*sampled, *references, *evaluations.values()], lambda _: None), ""
-    while queue.open:
-        job = queue.take(last)
-        assert job is not None
-        last, job.status = job.group, "ok"
-        queue.end(job)
+    with kept():
+        while queue.open:
+            job = queue.take(last)
+            assert job is not None
+            last, job.status = job.group, "ok"
+            queue.end(job)
 
 
 def scores_of(seed: int) -> list[dict[str, Any]]:
@@ -121,14 +123,12 @@ def read(cells: int, out: Path) -> None:
     print(f"  {len(run.rows):,} rows, {(out / 'grid/results.csv').stat().st_size / 2**20:.0f} MiB")
 
 
-def board(cells: int, out: Path) -> None:
-    """The page's leaderboard and records, as the JSON that it embeds."""
+def page(cells: int, out: Path) -> None:
+    """All that the page embeds: leaderboard, tasks, methods, every line's record; the run read before it."""
     from bench.comparison.runs import Run
-    from bench.page import document, records
-    from bench.page.board import Board
+    from bench.page import document
 
-    run = Run.open(out / "grid")
-    text = document.embedded([Board(run).record(), records.table(run.rows)])
+    text = document.embedded(document.data(Run.open(out / "grid")))
     print(f"  {len(text) / 2**20:.0f} MiB of JSON")
 
 
@@ -137,7 +137,7 @@ STAGES: dict[str, Callable[[int, Path], None]] = {
     "resume": resume,
     "leaderboard": leaderboard,
     "read": read,
-    "board": board,
+    "page": page,
 }
 
 
@@ -145,7 +145,7 @@ def imports() -> None:
     """What every stage loads anyway."""
     import bench.cell
     import bench.comparison.runs
-    import bench.page.board
+    import bench.page.document
     import bench.report.tables
     import bench.runner  # noqa: F401
 

@@ -33,6 +33,7 @@ COUNTED = ("nfe_per_image", "backward_per_image")
 DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsilon_*")
 
 
+@functools.cache
 def metric(name: str) -> Metric:
     """What is known of a metric, by its evaluator's card; nothing but caution of one that no card names."""
     if name in COUNTED:

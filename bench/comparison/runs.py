@@ -89,23 +89,21 @@ class Run:
         """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
         found: dict[Key, list[Any]] = {}
         rows: list[Any] = list(self.rows.astype(object).itertuples())  # a column at a time: of strings, much faster
+        tasks = {(task.attributes, task.target): task for task in self.tasks}
         for row in sorted(rows, key=lambda r: int(r.seed)):
-            task = Task(row.attributes, row.target)
-            for line in _counted(row) if self._is_first(row) else []:
+            task = tasks[row.attributes, row.target]
+            for line in _counted(row) if row.Index in self._first_lines else []:
                 found.setdefault(Key(task, row.method, line.metric, line.scope), []).append(line)
             if row.metric:
                 other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
                 found.setdefault(Key(task, row.method, row.metric, row.scope, other), []).append(row)
         return found
 
-    def _is_first(self, row: Any) -> bool:
-        return row.Index in self._first_lines
-
     @cached_property
     def _first_lines(self) -> set[int]:
         return set(self.rows.index[~self.rows.duplicated(["attributes", "target", "method", "seed"])])
 
-    @property
+    @cached_property
     def judge(self) -> str:
         """The first judge, which decides the leaderboard's order."""
         return str(self.rows["judge"].iloc[0])
@@ -149,24 +147,33 @@ class Run:
         return [row for row in self.scores.get(key, []) if row.status == "ok"]
 
     @cached_property
-    def _cells(self) -> dict[Any, pd.DataFrame]:
-        """The rows of every attributes, target and method."""
-        return dict(iter(self.rows.groupby(["attributes", "target", "method"], sort=False)))
+    def _broken(self) -> dict[tuple[str, str, str], tuple[str, str] | None]:
+        """Of every attributes, target and method: status and reason of the first seed without scores, if there is one.
+
+        A line without metric beside others of its seed is of an extractor.
+        """
+        columns = (self.rows[c].tolist() for c in ("attributes", "target", "method", "seed", "metric"))
+        lines = list(zip(*columns, strict=True))
+        scored = {line[:4] for line in lines if line[4]}
+        found: dict[tuple[str, str, str], tuple[str, str] | None] = dict.fromkeys(line[:3] for line in lines)
+        for place, line in enumerate(lines):
+            if not line[4] and line[:4] not in scored and found[line[:3]] is None:
+                found[line[:3]] = self.rows["status"].iloc[place], self.rows["reason"].iloc[place]
+        return found
 
     def reason(self, key: Key) -> tuple[str, str]:
         """Why there is no value, or not one for every seed: a status ("failed", "missing", ...) and a sentence.
 
         ("", "") where there is one for every seed.
         """
-        cell = self._cells.get((*key.task, key.method))
-        if cell is None:
+        cell = (*key.task, key.method)
+        if cell not in self._broken:
             if key.task not in self.tasks:
                 return "missing", _no_task(self, key.task)
             return "missing", f"{self.file} has no {key.method} on {key.task.name}"
-        scored = cell.loc[cell["metric"] != "", "seed"]  # a line without metric beside others is of an extractor
-        broken = cell[(cell["metric"] == "") & ~cell["seed"].isin(scored)]
-        if not broken.empty:
-            return broken["status"].iloc[0], broken["reason"].iloc[0] or "no reason was given"
+        broken = self._broken[cell]
+        if broken is not None:
+            return broken[0], broken[1] or "no reason was given"
         bad = [row for row in self.scores.get(key, []) if row.status != "ok"]
         if bad:
             return bad[0].status, bad[0].reason or "no reason was given"

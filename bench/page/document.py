@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from bench.comparison.runs import Run, Task
+from bench.long_lived import many_made
 from bench.page import records
 from bench.page.board import Board
 from bench.page.cards import cards
@@ -53,6 +54,7 @@ def page(run: Run) -> str:
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
+@many_made()
 def data(run: Run) -> dict[str, Any]:
     """Everything that the page shows, as JSON-able values."""
     board = Board(run)
@@ -62,9 +64,9 @@ def data(run: Run) -> dict[str, Any]:
         "suite": str(run.rows["suite"].iloc[0]),
         "headline": run.headline,
         "judge": run.judge,
-        "seeds": sorted({int(seed) for seed in run.rows["seed"]}),
+        "seeds": sorted(map(int, run.rows["seed"].unique())),
         "facts": [[name, _distinct(run, name)] for name in FACTS],
-        "tasks": [_task(run, task) for task in run.tasks],
+        "tasks": _tasks(run),
         "methods": [
             {"name": name, "colour": drawn[name].colour, "symbol": _symbol(drawn[name])} for name in run.methods
         ],
@@ -78,14 +80,18 @@ def data(run: Run) -> dict[str, Any]:
 
 
 def _distinct(run: Run, name: str) -> list[str]:
-    return [str(value) for value in dict.fromkeys(run.rows[name]) if str(value)]
+    return [str(value) for value in run.rows[name].unique() if str(value)]
 
 
-def _task(run: Run, task: Task) -> dict[str, Any]:
-    prefix = task.attributes + "="
-    scopes = dict.fromkeys(k.scope for k in run.scores if k.task == task and k.metric == "share_hard")
-    classes = [scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix)]  # written in class order
-    return {"name": task.name, "attributes": task.attributes, "target": task.target, "classes": classes}
+def _tasks(run: Run) -> list[dict[str, Any]]:
+    scopes: dict[Task, dict[str, None]] = {task: {} for task in run.tasks}
+    for key in run.scores:
+        if key.metric == "share_hard" and key.scope.startswith(key.task.attributes + "="):
+            scopes[key.task].setdefault(key.scope.removeprefix(key.task.attributes + "="))  # written in class order
+    return [
+        {"name": task.name, "attributes": task.attributes, "target": task.target, "classes": list(classes)}
+        for task, classes in scopes.items()
+    ]
 
 
 def _symbol(look: Any) -> str:

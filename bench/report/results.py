@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import ConfigError
+from bench.long_lived import many_made
 
 WHOLE = ("seed", "n_asked", "guidance_batch", "steps", "protocol")
 NUMBERS = ("value", "ci_low", "ci_high", "null_bound", "eta", "nfe_per_image", "backward_per_image")
@@ -53,6 +54,7 @@ def results_file(run: Path) -> Path:
     return run
 
 
+@many_made()
 def read_results(path: Path) -> pd.DataFrame:
     """The rows of a results.csv, one a cell and score, checked.
 
@@ -102,7 +104,7 @@ def _texts(path: Path) -> pd.DataFrame:
     try:
         with path.open(newline="", encoding="utf-8") as f:
             reader = csv.reader(f, strict=True)
-            lines = [(reader.line_num, [known.setdefault(text, text) for text in row]) for row in reader if row]
+            lines = [(reader.line_num, list(map(known.setdefault, row, row))) for row in reader if row]
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: no CSV: {error}; restore the file") from error
     except UnicodeDecodeError:
@@ -112,24 +114,31 @@ def _texts(path: Path) -> pd.DataFrame:
     if len(lines) < 2:
         raise ConfigError(f"{path} holds no rows; run the suite again, or copy the file again")
     (_, names), rows = lines[0], lines[1:]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"{path}, line 1: two columns are called {twice!r}; restore the file that the run wrote")
     for line, row in rows:
         if len(row) != len(names):
             raise ConfigError(
                 f"{path}, line {line}: must have {len(names)} fields, as many as line 1, got {len(row)}; restore the "
                 "file that the run wrote"
             )
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{path}, line 1: two columns are called {twice!r}; restore the file that the run wrote")
     for text in filter(COMMAND.search, known):
         line, column = next(
             (line, name) for line, row in lines for name, t in zip(names, row, strict=True) if t is text
         )
         _refuse(path, line, column, f"must hold no terminal's command, got {text!r:.60}")
-    # The writer's apostrophe, which keeps spreadsheets from computing a text, is no part of the text.
-    plain = {text: APOSTROPHE.sub("", text) for text in known}
-    columns = {name: [plain[row[i]] for _, row in rows] for i, name in enumerate(names)}
-    return pd.DataFrame(columns, index=[line for line, _ in rows], dtype=str)
+    # Objects, so that a text that stands in many rows is there once; pandas' own kind copies it for each.
+    columns = {name: [row[i] for _, row in rows] for i, name in enumerate(names)}
+    return pd.DataFrame(_plain(columns, known), index=[line for line, _ in rows], dtype=object)
+
+
+def _plain(columns: dict[str, list[str]], known: Iterable[str]) -> dict[str, list[str]]:
+    """Without the writer's apostrophe, which keeps spreadsheets from computing a text and is no part of it."""
+    plain = {text: APOSTROPHE.sub("", text) for text in known if APOSTROPHE.match(text)}
+    if not plain:
+        return columns
+    return {name: [plain.get(text, text) for text in texts] for name, texts in columns.items()}
 
 
 def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
@@ -137,21 +146,22 @@ def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
 
 
 def _each(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bool], must: str) -> None:
-    fine = {text: good(text) for text in frame[column].unique()}
-    bad = ~frame[column].map(fine).astype(bool)
+    places, texts = pd.factorize(frame[column])
+    bad = np.array([not good(text) for text in texts])[places]
     if bad.any():
-        line = bad.idxmax()
+        line = frame.index[bad.argmax()]
         _refuse(path, line, column, f"{must}, got {frame.at[line, column]!r:.60}")
 
 
 def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
-    text = frame[column].where(frame[column] != "", "nan")
-    values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    bad = (values.isna() | values.abs().eq(np.inf)) & (frame[column] != "")
+    places, texts = pd.factorize(frame[column])
+    blank = texts == ""
+    each = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
+    bad = (~np.isfinite(each) & ~blank)[places]
     if bad.any():
-        line = bad.idxmax()
+        line = frame.index[bad.argmax()]
         _refuse(path, line, column, f"must be a finite number or blank, got {frame.at[line, column]!r:.60}")
-    return values
+    return pd.Series(each[places], frame.index)
 
 
 def _whole(path: Path, frame: pd.DataFrame, column: str, blank: bool = False) -> pd.Series[Any]:

@@ -7,7 +7,6 @@ import functools
 import io
 import itertools
 import json
-import math
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.attributes import product
+from bench.attributes import Attribute, product
 from bench.cell import fit_record, judged_labels
 from bench.files import write_bytes
 from bench.headline import BY_PROMPT, POOLED, PROMPTS, headline_of
+from bench.long_lived import many_made
 from bench.plan import PROTOCOL, Context, Work
 from bench.report.prompts import prompt_rows
 from bench.report.same import p_by_prompt, p_pooled
@@ -28,6 +28,7 @@ from bench.store import Store
 from bench.suite import Suite
 
 OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the headline
+SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "null_bound", "n", "status", "reason")  # what rows differ in
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,13 @@ def _cost(work: Work) -> dict[str, float]:
     }
 
 
+@many_made()
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
     """Write the CSVs; seconds are in costs.csv alone, so the others come out the same on every run.
 
     A suite with prompts has prompts.csv beside them, one row a cell and prompt: its text, and the key of its samples.
     """
-    rows = result_rows(suite, results)
-    first = next(rows)
-    write_bytes(folder / "results.csv", _csv(list(first), itertools.chain([first], rows)))  # no list: it may be long
+    write_bytes(folder / "results.csv", _written(_result_lines(suite, results)))
     write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
     write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
     names = ["results.csv", "leaderboard.csv", "costs.csv"]
@@ -137,22 +137,20 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _csv(columns: list[str], rows: Iterable[dict[str, Any]]) -> memoryview:
+    return _written(itertools.chain([columns], ([_cell(row.get(column)) for column in columns] for row in rows)))
+
+
+def _written(lines: Iterable[list[Any]]) -> memoryview:
     out = io.BytesIO()
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     text.flush()
     text.detach()
     return out.getbuffer()
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    return _inert(str(value))
+    return "" if value is None else float.__repr__(value) if isinstance(value, float) else _inert(str(value))
 
 
 @functools.lru_cache(maxsize=2**16)  # most texts of a table stand in many rows
@@ -169,21 +167,30 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
-    """The rows of results.csv: one a score, or one a cell without any."""
-    common = {"suite": suite.suite, "model": suite.model.title, "guidance_batch": suite.guidance_batch}
+def result_rows(suite: Suite, results: Sequence[CellResult]) -> list[dict[str, str]]:
+    """The rows of results.csv, as they are written: one a score, or one a cell without any."""
+    columns, *lines = _result_lines(suite, results)
+    return [dict(zip(columns, map(_cell, line), strict=True)) for line in lines]
+
+
+def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[list[Any]]:
+    """The lines of results.csv, its columns first; texts are inert, and the rest is what csv.writer writes as `_cell`.
+
+    What the lines of a cell share is made once.
+    """
     build = {"bench_version": _version(), "commit": commit()}
     fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
-    for r in results:
+    confusions: dict[tuple[str, tuple[Attribute, ...]], str] = {}
+    for place, r in enumerate(results):
         cell = r.work.cell
         start = {
-            "suite": common["suite"],
-            "model": common["model"],
+            "suite": suite.suite,
+            "model": suite.model.title,
             **_cell_columns(r.work),
         }
         end = {
             "n_asked": r.work.n,
-            "guidance_batch": common["guidance_batch"],
+            "guidance_batch": suite.guidance_batch,
             "sampler": r.work.sampler["name"],
             "steps": r.work.sampler["steps"],
             "eta": r.work.sampler["eta"],
@@ -200,27 +207,21 @@ def result_rows(suite: Suite, results: Sequence[CellResult]) -> Iterator[dict[st
             **build,
             **({"prompts": suite.prompts} if suite.prompts is not None else {}),
         }
-        judges = {
-            judge.title: {
-                "judge": judge.title,
-                "guided_by_judge": r.work.guided_by_judge,
-                "judge_confusion": json.dumps({a.name: judge.confusion.get(a.name) for a in cell.attributes}),
-                "judge_sha256": judge.digest,
-            }
-            for judge in r.context.judges
-        }
+        judges = {}
+        for judge in r.context.judges:
+            asked = judge.title, cell.attributes
+            if asked not in confusions:
+                confusions[asked] = json.dumps({a.name: judge.confusion.get(a.name) for a in cell.attributes})
+            judges[judge.title] = [judge.title, r.work.guided_by_judge, confusions[asked], judge.digest]
+        if not place:
+            yield [*start, *SCORE, *end, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]
+        before, after = [_cell(value) for value in start.values()], [_cell(value) for value in end.values()]
+        by = {title: [_cell(value) for value in values] for title, values in judges.items()}
         nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": r.work.judge.title}
         for score in r.scores or [nothing]:
-            yield {
-                **start,
-                "metric": score["metric"],
-                "scope": score["scope"],
-                **{k: score.get(k) for k in ("value", "ci_low", "ci_high", "null_bound", "n")},
-                "status": score["status"],
-                "reason": last_line(score["reason"]),
-                **end,
-                **judges[score["judge"]],
-            }
+            numbers = [score.get(name) for name in SCORE[2:7]]
+            own = [_inert(score["metric"]), _inert(score["scope"]), *numbers, _inert(score["status"])]
+            yield [*before, *own, _inert(last_line(score["reason"])), *after, *by[score["judge"]]]
 
 
 def _cost_row(r: CellResult) -> dict[str, Any]:
@@ -301,7 +302,8 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
 
 def last_line(reason: str) -> str:
     """The sentence of a reason; of a defect's traceback, the exception. The whole of it is in failures.log."""
-    return reason.strip().splitlines()[-1] if reason.strip() else ""
+    stripped = reason.strip()
+    return stripped.splitlines()[-1] if stripped else ""
 
 
 def _average(
@@ -313,10 +315,10 @@ def _average(
         return dict.fromkeys(keys)
     if len(found) == 1:
         return dict(zip(keys, (found[0]["value"], found[0]["ci_low"], found[0]["ci_high"]), strict=True))
-    from scipy import stats
+    from bench.stats import t_quantile
 
     values = np.array([s["value"] for s in found])
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+    half = float(t_quantile(len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
     mean = float(values.mean())
     return dict(zip(keys, (mean, max(0.0, mean - half), mean + half), strict=True))
 
