@@ -180,7 +180,8 @@ class LiveBytes(TorchDispatchMode):
 
 def peak_of(call: Any) -> int:
     """Bytes of the tensors that a call makes, the most that are alive at once."""
-    with LiveBytes() as live:
+    live = LiveBytes()
+    with live:
         call()
     return live.peak
 
