@@ -6,7 +6,7 @@ import csv
 import functools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,11 @@ from bench.costs import (
 from bench.discovery import ROOT
 from bench.files import MANIFEST
 from bench.runner import Options, checked
+from bench.skipped import why_skipped
 from bench.suite import Suite, build_method
 
 if TYPE_CHECKING:
+    from bench.memory_estimate import MemoryEstimate
     from bench.plan import Work
 
 LONG_ENOUGH = 0.5  # seconds of a timed call: beyond, more rows tell no more
@@ -50,6 +52,7 @@ class Row:
         seconds: for what is left, on one worker.
         source: where its seconds were measured.
         shared: whether another cell's samples are this one's.
+        skipped: why it will not run, where that is known beforehand; it then asks for nothing.
     """
 
     task: str
@@ -61,6 +64,7 @@ class Row:
     seconds: float
     source: str
     shared: bool
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class Forecast:
         image_bytes: of an image in the store, with what every extractor makes of it.
         store_bytes: that the run would add.
         longest: seconds of its longest guidance batch.
+        memory: of the model where it runs.
+        compute_batch: largest number of rows that it runs on at once.
     """
 
     rows: tuple[Row, ...]
@@ -86,6 +92,8 @@ class Forecast:
     image_bytes: float
     store_bytes: int
     longest: float
+    memory: MemoryEstimate
+    compute_batch: int
 
     @property
     def seconds(self) -> float:
@@ -110,6 +118,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
         ConfigError: something in the suite or the options cannot be run.
     """
     from bench.cell import fit_record
+    from bench.memory_estimate import estimate_of
 
     works, size, _ = checked(suite, options)
     clock = _Clock(suite, options.out, works[0][0].parts[0], works[0][1].model_digest)
@@ -117,8 +126,13 @@ def foresee(suite: Suite, options: Options) -> Forecast:
     fits: dict[str, list[list[Measured]]] = {"sampling": [], "training": []}
     unmeasured: list[str] = []
     longest, seen = 0.0, set[str]()
+    reasons = {work.sample_key: why_skipped(work) for work in _every(works)}
     for work in _every(works):
-        cell, shared = work.cell, work.sample_key in seen
+        cell = work.cell
+        if reason := reasons[work.sample_key]:
+            rows.append(Row(cell.task, cell.title, cell.seed, 0, 0, Expected(0, 0), 0.0, "", False, reason))
+            continue
+        shared = work.sample_key in seen
         seen.add(work.sample_key)
         stored = sum(n for folder, n in _shards(work) if _has(folder))
         left = 0 if shared else work.n - stored
@@ -134,7 +148,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
             elif traits.needs - {"target", "classifier"}:  # which are given, not learnt
                 unmeasured.append(cell.title)
         rows.append(Row(cell.task, cell.title, cell.seed, stored, left, asked, spent, source, shared))
-    added, an_image = _bytes(suite, works, size)
+    added, an_image = _bytes(suite, works, size, reasons)
     workers = options.cluster.workers if options.cluster else options.ranks or options.workers
     return Forecast(
         tuple(rows),
@@ -145,6 +159,8 @@ def foresee(suite: Suite, options: Options) -> Forecast:
         an_image,
         added,
         longest,
+        estimate_of(suite, works[0][0]),
+        works[0][0].compute_batch,
     )
 
 
@@ -179,8 +195,8 @@ def _asked(work: Work, images: int) -> Expected:
     return expected(images, len(visited), seeing, repeats, traits.calls, traits.backward)
 
 
-def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int) -> tuple[int, float]:
-    """Bytes that a run would add to the store, and of one image there."""
+def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: Mapping[str, str]) -> tuple[int, float]:
+    """Bytes that a run would add to the store, without the cells that are skipped, and of one image there."""
     import torch
 
     from bench.cell import data_set, extractor, reference_blocks, reference_source
@@ -190,7 +206,7 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int) -> tuple[
     seen = {seer: _row_bytes(extractor(seer).extract(blank)) for seer in first.seers}
     samples = {"images": 3 * size * size, "preset": 8}
     store, added = Store(first.store), 0
-    for work in {work.sample_key: work for work in _every(works)}.values():
+    for work in {work.sample_key: work for work in _every(works) if not reasons[work.sample_key]}.values():
         for folder, n in _shards(work):
             added += 0 if _has(folder) else entry_bytes(samples, n)
             for seer, one in seen.items():

@@ -137,6 +137,7 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     from bench.report.tables import last_line
 
     works, size = prepare(suite, options)
+    _warn_of_memory(suite, options, works[0][0])
     _check_writable(folder)
     _check_writable(options.out / "store")
     reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
@@ -154,6 +155,19 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     if broken:
         raise ConfigError(f"the reference images could not be read: {last_line(broken.reason)}")
     return _write(suite, options, folder, works, evaluations)
+
+
+def _warn_of_memory(suite: Suite, options: Options, work: Any) -> None:
+    """Say before a run on a GPU of this machine that its memory will run short."""
+    from bench.memory_estimate import estimate_of, free_memory, shortage
+
+    free = None if options.cluster else free_memory(options.device)
+    if free is None:
+        return
+    estimate, processes = estimate_of(suite, work), 1 if options.ranks else options.workers or 1
+    said = shortage(estimate, work.compute_batch, processes, options.device, free + estimate.weights)
+    if said:
+        console.print(said, markup=False, soft_wrap=True)
 
 
 def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) -> None:

@@ -15,7 +15,7 @@ from bench.dry_run import Forecast, foresee
 from bench.runner import Options, run
 from bench.suite import read_suite
 from tests.runs import Call, caller
-from tests.small import small_suite
+from tests.small import save_tiny_unet, small_suite
 
 
 def row(
@@ -186,3 +186,24 @@ def test_the_command_shows_it_and_runs_nothing(
     assert "of sampling on 2 workers" in shown
     assert "GiB: " in shown
     assert not (tmp_path / "out").exists()
+
+
+def test_cells_that_will_be_skipped_are_told_with_the_reason_and_count_for_nothing(call: Call, tmp_path: Path) -> None:
+    """Without a label the model cannot be asked for a class, and without a middle block there is no bottleneck."""
+    save_tiny_unet(tmp_path / "model", mid_block_type=None)
+    names = ("vanilla", "attribute_switching", "distribution_guidance")
+    path = small_suite(tmp_path, methods=[{"name": n} for n in names], n=4, guidance_batch=2)
+    told = foresee(read_suite(str(path)), Options(tmp_path / "out", workers=1))
+    done = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
+    skipped = {(f"{r.task}, {r.method}, seed {r.seed}", r.skipped) for r in told.rows if r.skipped}
+    assert skipped == {(cell, reason) for status, cell, reason in done.problems if status == "skipped"}
+    assert len(skipped) == 4
+    assert {r.method for r in told.rows if r.left} == {"vanilla"}
+    assert all((r.asked, r.seconds, r.left) == (Expected(0, 0), 0.0, 0) for r in told.rows if r.skipped)
+    written = sum(p.stat().st_size for p in files(tmp_path / "out" / "store" / "samples"))
+    assert told.store_bytes >= written > 0.5 * told.store_bytes
+    code, shown, _ = call("run", path, "--out", tmp_path / "new", "--workers", 1, "--dry-run")
+    assert code == 0
+    assert shown.count("skipped:") == 4
+    assert "cells: 2, finished 0, sharing another's samples 1; skipped 4" in shown
+    assert "memory: about " in shown

@@ -47,12 +47,14 @@ def test_the_example_suite_runs_on_a_pipeline(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite.model_dump(mode="json", by_alias=True, exclude_unset=True)))
     foreseen = foresee(read_suite(str(path)), Options(tmp_path / "out", workers=1))
-    assert [row.left for row in foreseen.rows] == [6] * 4
+    assert [row.left for row in foreseen.rows] == [6, 6, 6, 0]
+    assert [bool(row.skipped) for row in foreseen.rows] == [False, False, False, True]
     outcome = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     assert not outcome.failed
     ((status, where, reason),) = outcome.problems
     assert (status, where) == ("skipped", "eyeglasses uniform, universal_guidance, seed 0")
     assert re.search(r"32 x 32|32x32|32, 32", reason), reason
+    assert foreseen.rows[-1].skipped == reason
     with (tmp_path / "out" / "glasses" / "results.csv").open(newline="") as f:
         rows = list(csv.DictReader(f))
     assert {r["model"] for r in rows} == {"tiny"}
@@ -72,7 +74,7 @@ def families() -> dict[str, Any]:
 
 
 def test_the_table_names_every_pipeline_and_its_fields() -> None:
-    rows = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1:-1] for line in PAGE.split("\n## ")[0].splitlines() if line.startswith("| `")]
     said: dict[str, list[str]] = {}
     for names, _, _, fields in rows:
         listed = re.findall(r"`(\w+)`", fields) or (list(said.values())[-1] if "same" in fields else [])

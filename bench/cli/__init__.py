@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from bench.cli import screen
 from bench.cli.check import check
 from bench.cli.compare import compare
+from bench.cli.convert import convert
 from bench.cli.doctor import doctor
 from bench.cli.listing import list_
 from bench.cli.plot import plot
@@ -78,6 +79,7 @@ app.command(
     "sweep",
     epilog="Example: python run_bench.py sweep distribution_guidance --task eyeglasses --set strength=50,100,200",
 )(sweep)
+app.command("convert", epilog="Example: python run_bench.py convert ffhq_p2.pt --out models/ffhq_p2")(convert)
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 
 

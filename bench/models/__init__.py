@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"  # of a pipeline saved by diffusers
 # Of a component's folder: configurations, vocabularies and weights; not half precision's second copies.
 READ = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
+# Of a component that has no other weights.
+READ_HALF = ("*model.fp16.safetensors", "*model.fp16-*-of-*.safetensors", "*model-*-of-*.fp16.safetensors")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ PIPELINES = {
             *("tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3"),
         ),
     ),
+    "FluxPipeline": Family(
+        "flux",
+        ("transformer", "vae", "scheduler", "tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    ),
 }
 
 
@@ -80,7 +86,11 @@ def model_folder(name: str) -> Path:
         return folder
     if kind == "hub":
         found = family_of(fetch(rest, [INDEX]))
-        return fetch(rest, ["*.safetensors", "*.json"] if found is None else [INDEX, *_wanted(found)])
+        if found is None:
+            return fetch(rest, ["*.safetensors", "*.json"])
+        wanted = [INDEX, *_wanted(found)]
+        half = _half_wanted(found, folder := fetch(rest, wanted))
+        return fetch(rest, [*wanted, *half]) if half else folder
     if name not in list_models():
         raise UnknownName("model", name, [*list_models(), "path:DIR", "hub:ID"])
     return asset_folder(name)
@@ -90,6 +100,26 @@ def _wanted(family: Family) -> list[str]:
     """Patterns of the files of a pipeline that are read."""
     root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the first pipelines
     return [*root, *(f"{part}/{kind}" for part in family.components for kind in READ)]
+
+
+def _half_wanted(family: Family, folder: Path) -> list[str]:
+    """Patterns of weights in half precision, of the parts of a pipeline that came without any."""
+    whole = {part: folder / part for part in family.components if (folder / part / "config.json").is_file()}
+    lacking = [f"{part}/{kind}" for part, place in whole.items() if not _weights(place) for kind in READ_HALF]
+    first = (folder / "config.json").is_file() and not _weights(folder)
+    return [*lacking, *(READ_HALF if first else ())]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return list(folder.glob("*.safetensors"))
+
+
+def files_read(folder: Path) -> set[Path]:
+    """The files of a component that are read: with weights in half precision where there are no others."""
+    found = {file for kind in READ for file in folder.glob(kind)}
+    if not any(file.suffix == ".safetensors" for file in found):
+        found |= {file for kind in READ_HALF for file in folder.glob(kind)}
+    return found
 
 
 def family_of(folder: Path) -> Family | None:

@@ -151,19 +151,19 @@ class _DecoderHalfNotNeeded(Exception):
     """Not an error: it ends a forward pass early."""
 
 
-def middle_block(transformer: Any, chosen: str | None) -> nn.Module:
+def middle_block(transformer: Any, chosen: str | None, lists: tuple[str, ...] = ("transformer_blocks",)) -> nn.Module:
     """The block of a transformer whose output is the bottleneck.
 
     Args:
-        transformer: with `transformer_blocks`.
+        transformer: with `lists`.
         chosen: "transformer_blocks.K"; unless given, the block that ends the first half, where a U-Net's middle is.
+        lists: the names of its lists of blocks, in the order in which they run.
 
     Raises:
         UnknownName: there is no such block.
     """
-    n = len(transformer.transformer_blocks)
-    blocks = {f"transformer_blocks.{k}": block for k, block in enumerate(transformer.transformer_blocks)}
-    name = chosen or f"transformer_blocks.{(n - 1) // 2}"
+    blocks = {f"{name}.{k}": block for name in lists for k, block in enumerate(getattr(transformer, name))}
+    name = chosen or list(blocks)[(len(blocks) - 1) // 2]
     if name not in blocks:
         raise UnknownName("bottleneck of a transformer", name, blocks)
     found: nn.Module = blocks[name]

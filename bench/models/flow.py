@@ -11,26 +11,34 @@ Source: Lipman et al. 2023, arXiv 2210.02747 (the straight path); Esser et al. 2
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from bench.errors import ConfigError
 from bench.files import read_object
+from bench.models.base import Bottleneck, broadcast
+from bench.models.classifier_free import GuidedLatentModel
 from bench.models.pretrained import SAVED
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 PREDICTION = "flow_matching"
-# Settings that make s depend on the image's size, or run it otherwise.
-OTHERWISE = ("use_dynamic_shifting", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+DYNAMIC = "use_dynamic_shifting"  # the shift depends on the image's size
+# Settings that run s otherwise.
+OTHERWISE = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
-def read_flow_schedule(path: Path) -> dict[str, Any]:
+def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, Any]:
     """The configuration of a flow's scheduler as that of one with betas.
 
     Timestep t of T has s = shift u / (1 + (shift - 1) u) for u = (t + 1) / T; steps are spaced evenly in u, from 1.
+
+    Args:
+        path: of the scheduler's file.
+        tokens: of one image, for a shift that depends on them; None for a family that knows no such shift.
 
     Raises:
         ConfigError: it cannot be read, is of another scheduler, or has settings that are not supported.
@@ -38,10 +46,13 @@ def read_flow_schedule(path: Path) -> dict[str, Any]:
     config = read_object(path, SAVED)
     if config.get("_class_name") != SCHEDULER:
         raise ConfigError(f"{path}: scheduler {config.get('_class_name')} is not supported here; known: {SCHEDULER}")
-    set_ = [key for key in OTHERWISE if config.get(key)] + (["shift_terminal"] if config.get("shift_terminal") else [])
+    refused = OTHERWISE if tokens else (DYNAMIC, *OTHERWISE)
+    set_ = [key for key in (*refused, "shift_terminal") if config.get(key)]
     if set_:
         raise ConfigError(f"{path}: {set_[0]} is not supported; set it to false, and `shift` to a number")
     n, shift = config.get("num_train_timesteps", 1000), config.get("shift", 1.0)
+    if tokens and config.get(DYNAMIC):
+        shift = dynamic_shift(config, tokens)
     if not isinstance(n, int) or n < 2 or not isinstance(shift, int | float) or shift <= 0:
         raise ConfigError(f"{path} must hold num_train_timesteps >= 2 and shift > 0, got {n!r} and {shift!r}")
     u = np.arange(1, n + 1) / n
@@ -59,6 +70,18 @@ def read_flow_schedule(path: Path) -> dict[str, Any]:
     }
 
 
+def dynamic_shift(config: dict[str, Any], tokens: int) -> float:
+    """The shift of an image of so many tokens: exp(mu), or mu itself, with mu on a line through two sizes.
+
+    Source: the pipelines' own rule, with their defaults; at a shift of e^mu their exp(mu) / (exp(mu) + 1 / u - 1) is
+    shift u / (1 + (shift - 1) u).
+    """
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    mu = float(least + (most - least) * (tokens - low) / (high - low))
+    return mu if config.get("time_shift_type", "exponential") == "linear" else math.exp(mu)
+
+
 def flow_time(a: Tensor) -> Tensor:
     """S of a_t [n], both in [0, 1]."""
     return (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt())
@@ -67,3 +90,22 @@ def flow_time(a: Tensor) -> Tensor:
 def flow_scale(a: Tensor) -> Tensor:
     """R of a_t [n]: what x_t is multiplied by to become the flow's sample."""
     return 1 / (a.sqrt() + (1 - a).sqrt())
+
+
+class TokenFlow(GuidedLatentModel):
+    """A flow predicted by a transformer whose blocks give tokens of the text and of the image: the bottleneck."""
+
+    predictions: ClassVar[tuple[str, ...]] = (PREDICTION,)
+
+    def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
+        """D = r x - s (eps - x_0)."""
+        a = self._a[t]
+        return broadcast(flow_scale(a), x) * x - broadcast(flow_time(a), x) * out
+
+    def change(self, output: tuple[Tensor, Tensor], bottleneck: Bottleneck) -> Any:
+        """The conditional rows of the image's tokens are changed."""
+        return output[0], super().change(output[1], bottleneck)
+
+    def bottleneck_of(self, output: tuple[Tensor, Tensor]) -> Tensor:
+        """The image's tokens."""
+        return output[1]

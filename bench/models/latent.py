@@ -97,18 +97,22 @@ class LatentModel(Adapter):
         Raises:
             ConfigError: as of `Adapter`, or the network's channels or size do not fit.
         """
-        config: Any = network.config
-        if config.in_channels != autoencoder.channels:
+        channels, side = self.latents(network.config)
+        if channels != autoencoder.channels:
             raise ConfigError(
                 f"a latent denoiser must take the autoencoder's {autoencoder.channels} channels, got "
-                f"{config.in_channels}; networks for inpainting or upscaling, which take more, are not supported"
+                f"{channels}; networks for inpainting or upscaling, which take more, are not supported"
             )
-        if not isinstance(config.sample_size, int):
-            raise ConfigError(f"a latent denoiser's sample_size must be one number, got {config.sample_size}")
+        if not isinstance(side, int):
+            raise ConfigError(f"a latent denoiser's sample_size must be one number, got {side}")
         super().__init__(network, middle, scheduler_config, conditions, name, digest)
         self.autoencoder = autoencoder
-        self.shape = (config.in_channels, config.sample_size, config.sample_size)
-        self.image_size = config.sample_size * autoencoder.factor
+        self.shape = (channels, side, side)
+        self.image_size = side * autoencoder.factor
+
+    def latents(self, config: Any) -> tuple[int, int]:
+        """Channels and side of the latents that a network of this configuration takes."""
+        return config.in_channels, config.sample_size
 
     def encode(self, images: Tensor) -> Tensor:
         """uint8 images as scaled latents."""

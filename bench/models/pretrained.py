@@ -16,11 +16,13 @@ from torch import nn
 
 from bench.errors import ConfigError
 from bench.files import digest_of, file_digest, read_object
-from bench.models import INDEX, READ, family_of
+from bench.models import INDEX, family_of, files_read
 from bench.models.kept import once
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
+HALF = "fp16"  # the variant of a repository that holds no other weights
 SCHEDULE = "scheduler_config.json"
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,7 +45,7 @@ def component(folder: Path, name: str) -> Path:
     if (folder / name).is_dir():
         return folder / name
     at_root = SCHEDULE if name == "scheduler" else WEIGHTS if name == "unet" else None
-    if at_root and (folder / at_root).is_file():
+    if at_root and ((folder / at_root).is_file() or (name == "unet" and (folder / HALF_WEIGHTS).is_file())):
         return folder
     raise ConfigError(f"no folder {folder / name}, which {INDEX} names; copy the pipeline again with all its folders")
 
@@ -97,22 +99,41 @@ def read_schedule(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
-    """The safetensors of a network: one file, or the parts that an index names.
+    """The safetensors of a network: one file, or the parts that an index names; half precision's where no others are.
 
     Raises:
         ConfigError: there are none, or a part is missing.
     """
-    index = folder / f"{name}.index.json"
-    files = [folder / name]
-    if not files[0].is_file() and index.is_file():
-        parts = read_object(index, SAVED).get("weight_map")
-        if not isinstance(parts, dict) or not parts:
-            raise ConfigError(f"{index} must hold a weight_map, got {parts!r:.40}; copy it again from where it came")
-        files = [folder / Path(str(part)).name for part in sorted({str(part) for part in parts.values()})]
+    stem, _, kind = name.rpartition(".")
+    for whole, index in (
+        (folder / name, folder / f"{name}.index.json"),
+        (folder / f"{stem}.{HALF}.{kind}", folder / f"{name}.index.{HALF}.json"),
+    ):
+        if whole.is_file():
+            return [whole]
+        if index.is_file():
+            return _parts(folder, index)
+    raise _no_weights(folder / name)
+
+
+def _parts(folder: Path, index: Path) -> list[Path]:
+    parts = read_object(index, SAVED).get("weight_map")
+    if not isinstance(parts, dict) or not parts:
+        raise ConfigError(f"{index} must hold a weight_map, got {parts!r:.40}; copy it again from where it came")
+    files = [folder / Path(str(part)).name for part in sorted({str(part) for part in parts.values()})]
     for file in files:
         if not file.is_file():
-            raise ConfigError(f"no weights at {file}; only safetensors are read: save with safe_serialization=True")
+            raise _no_weights(file)
     return files
+
+
+def _no_weights(file: Path) -> ConfigError:
+    return ConfigError(f"no weights at {file}; only safetensors are read: save with safe_serialization=True")
+
+
+def variant_of(files: list[Path]) -> str | None:
+    """What `from_pretrained` must be told to read these files of `weight_files`."""
+    return HALF if f".{HALF}" in files[0].name else None
 
 
 def load_network(folder: Path, name: str, device: str, precision: Precision = "fp32") -> nn.Module:
@@ -149,7 +170,11 @@ def load_network(folder: Path, name: str, device: str, precision: Precision = "f
             odd = sorted(wanted.keys() - held.keys())
             raise ConfigError(f"{weights} is of another architecture than its config.json: {odd[0]!r} is only in one")
         network, report = made.from_pretrained(
-            folder, use_safetensors=True, torch_dtype=DTYPES[precision], output_loading_info=True
+            folder,
+            use_safetensors=True,
+            torch_dtype=DTYPES[precision],
+            output_loading_info=True,
+            variant=variant_of(files),
         )
         odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if odd:
@@ -181,5 +206,5 @@ def _file_digests(folder: Path) -> list[list[str]]:
     assert family is not None, "only a pipeline's folder gets here"
     index = read_object(folder / INDEX, SAVED)
     parts = [component(folder, part) for part in family.components if index.get(part) != [None, None]]
-    files = [file for part in parts for file in sorted({found for kind in READ for found in part.glob(kind)})]
+    files = [file for part in parts for file in sorted(files_read(part))]
     return [[str(file.relative_to(folder)), file_digest(file)] for file in files]

@@ -11,7 +11,7 @@ import torch
 
 from bench.errors import ConfigError, Incompatible
 from bench.models.kept import once
-from bench.models.pretrained import SAVED, component, weight_files
+from bench.models.pretrained import SAVED, component, variant_of, weight_files
 
 TEXT_WEIGHTS = "model.safetensors"
 
@@ -94,7 +94,8 @@ def load_text_encoder(
             "text-to-image models need transformers: pip install 'fairdiff-bench[transformers]'"
         ) from error
     words, text = component(folder, f"tokenizer{suffix}"), component(folder, f"text_encoder{suffix}")
-    weights = weight_files(text, TEXT_WEIGHTS)[0]
+    files = weight_files(text, TEXT_WEIGHTS)
+    weights = files[0]
     logging: Any = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # what is missing is said below, in one sentence
@@ -103,7 +104,7 @@ def load_text_encoder(
         reader: Any = getattr(transformers, "T5TokenizerFast" if kind.startswith("T5") else "CLIPTokenizer")
         tokenizer = reader.from_pretrained(words)
         network, report = getattr(transformers, kind).from_pretrained(
-            text, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            text, use_safetensors=True, dtype=torch.float32, output_loading_info=True, variant=variant_of(files)
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -14,10 +14,9 @@ from bench.errors import ConfigError
 from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
-from bench.models.base import Bottleneck, broadcast
-from bench.models.classifier_free import GuidedLatentModel
+from bench.models.base import broadcast
 from bench.models.fields import TextFields
-from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_schedule
+from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, load_text_encoder
@@ -26,13 +25,11 @@ TRANSFORMER = "SD3Transformer2DModel"
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default
 
 
-class FlowTransformer(GuidedLatentModel):
+class FlowTransformer(TokenFlow):
     """An `SD3Transformer2DModel` as a denoiser. Source: Esser et al. 2024, arXiv 2403.03206.
 
     The bottleneck is the image tokens' half of one transformer block's output, tokens by width.
     """
-
-    predictions: ClassVar[tuple[str, ...]] = (PREDICTION,)
 
     def __init__(
         self,
@@ -89,19 +86,6 @@ class FlowTransformer(GuidedLatentModel):
             return_dict=False,
         )[0]
         return out
-
-    def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        """D = r x - s (eps - x_0); see `bench.models.flow`."""
-        a = self._a[t]
-        return broadcast(flow_scale(a), x) * x - broadcast(flow_time(a), x) * out
-
-    def change(self, output: tuple[Tensor, Tensor], bottleneck: Bottleneck) -> Any:
-        """A block gives the text's tokens and the image's; the latter's conditional rows are changed."""
-        return output[0], super().change(output[1], bottleneck)
-
-    def bottleneck_of(self, output: tuple[Tensor, Tensor]) -> Tensor:
-        """The image's tokens."""
-        return output[1]
 
 
 @dataclass(frozen=True)

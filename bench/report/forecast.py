@@ -8,8 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.costs import GIB
+
 if TYPE_CHECKING:
     from bench.dry_run import Forecast, Row
+
+MIB = 2**20
 
 HEADS = ("task", "method", "seed", "stored", "to draw", "calls", "backward", "hours", "seconds measured by")
 
@@ -28,6 +32,8 @@ def show_forecast(suite: str, forecast: Forecast, console: Console) -> None:
 
 def _line(row: Row) -> tuple[str, ...]:
     start = (row.task, row.method, str(row.seed), f"{row.stored:,}")
+    if row.skipped:
+        return (*start[:3], "", "", "", "", "", f"skipped: {row.skipped}")
     if row.shared:
         return (*start, "0", "", "", "", "the samples of a cell above")
     numbers = (f"{row.left:,}", f"{row.asked.calls:,.0f}", f"{row.asked.backward:,.0f}", f"{row.seconds / 3600:.3g}")
@@ -35,11 +41,12 @@ def _line(row: Row) -> tuple[str, ...]:
 
 
 def _sums(forecast: Forecast) -> list[str]:
-    rows, workers = forecast.rows, forecast.workers
+    skipped = sum(bool(row.skipped) for row in forecast.rows)
+    rows, workers = [row for row in forecast.rows if not row.skipped], forecast.workers
     calls, backward = sum(r.asked.calls for r in rows), sum(r.asked.backward for r in rows)
     lines = [
         f"cells: {len(rows)}, finished {sum(not r.left and not r.shared for r in rows)}, sharing another's samples "
-        f"{sum(r.shared for r in rows)}",
+        f"{sum(r.shared for r in rows)}{f'; skipped {skipped}' if skipped else ''}",
         f"to do: {sum(r.left for r in rows):,} images, {calls:,.0f} denoiser calls, {backward:,.0f} backward passes",
         f"hours: {forecast.hours:.3g} of sampling on {workers} worker{'s' if workers > 1 else ''} "
         f"({forecast.seconds / 3600:.3g} on one)",
@@ -54,7 +61,18 @@ def _sums(forecast: Forecast) -> list[str]:
     if forecast.unmeasured:
         lines.append(f"not known: what these learn before they sample: {', '.join(forecast.unmeasured)}")
     lines += [
+        _memory(forecast),
         f"GiB: {forecast.gib:.3g} in the store ({forecast.image_bytes / 1024:.1f} KiB an image, features included)",
         "not in it: looking at images (judges, features), metrics, references that are not drawn yet",
     ]
     return lines
+
+
+def _memory(forecast: Forecast) -> str:
+    found, rows = forecast.memory, forecast.compute_batch
+    passes = "a call and its backward pass" if found.gradient else "a call"
+    decoding = f", {found.image / MIB:.3g} MiB an image decoded" if found.image else ""
+    return (
+        f"memory: about {found.peak(rows) / GIB:.3g} GiB a worker for the model at a compute batch of {rows} "
+        f"({found.weights / MIB:.3g} MiB of weights, {found.row / MIB:.3g} MiB a row in {passes}{decoding})"
+    )

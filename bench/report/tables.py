@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
