@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from bench.comparison.runs import Run
 from bench.comparison.samples import images, labels
@@ -19,9 +21,11 @@ from bench.errors import BenchError, ConfigError
 from bench.feature_statistics import Cell, of_run
 from bench.files import read_arrays
 from bench.plan import joined_key
+from bench.report.markdown import leaderboard_markdown
+from bench.report.terminal import show_leaderboard
 from bench.runner import Options, checked, run
 from bench.store import Store
-from bench.suite import build_extractor, read_suite
+from bench.suite import Seer, build_extractor, read_suite
 from bench.verification import keys
 from tests.runs import Call, caller, read_rows
 from tests.test_pipelines_text import stable_diffusion
@@ -54,7 +58,7 @@ def suite_file(folder: Path, said: dict[str, Any] | None = None, **changes: Any)
         "n": N,
         "guidance_batch": BATCH,
         "sampler": {"name": "ddim", "steps": 2},
-        "tasks": [{"attributes": ["eyeglasses"]}, {"attributes": ["facial_hair"]}],
+        "tasks": [{"attributes": ["eyeglasses"]}],
         "methods": METHODS,
         "labelled": "avatars-heldout",
         "features": ["clip_features"],
@@ -77,10 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(folder: Path) -> Path:
     """The run, killed after three shards and gone on with; what was there before the kill is as it was."""
     suite, options = read_suite(str(suite_file(folder))), Options(folder / "out", workers=1)
-    rows = foresee(suite, options).rows
-    assert [(row.stored, row.left, row.shared) for row in rows] == [
-        *[(0, 2 * N, False)] * 3, (0, 0, True), *[(0, 2 * N, False)] * 2,
-    ]  # fmt: skip
+    assert [(row.stored, row.left, row.shared) for row in foresee(suite, options).rows] == [(0, 2 * N, False)] * 3
     written, write = list[Path](), Store.write
     with pytest.MonkeyPatch.context() as patched:
 
@@ -94,13 +95,9 @@ def finished(folder: Path) -> Path:
         patched.setattr(Store, "write", dying)
         with pytest.raises(Killed):
             run(suite, options)
-    assert sum(row.stored for row in foresee(suite, options).rows if not row.shared) == N + BATCH
+    assert [row.stored for row in foresee(suite, options).rows] == [N + BATCH, 0, 0]
     before = {entry: (entry / "images.npy").stat().st_mtime_ns for entry in written}
-    outcome = run(suite, options)
-    assert [(status, where) for status, where, _ in outcome.problems] == [
-        ("skipped", "facial_hair uniform, attribute_switching, seed 0")
-    ]
-    assert "cannot be asked for facial_hair=" in outcome.problems[0][2]
+    assert not run(suite, options).problems
     assert {entry: (entry / "images.npy").stat().st_mtime_ns for entry in written} == before
     return folder / "out" / "said"
 
@@ -127,24 +124,22 @@ def test_a_prompt_alone_gives_the_same_samples_as_among_others(folder: Path, fin
     """Adding a prompt to a set re-samples nothing, and its place among the others decides nothing."""
     options = Options(folder / "out", workers=1, only={"method": {"vanilla"}})
     three = {**SET, "subjects": {"teacher": "a teacher", **SET["subjects"]}}
-    rows = foresee(read_suite(str(suite_file(folder, three))), options).rows
+    (row,) = foresee(read_suite(str(suite_file(folder, three))), options).rows
     suite_file(folder)  # as it was
-    assert [(row.stored, row.left) for row in rows] == [(2 * N, N), (2 * N, 0)]
+    assert (row.stored, row.left) == (2 * N, N)
 
 
 def test_the_leaderboard_is_ordered_by_the_mean_over_prompts(finished: Path) -> None:
     rows = read_rows(finished / "leaderboard.csv")
-    for task in ("eyeglasses uniform", "facial_hair uniform"):
-        own = [row for row in rows if row["task"] == task and row["status"] == "ok"]
-        means = [float(row["fd_l2_prompt_mean"]) for row in own]
-        assert means == sorted(means)
-        assert own[0]["tied_best"] == "best"
-        for row in own:
-            assert (row["n"], row["prompts"]) == (str(2 * N), "2")
-            assert float(row["fd_l2_prompt_mean"]) <= float(row["fd_l2_prompt_p90"]) <= float(row["fd_l2_prompt_worst"])
-            assert 0 <= float(row["clip_score_clip_features"]) <= 100
+    means = [float(row["fd_l2_prompt_mean"]) for row in rows]
+    assert means == sorted(means)
+    assert rows[0]["tied_best"] == "best"
+    for row in rows:
+        assert (row["n"], row["prompts"]) == (str(2 * N), "2")
+        assert float(row["fd_l2_prompt_mean"]) <= float(row["fd_l2_prompt_p90"]) <= float(row["fd_l2_prompt_worst"])
+        assert 0 <= float(row["clip_score_clip_features"]) <= 100
     scores = {(r["method"], r["attributes"], r["metric"], r["scope"]): r for r in read_rows(finished / "results.csv")}
-    for row in (row for row in rows if row["status"] == "ok"):
+    for row in rows:
         attribute = row["task"].split()[0]
         one = [
             float(scores[row["method"], attribute, "fd_l2_by_prompt", f"{attribute} at {name}"]["value"])
@@ -153,6 +148,24 @@ def test_the_leaderboard_is_ordered_by_the_mean_over_prompts(finished: Path) -> 
         assert float(row["fd_l2_prompt_mean"]) == pytest.approx(sum(one) / 2)
         bound = scores[row["method"], attribute, "fd_l2_prompt_mean", attribute]["null_bound"]
         assert row["fd_null_bound"] == bound
+
+
+def test_a_task_without_phrases_is_skipped_with_the_reason_and_verified_all_the_same(
+    folder: Path, finished: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "sources_changed", lambda _commit: False)
+    tasks = [{"attributes": ["eyeglasses"]}, {"attributes": ["facial_hair"]}]
+    methods = [METHODS[0], METHODS[2]]
+    file = suite_file(folder, suite="bearded", tasks=tasks, methods=methods, labelled=None)
+    options = Options(folder / "out", workers=1)
+    rows = foresee(read_suite(str(file)), options).rows
+    assert [(row.stored, row.shared) for row in rows] == [(2 * N, False)] * 2 + [(2 * N, True), (0, False)]
+    outcome = run(read_suite(str(file)), options)
+    ((status, where, reason),) = outcome.problems
+    assert (status, where) == ("skipped", "facial_hair uniform, attribute_switching, seed 0")
+    assert "cannot be asked for facial_hair=" in reason
+    assert call("verify", outcome.folder, "--suite", file)[0] == 0
+    suite_file(folder)  # as it was
 
 
 def test_the_judged_classes_of_a_prompt_are_those_of_its_own_images(finished: Path) -> None:
@@ -187,14 +200,14 @@ def test_pictures_are_of_every_prompt_with_their_own_labels(finished: Path) -> N
 
 
 def test_the_statistics_of_a_cell_are_those_of_all_prompts(finished: Path) -> None:
-    fitted = of_run(finished, Cell("vanilla", "eyeglasses", None), build_extractor(_seer("clip_features")))
-    assert fitted.n == 2 * N
-
-
-def _seer(name: str) -> Any:
-    from bench.suite import Seer
-
-    return Seer(name, "{}", name)
+    extractor, opened = build_extractor(Seer("clip_features", "{}", "clip_features")), Run.open(finished)
+    fitted = of_run(finished, Cell("vanilla", "eyeglasses", None), extractor)
+    row: Any = next(opened.rows.itertuples())
+    of = [folder for part in parts(opened, row) for folder in part.folders(Store(opened.store), BATCH)]
+    seen = [read_arrays(Store(opened.store).features(extractor.name, extractor.digest, folder)) or {} for folder in of]
+    rows = np.concatenate([arrays["features"] for arrays in seen])
+    assert len(rows) == 2 * N
+    np.testing.assert_allclose(fitted.mean, rows.mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_verify_compare_report_table_page_and_plot_read_the_run(
@@ -211,10 +224,14 @@ def test_verify_compare_report_table_page_and_plot_read_the_run(
     assert code == 0
     assert "fd_l2_prompt_mean" in said
     assert "clip_score_clip_features" in said
-    code, said, _ = call("report", finished)
-    assert code == 0
-    assert "fd_l2_prompt_mean" in said
-    assert call("table", finished, "--layout", "full", "--format", "markdown")[0] == 0
+    assert call("report", finished)[0] == 0
+    assert '"headline":"fd_l2_prompt_mean"' in (finished / "page.html").read_text()
+    console = Console(width=400, file=io.StringIO())
+    show_leaderboard(finished, console)
+    for text in (console.file.getvalue(), leaderboard_markdown(finished)):
+        for name in ("fd_l2_prompt_mean", "fd_l2_prompt_worst", "fd_l2_prompt_p90", "fd_l2_hard", "CLIP score"):
+            assert name in text
+    assert call("table", finished, "--layout", "prompts", "--format", "markdown")[0] == 0
     assert call("plot", finished, "--out", tmp_path / "plots")[0] == 0
 
 

@@ -53,6 +53,11 @@ class Compared:
         """The cell in a sentence."""
         return name_of([self.rows[0][c] for c in CELL])
 
+    @property
+    def scored(self) -> bool:
+        """Whether it ran; one that was skipped or failed has a single row, and nothing in the store."""
+        return any(row["metric"] for row in self.rows)
+
 
 def pair(path: Path, suite: Suite, works: Sequence[tuple[Work, Context]]) -> tuple[list[Compared], Check]:
     """The suite's cells with their rows, and whether file and suite have the same cells."""
@@ -111,17 +116,21 @@ def _short(text: str) -> str:
 
 
 def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
-    """The cells whose arrays the store has whole, and whether any is damaged; nothing is removed."""
+    """The cells whose arrays the store has whole, and whether any is damaged; nothing is removed.
+
+    A cell that was skipped or failed needs none, and is whole.
+    """
     whole, wrong, unseen = [], [], []
     for cell in track(cells, "arrays of the store"):
-        states = [_state(folder) for folder in _entries(cell.work)]
+        states = [_state(folder) for folder in _entries(cell.work)] if cell.scored else []
         if "damaged" in states:
             wrong.append(f"the store's arrays of {cell.name} do not have their checksums")
         elif "absent" in states:
             unseen.append(f"the store has no samples of {cell.name}, or not what its extractors saw")
         else:
             whole.append(cell)
-    return whole, judged("store", wrong, f"the arrays of {len(whole)} cells have their checksums", unseen)
+    held = sum(cell.scored for cell in whole)
+    return whole, judged("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
 
 
 def _entries(work: Work) -> Iterator[Path]:
@@ -153,6 +162,9 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path
     unseen: list[str] = []
     results, seen = [], 0
     for cell in track(cells, "numbers computed again"):
+        if not cell.scored:
+            results.append(CellResult(cell.work, cell.context, cell.rows[0]["status"], cell.rows[0]["reason"], [], {}))
+            continue
         try:
             with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
                 scores = score(cell.work, suite.metrics, dict(suite.references), size)
@@ -170,9 +182,11 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path
         for key in own.keys() & theirs.keys():
             numbers += _differences(cell, own[key], theirs[key], NUMBERS)
             calls += _differences(cell, own[key], theirs[key], CALLS)
-    if not cells:
+    if not any(cell.scored for cell in cells):
         unseen.append("the store has no cell whole")
-    yield judged("calls", calls, f"denoiser calls and backward passes of {len(results)} cells", unseen)
+    yield judged(
+        "calls", calls, f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells", unseen
+    )
     yield judged("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
     if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unseen:
         yield _check_leaderboard(path.parent / "leaderboard.csv", results)

@@ -28,7 +28,7 @@ def check_images(cells: Sequence[Compared], k: int) -> Check:
         cells: whose arrays the store has whole.
         k: number of images, >= 1.
     """
-    parts = ((part, cell.name) for cell in cells for part in cell.work.parts)
+    parts = ((part, cell.name) for cell in cells if cell.scored for part in cell.work.parts)
     distinct = list({part.sample_key: (part, name) for part, name in parts}.values())
     if not distinct:
         return Check("images", "not checkable", "the store has no cell whole")
