@@ -119,7 +119,7 @@ def train_text_to_image(recipe: TextToImageRecipe, folder: Path) -> dict[str, An
         ConfigError: captions are not about the data's attributes, or have no image to be of.
     """
     from diffusers import DDPMScheduler, UNet2DConditionModel
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     data = load_data(recipe.data)
     say_left_out([data])
@@ -164,11 +164,12 @@ def train_text_to_image(recipe: TextToImageRecipe, folder: Path) -> dict[str, An
         a = alphas[t].reshape(-1, 1, 1, 1)
         x = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=torch.channels_last)
         words = encoder(said.input_ids, attention_mask=said.attention_mask).last_hidden_state
-        out = unet(x, t, encoder_hidden_states=words, return_dict=False)[0]
+        out: Tensor = unet(x, t, encoder_hidden_states=words, return_dict=False)[0]
         return (out[:, :3] - target(model.prediction, x0, eps, a)).square().mean()
 
     checkpoint = folder / "checkpoint.pt"
     losses = train_cycles(both, loss, settings.budgets(), checkpoint, f"text-to-image model {folder.name}")
+    logging: Any = transformers_logging
     logging.disable_progress_bar()  # one of its own for a file of 200 kB
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
     encoder.half().save_pretrained(folder / "text_encoder", safe_serialization=True)

@@ -80,7 +80,7 @@ def pair(path: Path, suite: Suite, works: Sequence[tuple[Work, Context]]) -> tup
 
 def _expected(suite: Suite, result: CellResult) -> list[Row]:
     """The rows of a cell as results.csv has them, as text."""
-    return result_rows(suite, [result])
+    return [*result_rows(suite, [result])]
 
 
 def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
