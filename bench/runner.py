@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.long_lived import kept, many_made
 from bench.progress import bar, console
 from bench.suite import Suite
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as a path has it: of "s3://bucket" one slash is left
 FINISHED = "finished.json"  # beside the tables: what they rest on, so that a rerun can tell that nothing changed
 
 
@@ -42,6 +44,14 @@ class Options:
     cluster: Cluster | None = None
     ranks: int | None = None
     job_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a URL, which would become a folder of that name."""
+        if URL.match(str(self.out)):
+            raise ConfigError(
+                f"--out must be a folder, with --executor ray one that all machines share, got {self.out}; mount the "
+                "bucket and give its folder, or copy the folder there and back: docs/scaling.md"
+            )
 
 
 @dataclass(frozen=True)

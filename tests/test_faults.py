@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from bench.errors import ConfigError
@@ -157,6 +158,25 @@ def test_files_half_written_under_their_final_names_are_noticed_and_made_again(
     assert again(suite, out)
     assert "damaged, made again" in capsys.readouterr().err
     assert tables(out) == whole
+
+
+def test_a_copy_to_a_bucket_that_stopped_half_way_is_gone_on_with(
+    undisturbed: tuple[Path, list[bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `docs/scaling.md` has it: a run's folder put into a bucket, got from there, and gone on with."""
+    suite, whole = undisturbed
+    bucket = fsspec.filesystem("memory")
+    files = sorted(p for p in (suite.parent / "out" / "store").rglob("*") if p.is_file() and p.suffix != ".lock")
+    rng = random.Random(3)
+    for path in rng.sample(files, len(files) // 2):
+        bucket.pipe(f"/bucket/{path.relative_to(suite.parent / 'out')}", path.read_bytes())
+    entry = next(p for p in files if p.name == "images.npy")
+    bucket.pipe(f"/bucket/{entry.relative_to(suite.parent / 'out')}", entry.read_bytes()[:1000])
+    bucket.pipe(f"/bucket/{(entry.parent / 'manifest.json').relative_to(suite.parent / 'out')}", b"{")
+    bucket.get("/bucket/", str(tmp_path / "out"), recursive=True)
+    assert again(suite, tmp_path / "out")
+    assert "damaged, made again" in capsys.readouterr().err
+    assert tables(tmp_path / "out") == whole
 
 
 def test_two_drivers_on_one_output_do_each_other_no_harm(undisturbed: tuple[Path, list[bytes]], tmp_path: Path) -> None:

@@ -89,7 +89,12 @@ def test_a_folder_that_a_worker_does_not_see(tmp_path: Path, monkeypatch: pytest
         ),
         (("--job-timeout", "0"), "--job-timeout must be more than 0"),
         (("--job-timeout", "9", "--ranks", "2"), "--job-timeout must be more than 0, and without --ranks"),
-        (("--executor", "ray", "--out", "s3://bucket/runs"), "--out must be a folder that all machines share"),
+        (
+            ("--executor", "ray", "--out", "s3://bucket/runs"),
+            "--out must be a folder, with --executor ray one that all machines share",
+        ),
+        (("--out", "s3://bucket/runs"), "got s3:/bucket/runs; mount the bucket and give its folder"),
+        (("--out", "memory://runs"), "--out must be a folder"),
         (("--executor", "ray", "--workers", "0"), "--workers must be at least 1"),
         (("--executor", "ray", "--address", "127.0.0.1:1"), "no Ray cluster at 127.0.0.1:1"),
         (("--executor", "ray", "--address", "cluster"), "--address must be HOST:PORT or auto, got 'cluster'"),
