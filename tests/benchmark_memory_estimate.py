@@ -35,7 +35,7 @@ def saved(folder: Path) -> None:
     """Two pipelines whose activations are large beside a page of memory."""
     wide = {"sample_size": 64, "block_out_channels": (32, 64), "norm_num_groups": 8, "attention_head_dim": 8}
     DDPMPipeline(tiny_unet(**wide), ddim_scheduler()).save_pretrained(folder / "ddpm")
-    stable_diffusion(folder / "stable_diffusion", sample_size=64)
+    stable_diffusion(folder / "stable_diffusion", sample_size=32)
 
 
 def model_of(folder: Path, case: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import memory_estimate, runner
+from bench.errors import ConfigError
 from bench.memory_estimate import KERNELS, MemoryEstimate, estimate_memory, peak_of, shortage
 from bench.models import load_model
 from bench.runner import Options
@@ -118,3 +119,20 @@ def test_a_run_says_so_before_it_begins(tmp_path: Path, monkeypatch: pytest.Monk
     runner._warn_of_memory(suite, options, works[0][0])
     assert len(said) == 1
     assert said[0].endswith("give --compute-batch 4")
+
+
+def test_not_even_one_image_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, options = read_suite(str(small_suite(tmp_path, methods=[{"name": "vanilla"}]))), Options(tmp_path / "out")
+
+    def full(*_: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(memory_estimate, "estimate_of", full)
+    with pytest.raises(
+        ConfigError, match=r"cpu has no room for one image of model path:.*; give the model another dtype"
+    ):
+        runner._warn_of_memory(suite, options, None)
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ConfigError, match=r"cpu has no room for the 0.0 GiB of .*safetensors; give the model another"):
+        load_model(suite.model.name)

@@ -269,6 +269,8 @@ def test_fields_of_other_families_are_refused(folders: dict[str, Path], read: Re
     for family, field in (("unet", "offload"), ("dit", "attention_slicing"), ("sd3", "attention_slicing")):
         with pytest.raises(BenchError, match=f"unknown field of model .* '{field}'"):
             read(family, **{field: "max"})
+    with pytest.raises(BenchError, match="compile must be false with offload: sequential"):
+        read("ldm", offload="sequential", compile=True)
     with pytest.raises(BenchError, match="decode_batch must be at least 1, got 0"):
         read("sd3", decode_batch=0)
     copy = Path(shutil.copytree(folders["sd3"], tmp_path / "sd3"))

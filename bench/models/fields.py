@@ -80,10 +80,14 @@ class LatentFields(NetworkFields):
         """Refuse values out of range.
 
         Raises:
-            ConfigError: `decode_batch` is below 1.
+            ConfigError: `decode_batch` is below 1, or weights that come and go would be compiled in.
         """
         if self.decode_batch < 1:
             raise ConfigError(f"decode_batch must be at least 1, got {self.decode_batch}")
+        if self.compile and self.offload == "sequential":
+            raise ConfigError(
+                "compile must be false with offload: sequential, which moves a block's weights as it runs"
+            )
 
     def network(self, folder: Path, name: str, device: str) -> nn.Module:
         """As of `NetworkFields`, offloaded.

@@ -46,13 +46,14 @@ def device_of(network: nn.Module) -> torch.device:
 def visit(network: nn.Module, device: str) -> nn.Module:
     """Let every layer of a network on the CPU run on a device: its weights go there before, and are let go after.
 
-    What a module without children holds goes along with it; parameters and buffers of others stay on the device.
+    What a module without children holds goes along with it. Parameters and buffers of others stay on the device, and so
+    do embeddings, whose weights others read as well (a quantiser its codes).
     Gradients of inputs are not had this way: a layer's weights are gone by the time of the backward pass.
     """
     target = torch.empty(0, device=device).device  # with its number
     for module in network.modules():
         held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if next(module.children(), None) is not None:
+        if next(module.children(), None) is not None or isinstance(module, nn.Embedding):
             for value in held:
                 value.data = value.data.to(target)
         elif held:

@@ -187,7 +187,13 @@ def load_network(folder: Path, name: str, device: str, precision: Precision = "f
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NameError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
-    ready: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])
+    try:
+        ready: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])
+    except torch.cuda.OutOfMemoryError as error:
+        gib = sum(p.numel() for p in network.parameters()) * DTYPES[precision].itemsize / 2**30
+        raise ConfigError(
+            f"{device} has no room for the {gib:.1f} GiB of {weights}; give the model another dtype, or offload"
+        ) from error
     return ready
 
 
