@@ -15,7 +15,7 @@ from bench.stats import LEVEL
 from evaluators.base import CHUNK, JACKKNIFE, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
-MIN_SPREAD = 2  # images of a prompt that an interval needs
+MIN_N = 2  # images of a prompt: one has no spread
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
 NO_READER = "no extractor of the suite reads texts; add clip_features to its features"
 
@@ -63,11 +63,11 @@ class Evaluator:
             Column("clip_by_prompt_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
         ),
         judge="none",
-        min_n=f"1; {MIN_SPREAD} images of every prompt for an interval",
+        min_n=f"{MIN_N} of each prompt",
         bias="None: it is a mean over images. The prompts are held fixed.",
         interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
         "stratified sample, with Student's t of n less the number of prompts: the prompts' different means do not "
-        "widen it. None where a prompt has one image.",
+        "widen it.",
         limits="How good an image is, or whether it shows a class that a method asked for: the text is the prompt "
         "without the phrase of a class. Values of different models are not comparable, nor those of different "
         "prompts. A text that is longer than the model's context is cut there.",
@@ -114,12 +114,14 @@ def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[n
 def _mean(metric: str, scope: str, strata: list[Floats]) -> Score:
     """The mean over all rows of the strata, with the interval of a stratified sample."""
     n = sum(map(len, strata))
+    fewest = min(map(len, strata))
+    if fewest < MIN_N:
+        reason = f"needs {MIN_N} images or more of a prompt, got {fewest}"
+        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     if not all(np.isfinite(rows).all() for rows in strata):
         reason = "an embedding is of length 0, or holds NaN or infinity"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     value = float(np.concatenate(strata).mean())
-    if min(map(len, strata)) < MIN_SPREAD:
-        return Score(metric, scope, value, n=n)
     error = math.sqrt(sum((len(rows) / n) ** 2 * float(rows.var(ddof=1)) / len(rows) for rows in strata))
     half = float(t.ppf((1 + LEVEL) / 2, n - len(strata))) * error
     return Score(metric, scope, value, max(0.0, value - half), min(100.0, value + half), n)

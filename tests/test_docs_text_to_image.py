@@ -33,7 +33,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     changed = Suite.model_validate({**suite, **small, "model": model, "methods": methods})
     text = yaml.safe_dump(changed.model_dump(mode="json", by_alias=True, exclude_unset=True))
     (tmp_path / "my-suite.yaml").write_text(text)
-    for line in blocks(PAGE, "")[0].splitlines():
+    for line in blocks(PAGE, "bash")[0].splitlines():
         python, script, *words = shlex.split(line)
         assert (python, script) == ("python", "run_bench.py")
         code, said, error = call(*words, *(["--workers", "1"] if words[0] == "run" else []))

@@ -31,6 +31,8 @@ ORDERED = {
     "fd_infinity": "the groups that its windows are made of follow the order",
     "group_quality": "the first samples of a class are used",
     "downstream_accuracy": "its solver stops where it is near enough",
+    "prompt_discrepancy": "a prompt's samples are those between two places",
+    "prompt_alignment": "a prompt's samples are those between two places",
 }
 
 
@@ -48,7 +50,10 @@ def reference(seed: int = 1) -> Reference:
     sets = {"real": known.features["net"]}
     half = LabelledFeatures({"net": known.features["net"][:100]}, known.labels[:100])
     downstream = Downstream((GLASSES, HAIR), half, half, real(rng, 200))
-    return Reference((GLASSES,), np.full(2, 0.5), {"net": sets}, {"real": known.labels[:, :1]}, downstream=downstream)
+    texts = {"net": dict.fromkeys("ab", np.array([1.0, 1.0, -1.0, -1.0]))}
+    return Reference(
+        (GLASSES,), np.full(2, 0.5), {"net": sets}, {"real": known.labels[:, :1]}, downstream=downstream, texts=texts
+    )
 
 
 def judgement(labels: np.ndarray) -> np.ndarray:
@@ -72,6 +77,7 @@ def good(seed: int = 0, n: int = N) -> Sample:
         other_judges={"second": judged},
         perceptual={"lpips": x},
         twin=twin,
+        prompts={"a": slice(0, n // 2), "b": slice(n // 2, n)},
     )
 
 
