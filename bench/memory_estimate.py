@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.costs import GIB
+from bench.errors import ConfigError
+from bench.jobs import out_of_memory
 from bench.models.adapter import Adapter
 from bench.models.latent import LatentModel
 from bench.models.offload import device_of
@@ -110,6 +112,33 @@ def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
     return MemoryEstimate(
         held[0], held[1] if second is not None else 0, not (apart or any(visiting)), row, image, decode_batch, gradient
     )
+
+
+def memory_warning(suite: Suite, work: Work, device: str, processes: int) -> str | None:
+    """What to say before a run on a GPU of this machine whose memory will run short; None where there is enough.
+
+    Args:
+        suite: the suite.
+        work: any of its cells; the model is loaded in this process by then.
+        device: that the run takes.
+        processes: that hold a copy of the model on it each.
+
+    Raises:
+        ConfigError: not even one image fits.
+    """
+    free = free_memory(device)
+    if free is None:
+        return None
+    try:
+        estimate = estimate_of(suite, work)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{device} has no room for one image of model {suite.model.title}; give the model another dtype, or "
+            "offload, or another device"
+        ) from error
+    return shortage(estimate, work.compute_batch, processes, device, free + estimate.weights)
 
 
 def shortage(estimate: MemoryEstimate, rows: int, processes: int, device: str, free: float) -> str | None:

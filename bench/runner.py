@@ -168,24 +168,10 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
 
 
 def _warn_of_memory(suite: Suite, options: Options, work: Any) -> None:
-    """Say before a run on a GPU of this machine that its memory will run short."""
-    from bench.jobs import out_of_memory
-    from bench.memory_estimate import estimate_of, free_memory, shortage
+    from bench.memory_estimate import memory_warning
 
-    free = None if options.cluster else free_memory(options.device)
-    if free is None:
-        return
-    try:
-        estimate = estimate_of(suite, work)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"{options.device} has no room for one image of model {suite.model.title}; give the model another dtype, "
-            "or offload, or another device"
-        ) from error
     processes = 1 if options.ranks else options.workers or 1
-    said = shortage(estimate, work.compute_batch, processes, options.device, free + estimate.weights)
+    said = None if options.cluster else memory_warning(suite, work, options.device, processes)
     if said:
         console.print(said, markup=False, soft_wrap=True)
 

@@ -16,6 +16,7 @@ from bench import discovery
 from bench.dry_run import foresee
 from bench.model_choice import ModelChoice
 from bench.models import PIPELINES
+from bench.models.fields import LatentFields, NetworkFields
 from bench.runner import Options, run
 from bench.suite import Suite, read_suite
 from bench.yaml import fill
@@ -80,9 +81,16 @@ def test_the_table_names_every_pipeline_and_its_fields() -> None:
         listed = re.findall(r"`(\w+)`", fields) or (list(said.values())[-1] if "same" in fields else [])
         said |= dict.fromkeys(re.findall(r"`(\w+)`", names), listed)
     shared, latent = (re.findall(r"`(\w+)`", part) for part in re.findall(r"All have (.*?)all but(.*)\.", PAGE)[0])
-    every = {name: [*shared, *(latent if name not in ("DDPMPipeline", "DDIMPipeline") else [])] for name in said}
+    beside = {
+        name: [*shared, *latent]
+        if issubclass(made, LatentFields)
+        else shared
+        if issubclass(made, NetworkFields)
+        else []
+        for name, made in families().items()
+    }
     found = {name: {f.name for f in dataclasses.fields(made)} for name, made in families().items()}
-    assert {name: {*own, *every[name]} for name, own in said.items()} == found
+    assert {name: {*own, *beside[name]} for name, own in said.items()} == found
 
 
 def test_the_other_examples_are_models_with_fields_that_their_families_have() -> None:
