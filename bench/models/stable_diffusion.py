@@ -25,7 +25,7 @@ from bench.models.pretrained import (
     read_config,
     read_schedule,
 )
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
 
@@ -126,7 +126,7 @@ class Model:
         conditions = conditions_of(self.prompts)
         unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
-        embeddings = {"prompts": load_text_encoder(folder).encode(said).last_hidden_state}
+        embeddings = {"prompts": kept_text_encoder(folder).encode(said).last_hidden_state}
         digest = pipeline_digest(folder, {**dataclasses.asdict(self), "decode_batch": None})
         return TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
 

@@ -21,7 +21,7 @@ from bench.models.flow import PREDICTION, flow_scale, flow_time, read_flow_sched
 from bench.models.kept import once
 from bench.models.latent import Autoencoder, check_decode_batch, load_autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, Precision, component, load_network, pipeline_digest, read_config
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
 
 TRANSFORMER = "SD3Transformer2DModel"
 load_transformer, load_decoder = once(most=2)(load_network), once(most=2)(load_autoencoder)
@@ -166,7 +166,7 @@ def read(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:
     Raises:
         ConfigError: the encoders are wider than the transformer reads.
     """
-    clips = [load_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
+    clips = [kept_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
     short = torch.cat([out.hidden_states[-2] for out in clips], dim=2)
     pooled = torch.cat([out.text_embeds for out in clips], dim=1)
     if read_object(folder / INDEX, SAVED).get("text_encoder_3") == [None, None]:

@@ -15,7 +15,7 @@ from bench.models import INDEX
 from bench.models.classifier_free import check_guidance_scale
 from bench.models.latent import check_decode_batch
 from bench.models.pretrained import SAVED, Precision, pipeline_digest
-from bench.models.prompts import TextEncoder, conditions_of, load_text_encoder
+from bench.models.prompts import TextEncoder, conditions_of, kept_text_encoder
 from bench.models.stable_diffusion import TextUNet, load_latent_parts
 
 
@@ -52,7 +52,7 @@ class Model:
         """
         conditions = conditions_of(self.prompts)
         unet, autoencoder, schedule = load_latent_parts(folder, device, self.decode_batch, self.dtype)
-        encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
+        encoders = [kept_text_encoder(folder), kept_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
         prompts, pooled = read(encoders, said)
         zeros = self.negative_prompt is None and read_object(folder / INDEX, SAVED).get(
