@@ -7,8 +7,8 @@ from typing import Any
 from bench.comparison.runs import Key, Task
 from bench.errors import Incompatible
 from bench.plots.finished import Finished
-from bench.plots.panels import FAINT, ROW, headings, point, task_panels
-from bench.plots.style import SMALL, label, text
+from bench.plots.panels import ROW, headings, point, task_panels
+from bench.plots.style import FAINT, SMALL, label, text
 
 ONE = "fd_l2_by_prompt"
 MOST = 40  # rows of a panel: the prompts that the first method is worst on
