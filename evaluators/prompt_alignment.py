@@ -108,7 +108,8 @@ def _scores(name: str, texts: Mapping[str, npt.NDArray[np.floating]], sample: Sa
 
 def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[np.floating]) -> Floats:
     starts = range(rows.start, rows.stop, CHUNK)
-    return np.concatenate([clip_scores(features[i : min(i + CHUNK, rows.stop)], text) for i in starts])
+    found = [clip_scores(features[i : min(i + CHUNK, rows.stop)], text) for i in starts]
+    return np.concatenate([np.empty(0), *found])
 
 
 def _mean(metric: str, scope: str, strata: list[Floats]) -> Score:

@@ -161,3 +161,25 @@ def test_samples_that_the_judge_left_out_are_counted_in_no_prompt() -> None:
     assert found["fd_l2_by_prompt", "eyeglasses at p0"].value == pytest.approx(distance(1.0))
     assert found["fd_l2_by_prompt", "eyeglasses at p0"].n == 70
     assert found["fd_l2_prompt_mean", "eyeglasses"].n == 170
+
+
+def test_the_null_bound_is_that_of_the_target_and_n_whatever_was_seen() -> None:
+    biased, even = scores(planted([[95, 5]] * 4)), scores(planted([[50, 50]] * 4))
+    for key, score in biased.items():
+        assert score.null_bound == pytest.approx(even[key].null_bound, abs=0.0143)
+        assert score.ci_low is not None
+        assert score.ci_low > 0.4
+
+
+def test_a_value_that_a_perfect_sampler_may_show_has_an_interval_that_reaches_0() -> None:
+    for score in scores(planted([[55, 45], [45, 55]] * 4)).values():
+        assert score.value is not None
+        assert score.null_bound is not None
+        assert 0 < score.value < score.null_bound
+        assert score.ci_low == 0.0
+
+
+def test_prompts_of_other_sizes_count_the_same_and_are_shares_of_their_own_samples() -> None:
+    found = scores(planted([[30, 70], [4, 16]]))
+    assert found["fd_l2_prompt_mean", "eyeglasses"].value == pytest.approx((distance(0.7) + distance(0.8)) / 2)
+    assert found["fd_l2_prompt_worst", "eyeglasses"].value == pytest.approx(distance(0.8))

@@ -47,6 +47,7 @@ class Gate(Strict):
 
 DEFAULT = {
     "fd_l2_hard": Gate(absolute=0.05),
+    "fd_l2_prompt_mean": Gate(absolute=0.05),
     "frechet_*": Gate(relative=0.05),
     "epsilon_*": Gate(absolute=0.05),
     **{name: Gate(relative=0.0) for name in COUNTED},

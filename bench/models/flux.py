@@ -19,7 +19,7 @@ from bench.models.fields import TextFields
 from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
 
 TRANSFORMER = "FluxTransformer2DModel"
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
@@ -173,6 +173,6 @@ class Model(TextFields):
 
 def read(folder: Path, prompts: list[str], length: int) -> tuple[Tensor, Tensor]:
     """The prompts' embeddings [n, tokens, width], T5's, and CLIP's pooled ones [n, d]."""
-    pooled: Tensor = load_text_encoder(folder).encode(prompts).pooler_output
+    pooled: Tensor = kept_text_encoder(folder).encode(prompts).pooler_output
     long: Tensor = load_text_encoder(folder, "_2", "T5EncoderModel", length).encode(prompts).last_hidden_state
     return long, pooled

@@ -17,7 +17,7 @@ from bench.models.adapter import Adapter, middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.fields import AttentionSlicing, NetworkFields, kept_network, slice_attention
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
 PIPELINE = {
@@ -135,7 +135,8 @@ class Model(NetworkFields):
         kind = kinds[0] if isinstance(kinds, list) and kinds else None
         if kind not in ("CLIPTextModel", "T5EncoderModel"):
             raise ConfigError(f"{text / 'config.json'} must be of a CLIPTextModel or a T5EncoderModel, got {kind!r}")
-        encoder = load_text_encoder(folder, kind=kind, length=77 if kind.startswith("T5") else None, masked=True)
+        load, length = (kept_text_encoder, None) if kind.startswith("CLIP") else (load_text_encoder, 77)
+        encoder = load(folder, kind=kind, length=length, masked=True)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
         lower = [text.lower().strip() for text in said]  # as its pipeline does; T5 tells capitals apart
         embeddings = {"prompts": encoder.encode(lower).last_hidden_state}

@@ -68,7 +68,6 @@ class TextEncoder:
         return self.network(read.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
-@once(most=3)
 def load_text_encoder(
     folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None, masked: bool = False
 ) -> TextEncoder:
@@ -118,3 +117,7 @@ def load_text_encoder(
         raise ConfigError(f"{weights} is of another architecture than its config.json: it lacks {missing[0]!r}")
     hidden = masked or getattr(network.config, "use_attention_mask", False)
     return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length, hidden)
+
+
+# A process that reads many prompts one after another loads an encoder of CLIP once; T5 is too large to stay.
+kept_text_encoder = once(most=2)(load_text_encoder)

@@ -16,7 +16,7 @@ from bench.models.classifier_free import GuidedLatentModel
 from bench.models.fields import AttentionSlicing, LatentFields, TextFields, slice_attention
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
 
@@ -107,7 +107,7 @@ class Model(TextFields):
         unet, autoencoder, schedule = load_latent_parts(folder, device, self)
         slice_attention(unet, self.attention_slicing)
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
-        embeddings = {"prompts": load_text_encoder(folder).encode(said).last_hidden_state}
+        embeddings = {"prompts": kept_text_encoder(folder).encode(said).last_hidden_state}
         digest = pipeline_digest(folder, self.settings())
         made = TextUNet(unet, autoencoder, schedule, conditions, embeddings, self.guidance_scale, name, digest)
         return self.ready(made)

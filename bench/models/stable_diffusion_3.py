@@ -19,7 +19,7 @@ from bench.models.fields import TextFields
 from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
-from bench.models.prompts import conditions_of, load_text_encoder
+from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
 
 TRANSFORMER = "SD3Transformer2DModel"
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default
@@ -137,7 +137,7 @@ def read(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:
     Raises:
         ConfigError: the encoders are wider than the transformer reads.
     """
-    clips = [load_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
+    clips = [kept_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
     short = torch.cat([out.hidden_states[-2] for out in clips], dim=2)
     pooled = torch.cat([out.text_embeds for out in clips], dim=1)
     if read_object(folder / INDEX, SAVED).get("text_encoder_3") == [None, None]:

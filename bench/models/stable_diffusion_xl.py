@@ -13,7 +13,7 @@ from bench.files import read_object
 from bench.models import INDEX
 from bench.models.fields import AttentionSlicing, TextFields, slice_attention
 from bench.models.pretrained import SAVED, pipeline_digest
-from bench.models.prompts import TextEncoder, conditions_of, load_text_encoder
+from bench.models.prompts import TextEncoder, conditions_of, kept_text_encoder
 from bench.models.stable_diffusion import TextUNet, load_latent_parts
 
 
@@ -41,7 +41,7 @@ class Model(TextFields):
         conditions = conditions_of(self.prompts)
         unet, autoencoder, schedule = load_latent_parts(folder, device, self)
         slice_attention(unet, self.attention_slicing)
-        encoders = [load_text_encoder(folder), load_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
+        encoders = [kept_text_encoder(folder), kept_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
         said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
         prompts, pooled = read(encoders, said)
         zeros = self.negative_prompt is None and read_object(folder / INDEX, SAVED).get(
