@@ -31,14 +31,15 @@ def _packages() -> list[tuple[str, str, str]]:
 
 
 def _weights() -> list[tuple[str, str, str]]:
-    from bench.errors import ConfigError
-    from bench.models import list_models, load_model
+    from bench.errors import ConfigError, Incompatible
+    from bench.models import list_models, load_model, takes_prompts
 
     rows = []
     for name in list_models():
+        fields = {"prompts": {"none": ""}} if takes_prompts(name) else {}
         try:
-            rows.append((f"weights {name}", load_model(name).digest[:12], "ok"))
-        except ConfigError as error:
+            rows.append((f"weights {name}", load_model(name, fields=fields).digest[:12], "ok"))
+        except (ConfigError, Incompatible) as error:
             rows.append((f"weights {name}", str(error), "missing"))
     judges = [(name, kind, asset_folder(name) / file) for kind, file in JUDGES.items() for name in list_assets(kind)]
     return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in judges]

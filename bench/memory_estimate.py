@@ -81,7 +81,7 @@ def estimate_of(suite: Suite, work: Work) -> MemoryEstimate:
     from bench.cell import counted_model
 
     gradient = any(build_method(m.name, m.fields).traits.backward for m in suite.methods)
-    model: Any = counted_model(work.model, work.device, work.model_fields).model
+    model: Any = counted_model(work.model, work.device, work.parts[0].model_fields).model
     return estimate_memory(model, gradient)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -56,11 +55,11 @@ def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tup
     if suite.prompts is None:
         return ()
     from bench.cell import counted_model
-    from bench.models import model_class, model_folder
+    from bench.models import takes_prompts
 
     said = read_prompt_set(suite.prompts)
     check_phrases(said, known)
-    if "prompts" not in {field.name for field in dataclasses.fields(model_class(model_folder(suite.model.name)))}:
+    if not takes_prompts(suite.model.name):
         raise ConfigError(
             f"a suite with prompts must have a text-to-image model, got {suite.model.title}, which takes none; leave "
             "`prompts` out, or name another model"

@@ -21,9 +21,10 @@ def why_skipped(work: Work) -> str:
     """Why a cell will be skipped, in its method's own words; empty where it runs, or where only the run will tell.
 
     The method is built on the cell's model and image sets, up to the first thing that costs work; nothing is kept.
+    Of a cell of several prompts, its first stands for all: they have phrases for the same classes.
     """
     try:
-        status, reason, _ = guarded(_build, (work,))
+        status, reason, _ = guarded(_build, (work.parts[0],))
     except _WorkBegins:
         return ""
     return reason if status == "skipped" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
@@ -146,6 +147,11 @@ def model_class(folder: Path) -> type[Any]:
     family = family_of(folder)
     found: type[Any] = importlib.import_module(f"bench.models.{family.module if family else 'unet'}").Model
     return found
+
+
+def takes_prompts(name: str) -> bool:
+    """Whether a model is asked in words: it then has a field `prompts`. Raises as `model_folder` and `family_of`."""
+    return "prompts" in {field.name for field in dataclasses.fields(model_class(model_folder(name)))}
 
 
 def load_model(name: str, device: str = "cpu", fields: Mapping[str, Any] | None = None) -> DiffusionModel:
