@@ -107,6 +107,7 @@ def read_object(path: Path, otherwise: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text())
+        json.dumps(value, allow_nan=False)  # NaN, and 1e999, which Python reads and JSON has not: nothing could hash it
     except FileNotFoundError:
         raise ConfigError(f"no file {path}; {otherwise}") from None
     except (OSError, ValueError, RecursionError) as error:  # the last where it is nested without end

@@ -18,6 +18,7 @@ from bench.files import (
     digest_of,
     read_arrays,
     read_note,
+    read_object,
     remember,
     write_arrays,
     write_bytes,
@@ -181,6 +182,13 @@ def test_where_caches_live(monkeypatch, tmp_path):
     monkeypatch.delenv("FAIRDIFF_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root() == tmp_path / "fairdiff-bench"
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_an_object_with_a_number_that_json_has_not_is_refused(number: str, tmp_path: Path) -> None:
+    (tmp_path / "scheduler_config.json").write_text('{"beta_end": ' + number + "}")
+    with pytest.raises(ConfigError, match=r"cannot read .*scheduler_config.json: Out of range float .*; copy it again"):
+        read_object(tmp_path / "scheduler_config.json", "save it")
 
 
 def test_what_is_remembered_is_made_once_and_again_where_it_was_damaged(tmp_path: Path) -> None:

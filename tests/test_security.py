@@ -283,7 +283,7 @@ def test_hostile_texts_of_every_column_are_inert(tmp_path: Path, column: str) ->
 
     folder = edited_run(ROOT / "tests/golden/run", tmp_path, edit)
     found = Run.open(folder)
-    embedded = document.embedded([document._task(found, task) for task in found.tasks] + list(found.metrics))
+    embedded = document.embedded([*document._tasks(found), *found.metrics])
     assert "<" not in embedded
     table = build(read_layout("balancing_act"), found, None)
     assert "<script>" not in FORMATS["html"](table)
