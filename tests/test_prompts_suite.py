@@ -232,7 +232,7 @@ def test_verify_compare_report_table_page_and_plot_read_the_run(
         for name in ("fd_l2_prompt_mean", "fd_l2_prompt_worst", "fd_l2_prompt_p90", "fd_l2_hard", "CLIP score"):
             assert name in text
     assert call("table", "prompts", finished, "--format", "markdown")[0] == 0
-    assert call("plot", finished, "--out", tmp_path / "plots")[0] == 0
+    assert call("plot", finished, "--out", tmp_path / "plots", "--only", "prompts", "--only", "ties")[0] == 0
 
 
 def test_a_planted_tampering_of_prompts_csv_is_found(
