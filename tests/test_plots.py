@@ -441,7 +441,9 @@ def test_only_one_plot_beside_the_run(tmp_path: Path, call: Call) -> None:
 
 
 def test_every_plot_is_found_by_its_name() -> None:
-    assert list_plots() == ["cost", "curves", "groups", "latency", "pareto", "proportions", "sheets", "sweeps", "ties"]
+    assert list_plots() == [
+        *("cost", "curves", "groups", "latency", "pareto", "prompts", "proportions", "sheets", "sweeps", "ties"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from bench.comparison.runs import Run
+from bench.comparison.runs import Key, Run
 from bench.comparison.samples import images, labels
 from bench.comparison.shards import parts
 from bench.dry_run import foresee
@@ -21,6 +21,9 @@ from bench.errors import BenchError, ConfigError
 from bench.feature_statistics import Cell, of_run
 from bench.files import read_arrays
 from bench.plan import joined_key
+from bench.plots import prompts
+from bench.plots.finished import Finished
+from bench.plots.style import style
 from bench.report.markdown import leaderboard_markdown
 from bench.report.terminal import show_leaderboard
 from bench.runner import Options, checked, run
@@ -232,7 +235,7 @@ def test_verify_compare_report_table_page_and_plot_read_the_run(
         for name in ("fd_l2_prompt_mean", "fd_l2_prompt_worst", "fd_l2_prompt_p90", "fd_l2_hard", "CLIP score"):
             assert name in text
     assert call("table", "prompts", finished, "--format", "markdown")[0] == 0
-    assert call("plot", finished, "--out", tmp_path / "plots")[0] == 0
+    assert call("plot", finished, "--out", tmp_path / "plots", "--only", "prompts", "--only", "ties")[0] == 0
 
 
 def test_a_planted_tampering_of_prompts_csv_is_found(
@@ -313,3 +316,21 @@ def test_a_network_is_loaded_once_for_all_prompts(folder: Path, monkeypatch: pyt
     (copied / "unet" / "config.json").touch()
     load_model(f"path:{copied}", fields={"prompts": {"none": "a"}})
     assert len(loaded) == 2  # a folder that was written anew is read anew
+
+
+def test_the_plot_of_prompts_has_each_at_its_discrepancy(finished: Path) -> None:
+    drawn = Finished.open(finished)
+    with style():
+        ax = prompts.draw(drawn)["prompts"].axes[0]
+    task = drawn.run.tasks[0]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == prompts.ranked(drawn, task)
+    assert sorted(names) == ["baker", "pilot"]
+    points = {line.get_label(): line for line in ax.containers}
+    for title in drawn.methods(task):
+        for name in names:
+            x, y = points[f"{title}, {name}"].lines[0].get_data()
+            score = drawn.measured.quantity(Key(task, title, prompts.ONE, f"eyeglasses at {name}"))
+            assert score is not None
+            assert x[0] == score.value
+            assert round(float(y[0])) == names.index(name)
