@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.errors import ConfigError, Incompatible
 from bench.executors.cluster import Cluster
-from bench.files import digest_of, file_digest, read_arrays, write_bytes, write_json
+from bench.files import file_digest, read_arrays, write_bytes, write_json
+from bench.fingerprint import fingerprint
 from bench.long_lived import kept, many_made
 from bench.progress import bar, console
 from bench.suite import Suite
@@ -87,51 +88,11 @@ def _check_writable(folder: Path) -> None:
     probe.unlink(missing_ok=True)
 
 
-def fingerprint(suite: Suite, options: Options) -> str:
-    """Hash of all that could change a run's outcome, without importing any of it."""
-    from bench.data.assembly import stamp
-    from bench.discovery import ROOT
-    from bench.models import model_folder
-    from bench.prompt_sets import read_prompt_set
-
-    sources = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
-    assets = sorted(p for p in (ROOT / "bench" / "assets").rglob("*") if p.suffix in (".safetensors", ".npy"))
-    model = sorted(
-        p for p in model_folder(suite.model.name).rglob("*") if p.suffix in (".json", ".safetensors", ".txt")
-    )
-    data = {name: stamp(source) for name, source in suite.data.items()}
-    prompts = read_prompt_set(suite.prompts).model_dump() if suite.prompts else None
-    statistics = [p for s in suite.statistics.values() if (p := Path(s.file).expanduser()).is_file()]
-    return digest_of(
-        {
-            "suite": suite.model_dump(mode="json", by_alias=True),
-            "only": {k: sorted(v) for k, v in options.only.items()},
-            "files": [file_digest(p) for p in (*sources, *assets, *model, *statistics)],
-            "data": data,
-            "prompts": prompts,
-            "versions": versions(),
-        }
-    )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for package in ("torch", "diffusers", "numpy", "scipy", "clean-fid", "timm", "dicebear-core", "resvg-py"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
-
-
 def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | None:
     """The outcome of a finished run whose inputs, tables and store entries are all as it left them."""
     try:
         record = json.loads((folder / FINISHED).read_text())
-        same = record["fingerprint"] == fingerprint(suite, options) and all(
+        same = record["fingerprint"] == fingerprint(suite, options.only) and all(
             file_digest(folder / name) == digest for name, digest in record["files"].items()
         )
         if same and all(read_arrays(options.out / entry) is not None for entry in record["entries"]):
@@ -394,7 +355,7 @@ def _write(
             {str(entry.relative_to(options.out)) for r in results if r.status == "ok" for entry in r.entries()}
         )
         record = {
-            "fingerprint": fingerprint(suite, options),
+            "fingerprint": fingerprint(suite, options.only),
             "files": {str(f.relative_to(folder)): file_digest(f) for f in files},
             "entries": entries,
             "problems": problems,

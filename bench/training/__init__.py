@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
 from bench.files import write_bytes, write_json
+from bench.fingerprint import versions_of
 
 RECORD = "training.json"  # beside the weights: what was trained, with what, on what
 _PACKAGES = (
@@ -89,7 +89,7 @@ def _forget_checkpoints(folder: Path) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what decides the weights."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **versions_of(_PACKAGES)}
 
 
 def commit() -> str | None:
