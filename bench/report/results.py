@@ -149,7 +149,7 @@ def _each(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bo
     places, texts = pd.factorize(frame[column])
     bad = np.array([not good(text) for text in texts])[places]
     if bad.any():
-        line = frame.index[bad.argmax()]
+        line = frame.index[int(bad.argmax())]
         _refuse(path, line, column, f"{must}, got {frame.at[line, column]!r:.60}")
 
 
@@ -159,7 +159,7 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
     each = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
     bad = (~np.isfinite(each) & ~blank)[places]
     if bad.any():
-        line = frame.index[bad.argmax()]
+        line = frame.index[int(bad.argmax())]
         _refuse(path, line, column, f"must be a finite number or blank, got {frame.at[line, column]!r:.60}")
     return pd.Series(each[places], frame.index)
 
