@@ -20,8 +20,9 @@ lint: .venv/installed
 
 # Every leaderboard with its tables, plots and page; `make leaderboards SUITES=avatars` takes hours. The baseline of the
 # project's own gate is not among them: it changes by `run_bench.py check --update` alone (docs/regression-gate.md).
-SUITES ?= quick avatars-small guidance-strength unguided
+SUITES ?= quick avatars-small avatars-prompts guidance-strength unguided
 LAYOUTS := balancing_act attribute_switching tiw costs full
+LAYOUTS_avatars-prompts := prompts attribute_switching costs full
 LAYOUTS_guidance-strength := balancing_act costs full
 LAYOUTS_unguided := costs full
 

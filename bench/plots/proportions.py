@@ -50,7 +50,7 @@ def _of(run: Finished, task: Task) -> Any:
         filled(ax, run, keys)
         method_rows(ax, titles, names=i % across == 0)
         ax.set_title(text(name, room))
-        ax.set_xlim(left=0)
+    axes[0].set_xlim(left=0)  # of all panels, and only now: it fixes the other end too
     fig.suptitle(text(task.name, 80))
     asked_for = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
     run.legend(fig, "share of the samples, as judged, with its 95 % interval", (), [(asked_for, "the share asked for")])
