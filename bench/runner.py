@@ -48,11 +48,20 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse a URL, which would become a folder of that name."""
-        if URL.match(str(self.out)):
-            raise ConfigError(
-                f"--out must be a folder, with --executor ray one that all machines share, got {self.out}; mount the "
-                "bucket and give its folder, or copy the folder there and back: docs/scaling.md"
-            )
+        check_folder(self.out)
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a URL in the place of a folder.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if URL.match(str(out)):
+        raise ConfigError(
+            f"--out must be a folder, with --executor ray one that all machines share, got {out}; mount the bucket and "
+            "give its folder, or copy the folder there and back: docs/scaling.md"
+        )
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def tiny(folder: Path, **changes: Any) -> Path:
         ({"metrics": ["frechett"]}, "small.yaml, line 12: metrics: unknown metric 'frechett'; did you mean 'frechet'?"),
         ({"metrics": ["attribute_cnn"]}, "unknown metric 'attribute_cnn'; did you mean "),  # an extractor
         ({"tasks": [{"attributes": ["eyeglases"]}]}, "unknown attribute 'eyeglases'; did you mean 'eyeglasses'?"),
-        ({"model": "avatars-une"}, "unknown model 'avatars-une'; did you mean 'avatars-unet'?"),
+        ({"model": "avatars-une"}, "unknown model 'avatars-une'; did you mean 'avatars-unet' or 'avatars-text'?"),
         ({"model": "path:/no/such"}, "no folder /no/such; give one saved by diffusers"),
         ({"model": "path:~nobody-of-this-name/x"}, "no folder ~nobody-of-this-name/x"),
         ({"model": "hub:a//b"}, "cannot fetch a//b from the hub"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import itertools
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -46,7 +47,14 @@ def sample_of(given: Arrays, task: tuple[Attribute, ...]) -> Sample:
         twin=Sample(twin, {"net": given["twin"]}, np.full(n, -1), perceptual={"lpips": given["twin_points"]})
         if "twin" in given
         else None,
+        prompts=prompts_of(given),
     )
+
+
+def prompts_of(given: Arrays) -> dict[str, slice]:
+    """Rows of the prompts p0, p1, ..., which end where "ends" says."""
+    ends = [0, *given.get("ends", np.zeros(0, int)).tolist()]
+    return {f"p{j}": slice(*rows) for j, rows in enumerate(itertools.pairwise(ends))}
 
 
 def reference_of(given: Arrays) -> Reference:
@@ -60,7 +68,8 @@ def reference_of(given: Arrays) -> Reference:
     names = ("biased", "balanced", "heldout")
     learnt = {s: LabelledFeatures({"net": given[s]}, given[f"{s}_labels"]) for s in names if s in given}
     downstream = Downstream((*task, Attribute("b", ("0", "1"))), **learnt) if learnt else None
-    return Reference(task, target, sets, labels, downstream=downstream)
+    texts = {"net": dict(zip(prompts_of(given), given["texts"], strict=True))} if "texts" in given else {}
+    return Reference(task, target, sets, labels, downstream=downstream, texts=texts)
 
 
 def scores_of(case: str, evaluator: str) -> dict[tuple[str, str], Score]:

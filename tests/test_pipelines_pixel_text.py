@@ -108,12 +108,13 @@ def same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 @pytest.mark.parametrize("clip", [True, False])
 def test_samples_are_those_of_the_pipeline_with_its_own_noise(tmp_path: Path, clip: bool) -> None:
     made = pipeline(tmp_path, clip)
-    model, steps = read(tmp_path / "saved"), Sampler("ddpm", STEPS)
+    # A random network is wild at high noise: at the default scale its guided rounding errors come to about 1e-5.
+    model, steps = read(tmp_path / "saved", guidance_scale=3.0), Sampler("ddpm", STEPS)
     assert model.conditions == ("none", "pattern=columns", "pattern=rows")
     assert (model.shape, model.image_size, model.bottleneck_shape) == ((3, 8, 8), 8, (16, 4, 4))
     asked, other = samples(model, steps), samples(model, steps, condition=2)
-    same(asked, images(made, "the cat", 7.0))
-    same(other, images(made, "A Dog ", 7.0))
+    same(asked, images(made, "the cat", 3.0))
+    same(other, images(made, "A Dog ", 3.0))
     assert float((asked - other).abs().max()) > 0.01  # the prompts matter
     off = read(tmp_path / "saved", guidance_scale=1.0)
     same(samples(off, steps), images(made, "the cat", 1.0))

@@ -34,6 +34,11 @@ def scores(sample: Sample, reference: Reference | None = None) -> dict[tuple[str
     return {(score.metric, score.scope): score for score in found}
 
 
+def distances(sample: Sample) -> dict[tuple[str, str], Score]:
+    """The scores that are discrepancies, not shares."""
+    return {key: score for key, score in scores(sample).items() if key[0].startswith("fd_")}
+
+
 def distance(share: float) -> float:
     return math.sqrt(2) * abs(share - 0.5)
 
@@ -136,8 +141,7 @@ def test_the_interval_is_that_of_the_value_at_this_n(metric: str) -> None:
 
 
 def test_one_prompt_is_its_own_mean_and_worst() -> None:
-    found = scores(planted([[30, 70]]))
-    values = {score.value for (metric, _), score in found.items() if metric.startswith("fd_")}
+    values = {score.value for score in distances(planted([[30, 70]])).values()}
     assert list(values) == pytest.approx([distance(0.7)] * len(values))
 
 
@@ -164,7 +168,7 @@ def test_samples_that_the_judge_left_out_are_counted_in_no_prompt() -> None:
 
 
 def test_the_null_bound_is_that_of_the_target_and_n_whatever_was_seen() -> None:
-    biased, even = scores(planted([[95, 5]] * 4)), scores(planted([[50, 50]] * 4))
+    biased, even = distances(planted([[95, 5]] * 4)), distances(planted([[50, 50]] * 4))
     for key, score in biased.items():
         assert score.null_bound == pytest.approx(even[key].null_bound, abs=0.0143)
         assert score.ci_low is not None
@@ -172,7 +176,7 @@ def test_the_null_bound_is_that_of_the_target_and_n_whatever_was_seen() -> None:
 
 
 def test_a_value_that_a_perfect_sampler_may_show_has_an_interval_that_reaches_0() -> None:
-    for score in scores(planted([[55, 45], [45, 55]] * 4)).values():
+    for score in distances(planted([[55, 45], [45, 55]] * 4)).values():
         assert score.value is not None
         assert score.null_bound is not None
         assert 0 < score.value < score.null_bound

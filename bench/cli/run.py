@@ -57,6 +57,7 @@ def run(
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
+    runner.check_folder(out)  # before it is made absolute
     asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
     cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
     if job_timeout is not None and (not job_timeout > 0 or ranks):

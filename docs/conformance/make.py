@@ -335,6 +335,37 @@ def downstream() -> None:
         expect("downstream", f"downstream_{name}_net", "a by b", value, apart)
 
 
+def prompts() -> None:
+    present, n = np.array([10, 17, 4]), np.array([20, 20, 10])
+    labels = np.concatenate([np.repeat([0, 1], [m - k, k]) for k, m in zip(present, n, strict=True)])
+    ends = np.cumsum(n)
+    x, texts = drawn(50, 4), drawn(3, 4)
+    given(
+        "prompts", probabilities=np.eye(2)[labels], target=np.full(2, 0.5), features=x, ends=ends, texts=texts
+    )  # fmt: skip
+    d = [mpmath.sqrt(2) * abs(mpmath.mpf(int(k)) / int(m) - mpmath.mpf(1) / 2) for k, m in zip(present, n, strict=True)]
+    for j, (k, m) in enumerate(zip(present, n, strict=True)):
+        expect("prompts", "fd_l2_by_prompt", f"a at p{j}", float(d[j]), "closed form: sqrt(2) |p - 1/2|")
+        origin = "closed form; interval: scipy's Wilson"
+        expect("prompts", "share_by_prompt", f"a=1 at p{j}", k / m, origin, wilson(int(k), int(m)))
+    middle, largest = sorted(d)[1:]
+    expect("prompts", "fd_l2_prompt_mean", "a", float(sum(d) / 3), "closed form: mean of the three")
+    expect("prompts", "fd_l2_prompt_worst", "a", float(largest), "closed form: the largest of the three")
+    ninth = float(middle + (largest - middle) * mpmath.mpf("0.8"))
+    expect("prompts", "fd_l2_prompt_p90", "a", ninth, "closed form: type 7, 0.9 * 2 = 1.8 steps up from the smallest")
+    parts = [
+        100 * np.maximum(cosine_similarity(x[end - m : end], texts[j : j + 1]).ravel(), 0)
+        for j, (m, end) in enumerate(zip(n, ends, strict=True))
+    ]
+    for j, part in enumerate(parts):
+        half = t.ppf(0.975, len(part) - 1) * part.std(ddof=1) / len(part) ** 0.5
+        interval = max(0.0, part.mean() - half), min(100.0, part.mean() + half)
+        origin = "scikit-learn's cosine_similarity; interval: Student's t"
+        expect("prompts", "clip_by_prompt_net", f"all at p{j}", part.mean(), origin, interval)
+    mean = np.concatenate(parts).mean()
+    expect("prompts", "clip_score_net", "all", mean, "scikit-learn's cosine_similarity")
+
+
 def main() -> None:
     """Write both files."""
     for part in (
@@ -347,6 +378,7 @@ def main() -> None:
         leakage,
         twins,
         downstream,
+        prompts,
     ):
         part()
     np.savez_compressed(HERE / "inputs.npz", **INPUTS)
