@@ -66,16 +66,19 @@ def cross_validated(features: Floats, group: Ints) -> tuple[npt.NDArray[np.int64
     Returns:
         Predicted groups int64 [n], the outer fold of every row int64 [n], and the probe picked in each fold.
     """
+    from sklearn import config_context
     from sklearn.model_selection import StratifiedKFold
 
     found, fold_of, picked = np.empty_like(group), np.empty_like(group), []
-    for fold, (train, test) in enumerate(
-        StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(features, group)
-    ):
-        name = _pick(features[train], group[train])
-        found[test] = _fit(name, features[train], group[train]).predict(features[test])
-        fold_of[test] = fold
-        picked.append(name)
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # hundreds of small fits, checked before
+        for fold, (train, test) in enumerate(
+            StratifiedKFold(FOLDS, shuffle=True, random_state=SEED).split(features, group)
+        ):
+            name = _pick(features[train], group[train])
+            learnt, new = _standardised(features[train], features[test])
+            found[test] = _fit(name, learnt, group[train]).predict(new)
+            fold_of[test] = fold
+            picked.append(name)
     return found, fold_of, picked
 
 
@@ -85,24 +88,32 @@ def _pick(features: Floats, group: Ints) -> str:
     n_groups = int(group.max()) + 1
     errors: dict[str, list[float]] = {name: [] for name in probes()}
     for train, test in StratifiedKFold(INNER, shuffle=True, random_state=SEED).split(features, group):
+        learnt, new = _standardised(features[train], features[test])
         for name, kept in errors.items():
-            wrong = _fit(name, features[train], group[train]).predict(features[test]) != group[test]
+            wrong = _fit(name, learnt, group[train]).predict(new) != group[test]
             kept.append(balanced_error(wrong, group[test], n_groups))
     return min(errors, key=lambda name: float(np.mean(errors[name])))
 
 
-def _fit(name: str, features: Floats, group: Ints) -> Any:
+def _standardised(train: Floats, test: Floats) -> tuple[Floats, Floats]:
+    """What the probes look at, learnt from `train` alone: its largest components, each of unit variance."""
     from sklearn.decomposition import PCA
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     steps: list[Any] = [StandardScaler()]
-    if features.shape[1] > COMPONENTS:
-        steps += [PCA(min(COMPONENTS, len(features) - 1), random_state=SEED), StandardScaler()]
+    if train.shape[1] > COMPONENTS:
+        steps += [PCA(min(COMPONENTS, len(train) - 1), random_state=SEED), StandardScaler()]
+    made = make_pipeline(*steps)
+    return made.fit_transform(train), made.transform(test)
+
+
+def _fit(name: str, features: Floats, group: Ints) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is part of the probe's definition
-        return make_pipeline(*steps, probes()[name]()).fit(features, group)
+        return probes()[name]().fit(features, group)
 
 
 def null_draws(found: Ints, group: Ints, fold_of: Ints, n_groups: int, rng: np.random.Generator) -> Floats:
