@@ -56,11 +56,13 @@ PIXELS, UNASKED = ("DDPMPipeline", "IFPipeline"), ("DDPMPipeline", "LDMPipeline"
 
 
 class Stripes:
-    """A differentiable classifier: more change down a column than along a row."""
+    """A differentiable classifier of images, as the shipped ones: more change down a column than along a row."""
 
     attributes, digest = (GROUPS,), "stripes"
 
     def logits(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        if x.shape[1] != 3:
+            raise Incompatible(f"stripes are of images with 3 channels, got {x.shape[1]}; choose a model over pixels")
         down, along = (x.diff(dim=axis).square().mean((1, 2, 3)) for axis in (2, 3))
         return {GROUPS.name: torch.stack([down, along], dim=1)}
 
