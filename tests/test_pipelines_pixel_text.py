@@ -21,9 +21,10 @@ from bench.models import load_model
 from bench.sampling import Sampler
 from bench.training import train_recipe
 from bench.training.recipe import Subjects, read_recipe
-from bench.training.text_to_image import caption, check_words, class_shares, draw_pairs, start_from
+from bench.training.text_to_image import caption, class_shares, draw_pairs, start_from
 from bench.training.text_tower import text_tower
 from evaluators.contrastive.checkpoint import load_checkpoint
+from evaluators.contrastive.prompts import check_covers
 from methods.attribute_switching import Method as AttributeSwitching
 from tests.pipelines import (
     H_SPACE,
@@ -223,7 +224,7 @@ def test_a_caption_reads_as_a_prompt_does() -> None:
 
 def test_captions_of_other_attributes_and_shares_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"captions must have phrases for .*in this order, got"):
-        check_words(words(), ATTRIBUTES[::-1])
+        check_covers(words(), ATTRIBUTES[::-1], "captions")
     made = words().model_dump()
     made["shares"]["a pilot"]["eyeglasses"] = [0.9, 0.2]
     with pytest.raises(ValueError, match="the shares of eyeglasses of 'a pilot'"):

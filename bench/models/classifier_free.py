@@ -8,15 +8,13 @@ The bottleneck is that of the conditional rows: a method in h-space neither sees
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.errors import ConfigError
 from bench.models.base import Bottleneck
-from bench.models.latent import Autoencoder, LatentModel
 
 
 def check_guidance_scale(scale: float) -> None:
@@ -30,7 +28,9 @@ def check_guidance_scale(scale: float) -> None:
 
 
 class ClassifierFree:
-    """What classifier-free guidance adds to an `Adapter`; a subclass says how the network is asked, in `ask`.
+    """What classifier-free guidance adds to an `Adapter`, before which a family names it among its bases.
+
+    A subclass says how the network is asked, in `ask`, and sets `guidance_scale`.
 
     Attributes:
         conditions: names, "none" first.
@@ -69,33 +69,3 @@ class ClassifierFree:
             return bottleneck(output)
         u, c = output.chunk(2)
         return torch.cat([u, bottleneck(c)])
-
-
-class GuidedLatentModel(ClassifierFree, LatentModel):
-    """A latent denoiser guided by itself."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        middle: nn.Module | None,
-        autoencoder: Autoencoder,
-        scheduler_config: Mapping[str, Any],
-        conditions: tuple[str, ...],
-        name: str,
-        digest: str,
-        guidance_scale: float,
-    ) -> None:
-        """Other arguments as of `LatentModel`.
-
-        Args:
-            network: the network.
-            middle: as of `Adapter`.
-            autoencoder: of the latents.
-            scheduler_config: as of `Adapter`.
-            conditions: names, "none" first.
-            name: the public name.
-            digest: hash of everything that decides what it computes.
-            guidance_scale: s >= 1; 1 runs the conditional rows alone.
-        """
-        super().__init__(network, middle, autoencoder, scheduler_config, conditions, name, digest)
-        self.guidance_scale = guidance_scale

@@ -15,13 +15,13 @@ from bench.errors import ConfigError, UnknownName
 from bench.files import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
-from bench.models.classifier_free import GuidedLatentModel, check_guidance_scale
+from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.fields import LatentFields
-from bench.models.latent import Autoencoder
+from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 
 
-class DiT(GuidedLatentModel):
+class DiT(ClassifierFree, LatentModel):
     """A `DiTTransformer2DModel` as a denoiser; "none" is its null class. Source: Peebles & Xie 2023, arXiv 2212.09748.
 
     The bottleneck is the output of one transformer block, tokens by width. Output channels beyond the latents' are a
@@ -58,7 +58,8 @@ class DiT(GuidedLatentModel):
         config: Any = transformer.config
         middle = middle_block(transformer, bottleneck)
         conditions = ("none", *labels)
-        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
+        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest)
+        self.guidance_scale = guidance_scale
         self.transformer: Any = transformer
         tokens = (config.sample_size // config.patch_size) ** 2
         self.bottleneck_shape = (tokens, config.num_attention_heads * config.attention_head_dim)

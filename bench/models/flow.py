@@ -21,7 +21,8 @@ from torch import Tensor
 from bench.errors import ConfigError
 from bench.files import read_object
 from bench.models.base import Bottleneck, broadcast
-from bench.models.classifier_free import GuidedLatentModel
+from bench.models.classifier_free import ClassifierFree
+from bench.models.latent import LatentModel
 from bench.models.pretrained import SAVED
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
@@ -92,10 +93,26 @@ def flow_scale(a: Tensor) -> Tensor:
     return 1 / (a.sqrt() + (1 - a).sqrt())
 
 
-class TokenFlow(GuidedLatentModel):
+class TokenFlow(ClassifierFree, LatentModel):
     """A flow predicted by a transformer whose blocks give tokens of the text and of the image: the bottleneck."""
 
     predictions: ClassVar[tuple[str, ...]] = (PREDICTION,)
+
+    def read_from(self, embeddings: tuple[Tensor, Tensor]) -> None:
+        """Take the embeddings of the prompts [K + 1, tokens, width] and pooled [K + 1, d], where the network computes.
+
+        Raises:
+            ConfigError: the network reads embeddings of another width.
+        """
+        config: Any = self.network.config
+        widths = (config.joint_attention_dim, config.pooled_projection_dim)
+        given = (embeddings[0].shape[2], embeddings[1].shape[1])
+        if widths != given:
+            raise ConfigError(
+                f"the transformer must read embeddings of the text encoders' widths {given}, got {widths}; take all "
+                "from one pipeline"
+            )
+        self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
 
     def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
         """D = r x - s (eps - x_0)."""

@@ -68,18 +68,12 @@ class Flux(TokenFlow):
         config: Any = transformer.config
         self._side = image_size // autoencoder.factor
         middle = middle_block(transformer, bottleneck, BLOCKS)
-        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest, true_cfg_scale)
-        widths = (config.joint_attention_dim, config.pooled_projection_dim)
-        given = (embeddings[0].shape[2], embeddings[1].shape[1])
-        if widths != given:
-            raise ConfigError(
-                f"the transformer must read embeddings of the text encoders' widths {given}, got {widths}; take all "
-                "from one pipeline"
-            )
+        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest)
+        self.guidance_scale = true_cfg_scale
+        self.read_from(embeddings)
         self.transformer: Any = transformer
         side = self._side // PACK
         self.bottleneck_shape = (side * side, config.num_attention_heads * config.attention_head_dim)
-        self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
         rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
         self._places = places.to(self.device, self._weights)

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from bench.errors import ConfigError
 from bench.models.adapter import middle_shape
-from bench.models.classifier_free import GuidedLatentModel
+from bench.models.classifier_free import ClassifierFree
 from bench.models.fields import AttentionSlicing, LatentFields, TextFields, slice_attention
-from bench.models.latent import Autoencoder
+from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import conditions_of, kept_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
 
 
-class TextUNet(GuidedLatentModel):
+class TextUNet(ClassifierFree, LatentModel):
     """A `UNet2DConditionModel` over latents as a denoiser; a condition is a prompt, read beforehand.
 
     Source: Rombach et al. 2022, arXiv 2112.10752; Podell et al. 2023, arXiv 2307.01952 (SDXL).
@@ -56,7 +56,8 @@ class TextUNet(GuidedLatentModel):
         """
         middle: Any = unet.mid_block
         config: Any = unet.config
-        super().__init__(unet, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
+        super().__init__(unet, middle, autoencoder, scheduler_config, conditions, name, digest)
+        self.guidance_scale = guidance_scale
         if config.cross_attention_dim != embeddings["prompts"].shape[2]:
             raise ConfigError(
                 f"the U-Net must read embeddings of the text encoder's width {embeddings['prompts'].shape[2]}, got "

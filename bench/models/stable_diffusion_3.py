@@ -62,18 +62,12 @@ class FlowTransformer(TokenFlow):
         """
         config: Any = transformer.config
         middle = middle_block(transformer, bottleneck)
-        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest, guidance_scale)
-        widths = (config.joint_attention_dim, config.pooled_projection_dim)
-        given = (embeddings[0].shape[2], embeddings[1].shape[1])
-        if widths != given:
-            raise ConfigError(
-                f"the transformer must read embeddings of the text encoders' widths {given}, got {widths}; take all "
-                "from one pipeline"
-            )
+        super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest)
+        self.guidance_scale = guidance_scale
+        self.read_from(embeddings)
         self.transformer: Any = transformer
         tokens = (config.sample_size // config.patch_size) ** 2
         self.bottleneck_shape = (tokens, config.num_attention_heads * config.attention_head_dim)
-        self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
 
     def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
         """eps - x_0, predicted for the prompts of the conditions."""

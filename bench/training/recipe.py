@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from bench.attributes import check_distribution
+from bench.attributes import Attribute, check_distribution
 from bench.data.source import DataSource
 from bench.errors import ConfigError
 from bench.training.loop import Budget
@@ -139,6 +139,11 @@ class Subjects(Strict):
                 except ConfigError as error:
                     raise ValueError(str(error)) from error
         return self
+
+    @property
+    def asked(self) -> tuple[Attribute, ...]:
+        """The attributes and their classes, in the recipe's order."""
+        return tuple(Attribute(name, tuple(classes)) for name, classes in self.phrases.items())
 
 
 class TextToImageRecipe(Strict):

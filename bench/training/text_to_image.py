@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.assets import asset_folder
-from bench.attributes import Attribute, product
+from bench.attributes import product
 from bench.data import load_data, say_left_out
 from bench.errors import ConfigError
 from bench.files import write_json
@@ -27,18 +27,7 @@ from bench.training.loop import summary, train_cycles
 from bench.training.recipe import Subjects, TextToImageRecipe
 from bench.training.score_model import stratified_steps, target
 from bench.training.text_tower import text_tower
-
-
-def check_words(captions: Subjects, attributes: tuple[Attribute, ...]) -> None:
-    """Refuse captions that are not about these attributes, in this order.
-
-    Raises:
-        ConfigError: an attribute or a class is missing, is one too many, or stands elsewhere.
-    """
-    wanted = {a.name: list(a.classes) for a in attributes}
-    got = {name: list(classes) for name, classes in captions.phrases.items()}
-    if [*wanted.items()] != [*got.items()]:
-        raise ConfigError(f"captions must have phrases for {wanted}, in this order, got {got}")
+from evaluators.contrastive.prompts import check_covers
 
 
 def class_shares(captions: Subjects, subject: str) -> np.ndarray:
@@ -123,7 +112,7 @@ def train_text_to_image(recipe: TextToImageRecipe, folder: Path) -> dict[str, An
 
     data = load_data(recipe.data)
     say_left_out([data])
-    check_words(recipe.captions, data.attributes)
+    check_covers(recipe.captions, data.attributes, "captions")
     joint = product(data.attributes)
     labels = np.array(data.labels)
     flat = np.ravel_multi_index(labels.T, [a.n_classes for a in data.attributes])

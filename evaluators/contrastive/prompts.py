@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field, field_validator
 
@@ -79,7 +79,16 @@ def read_prompts(name: str) -> Prompts:
     return read_yaml(SHIPPED / f"{name}.yaml", Prompts)
 
 
-def check_covers(prompts: Prompts, attributes: tuple[Attribute, ...], what: str) -> None:
+class Phrased(Protocol):
+    """Phrases, of captions or of questions."""
+
+    @property
+    def asked(self) -> tuple[Attribute, ...]:
+        """The attributes and classes that there are phrases for, in order."""
+        ...
+
+
+def check_covers(prompts: Phrased, attributes: tuple[Attribute, ...], what: str) -> None:
     """Refuse prompts that are not about these attributes, in this order.
 
     Raises:
