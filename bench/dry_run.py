@@ -26,7 +26,7 @@ from bench.costs import (
     wall_hours,
 )
 from bench.discovery import ROOT
-from bench.files import MANIFEST
+from bench.files import is_kept
 from bench.runner import Options, checked
 from bench.skipped import why_skipped
 from bench.suite import Suite, build_method
@@ -179,7 +179,7 @@ def _shards(work: Work) -> Iterator[tuple[Path, int]]:
 
 def _has(folder: Path) -> bool:
     """Whether the store has an entry; its checksums are left to the run."""
-    return (folder / MANIFEST).is_file()
+    return is_kept(folder, verify=False)
 
 
 def _asked(work: Work, images: int) -> Expected:

@@ -1,4 +1,7 @@
-"""Files that are whole or absent: atomic writes, checksummed arrays, and where caches live."""
+"""Files that are whole or absent: atomic writes, checksummed arrays, and where caches live.
+
+Arrays, and files that are written `shared`, are kept in a bucket too where their folder is the copy of one.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from bench.bucket import Bucket
 from bench.errors import ConfigError
 
 MANIFEST = "manifest.json"
@@ -90,9 +94,46 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         ) from error
 
 
+def json_bytes(value: Any) -> bytes:
+    """JSON, readable and with sorted keys, as `write_json` writes it."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by atomic rename, readable and with sorted keys."""
-    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def write_shared(path: Path, data: bytes) -> None:
+    """Write a file by atomic rename, in the bucket of its folder first: what is here is there."""
+    bucket = Bucket.of(path)
+    if bucket is not None:
+        bucket.send(path, data)
+    write_bytes(path, data)
+
+
+def read_shared(path: Path) -> bytes:
+    """The bytes of a file that is here or, where it is not, in the bucket of its folder.
+
+    Raises:
+        FileNotFoundError: it is in neither.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        bucket = Bucket.of(path)
+        data = None if bucket is None else bucket.read(path)
+        if data is None:
+            raise
+        return data
+
+
+def remove_shared(path: Path) -> None:
+    """Remove a file, if it is there, here and in the bucket of its folder."""
+    path.unlink(missing_ok=True)
+    bucket = Bucket.of(path)
+    if bucket is not None:
+        bucket.remove(path)
 
 
 def read_object(path: Path, otherwise: str) -> dict[str, Any]:
@@ -121,9 +162,10 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
     """Write named arrays as one folder that appears whole, by a rename: a .npy each and a manifest of checksums.
 
     Where another process has written the same folder meanwhile, its folder stays: equal keys hold equal content.
+    The bucket of the folder has it first, so that what is here is there.
 
     Raises:
-        ConfigError: the folder cannot be written, or the disk is full.
+        ConfigError: the folder cannot be written, the disk is full, or the bucket failed.
     """
     temporary = None
     try:
@@ -138,6 +180,9 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
                 os.fsync(f.fileno())
             sums[name] = file_digest(path)
         write_json(temporary / MANIFEST, {"sha256": sums, "note": dict(note or {})})
+        bucket = Bucket.of(folder)
+        if bucket is not None:
+            bucket.send_folder(temporary, folder, last=MANIFEST)
         os.chmod(temporary, 0o755)
         _swap_in(temporary, folder)
     except OSError as error:
@@ -150,23 +195,66 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _fetched(folder: Path) -> bool:
+    """Whether the bucket of a folder had its arrays, which are then here."""
+    bucket = Bucket.of(folder)
+    text = None if bucket is None else bucket.read(folder / MANIFEST)
+    if bucket is None or text is None:
+        return False
+    temporary = None
+    try:
+        names = [f"{name}.npy" for name in json.loads(text)["sha256"]]
+        if any(Path(name).name != name for name in names):
+            return False  # no name that was written; it would be a file elsewhere
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        if not all(bucket.fetch(folder / name, temporary / name) for name in names):
+            return False
+        (temporary / MANIFEST).write_bytes(text)
+        os.chmod(temporary, 0o755)
+        _swap_in(temporary, folder)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False  # sent in part
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {folder}: {error.strerror or error}; choose a folder that can be written and has room"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
 def _swap_in(temporary: Path, folder: Path) -> None:
     try:
         os.rename(temporary, folder)
     except OSError:
-        if read_arrays(folder) is not None:
+        if _here(folder, verify=True) is not None:
             return  # another process was first, with the same content
         shutil.rmtree(folder, ignore_errors=True)  # damaged leftovers of the same key
         os.rename(temporary, folder)
 
 
 def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays of a folder, memory-mapped; None where it is absent, unfinished or damaged.
+    """The arrays of a folder, memory-mapped; None where it is absent, unfinished or damaged, here and in its bucket.
 
     Args:
         folder: as written by `write_arrays`.
         verify: recompute the checksums (a full read of the files).
     """
+    found = _here(folder, verify)
+    return _here(folder, verify) if found is None and _fetched(folder) else found
+
+
+def is_kept(folder: Path, verify: bool = True) -> bool:
+    """Whether `read_arrays` would give the arrays of a folder; nothing is fetched, nor verified in the bucket."""
+    if (folder / MANIFEST).is_file():
+        return not verify or _here(folder, verify) is not None
+    bucket = Bucket.of(folder)
+    return bucket is not None and bucket.has(folder / MANIFEST)
+
+
+def _here(folder: Path, verify: bool) -> dict[str, npt.NDArray[Any]] | None:
     try:
         sums = json.loads((folder / MANIFEST).read_text())["sha256"]
         if verify and any(file_digest(folder / f"{name}.npy") != value for name, value in sums.items()):
@@ -212,6 +300,6 @@ def _spread(folder: Path) -> Path:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """The note written beside the arrays of a folder that `read_arrays` has accepted."""
-    note: dict[str, Any] = json.loads((folder / MANIFEST).read_text())["note"]
+    """The note written beside the arrays of a folder; of one that is only in its bucket, the arrays stay there."""
+    note: dict[str, Any] = json.loads(read_shared(folder / MANIFEST))["note"]
     return note

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.errors import ConfigError, Incompatible
 from bench.executors.cluster import Cluster
-from bench.files import file_digest, read_arrays, write_bytes, write_json
+from bench.files import file_digest, is_kept, write_bytes, write_json
 from bench.fingerprint import fingerprint
 from bench.long_lived import kept, many_made
 from bench.progress import bar, console
@@ -35,6 +35,7 @@ class Options:
         cluster: the Ray cluster to run on; None for processes of this machine.
         ranks: processes that each guidance batch is spread over, in the place of `workers`.
         job_seconds: a job that takes longer costs its worker, here or on a cluster; None waits for ever.
+        bucket: URL of the bucket that the store becomes a copy of; None leaves it what it is.
     """
 
     out: Path
@@ -45,6 +46,7 @@ class Options:
     cluster: Cluster | None = None
     ranks: int | None = None
     job_seconds: float | None = None
+    bucket: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a URL, which would become a folder of that name."""
@@ -59,8 +61,8 @@ def check_folder(out: Path) -> None:
     """
     if URL.match(str(out)):
         raise ConfigError(
-            f"--out must be a folder, with --executor ray one that all machines share, got {out}; mount the bucket and "
-            "give its folder, or copy the folder there and back: docs/scaling.md"
+            f"--out must be a folder of this machine, got {out}; name a bucket that machines share with --bucket, "
+            "and it gets what the store has"
         )
 
 
@@ -104,7 +106,7 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
         same = record["fingerprint"] == fingerprint(suite, options.only) and all(
             file_digest(folder / name) == digest for name, digest in record["files"].items()
         )
-        if same and all(read_arrays(options.out / entry) is not None for entry in record["entries"]):
+        if same and all(is_kept(options.out / entry) for entry in record["entries"]):
             console.print(f"nothing to do: {folder} is finished and unchanged")
             return Outcome(folder, [tuple(p) for p in record["problems"]])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -115,11 +117,14 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
 def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
     from bench.jobs import Job
     from bench.report.tables import last_line
+    from bench.store import Store
 
     works, size = prepare(suite, options)
     _warn_of_memory(suite, options, works[0][0])
     _check_writable(folder)
     _check_writable(options.out / "store")
+    if options.bucket is not None:
+        Store(options.out / "store").join(options.bucket)
     reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
     total = sum(job.rows for job in (*reference_jobs, *cell_jobs))
     with bar() as progress:

@@ -11,6 +11,8 @@ folder that held all of a kind, it stays there and is found.
 
 Every entry appears whole, by a rename, with checksums; an entry that fails them counts as absent and is made again.
 Two processes on one store make the same entries with the same content, so they do each other no harm.
+
+A store can be this machine's copy of a bucket (`bench.bucket`): machines that share no folder share that.
 """
 
 from __future__ import annotations
@@ -25,8 +27,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.files import MOST, digest_of, read_arrays, read_note, write_arrays, write_json
-from bench.progress import console
+from bench.bucket import LINK, Bucket
+from bench.errors import ConfigError
+from bench.files import (
+    MANIFEST,
+    MOST,
+    digest_of,
+    json_bytes,
+    read_arrays,
+    read_note,
+    read_shared,
+    write_arrays,
+    write_json,
+    write_shared,
+)
+from bench.progress import console, track
 
 
 class Store:
@@ -34,6 +49,24 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def join(self, url: str) -> None:
+        """Make the store a copy of a bucket: entries that it has are sent, and from now on every one that it makes.
+
+        Raises:
+            ConfigError: the bucket cannot be written, or the store is the copy of another.
+        """
+        known = Bucket.of(self.root / LINK)
+        if known is not None and known != Bucket(self.root, url):
+            raise ConfigError(f"{known.root} is a copy of {known.url}, not of {url}; give another folder with --out")
+        bucket = Bucket(self.root, url)
+        bucket.check()
+        if known is None:
+            for manifest in track(sorted(self.root.glob(f"**/[!.]*/{MANIFEST}")), f"entries to {url}"):
+                bucket.send_folder(manifest.parent, manifest.parent, last=MANIFEST)
+            for scores in track(sorted(self.root.glob("scores/*/*.json")), f"scores to {url}"):
+                bucket.send(scores, scores)
+            write_json(self.root / LINK, {"url": url})  # last, so that what was cut short is sent again
 
     @property
     def fits(self) -> Path:
@@ -78,7 +111,7 @@ class Store:
         """The scores of a cell, or None where they must be computed."""
         path = self._scores(key)
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(read_shared(path))
             if value["sha256"] == digest_of(value["scores"]):
                 scores: list[dict[str, Any]] = value["scores"]
                 return scores
@@ -91,7 +124,7 @@ class Store:
 
     def write_scores(self, key: str, scores: list[dict[str, Any]]) -> None:
         """Keep the scores of a cell."""
-        write_json(self._scores(key), {"sha256": digest_of(scores), "scores": scores})
+        write_shared(self._scores(key), json_bytes({"sha256": digest_of(scores), "scores": scores}))
 
     def _scores(self, key: str) -> Path:
         return self.root / "scores" / key[:2] / f"{key}.json"

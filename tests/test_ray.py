@@ -45,7 +45,7 @@ def test_the_same_tables_as_local_workers_make(call: Call, tmp_path: Path) -> No
     assert code == 0, said
     for name in TABLES:
         assert (tmp_path / "ray" / "small" / name).read_bytes() == (tmp_path / "local" / "small" / name).read_bytes()
-    assert not list((tmp_path / "ray").glob(".seen-*"))
+    assert not list((tmp_path / "ray").rglob(".seen-*"))
 
 
 def test_a_poison_job_ends_as_failed_and_the_others_go_on(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_job_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_a_worker_does_not_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.executors.ray.write_json", lambda *_: None)  # the probe is written elsewhere
+    monkeypatch.setattr("bench.executors.ray.write_shared", lambda *_: None)  # the probe is written elsewhere
     with pytest.raises(ConfigError, match=r"does not see .*give --out a folder that all machines share"):
         run_jobs([Job(add, (1, 2))], cluster(tmp_path, workers=1))
 
@@ -91,10 +91,10 @@ def test_a_folder_that_a_worker_does_not_see(tmp_path: Path, monkeypatch: pytest
         (("--job-timeout", "9", "--ranks", "2"), "--job-timeout must be more than 0, and without --ranks"),
         (
             ("--executor", "ray", "--out", "s3://bucket/runs"),
-            "--out must be a folder, with --executor ray one that all machines share",
+            "--out must be a folder of this machine, got s3:/bucket/runs; name a bucket",
         ),
-        (("--out", "s3://bucket/runs"), "got s3:/bucket/runs; mount the bucket and give its folder"),
-        (("--out", "memory://runs"), "--out must be a folder"),
+        (("--out", "s3://bucket/runs"), "got s3:/bucket/runs; name a bucket that machines share with --bucket"),
+        (("--out", "memory://runs"), "--out must be a folder of this machine"),
         (("--executor", "ray", "--workers", "0"), "--workers must be at least 1"),
         (("--executor", "ray", "--address", "127.0.0.1:1"), "no Ray cluster at 127.0.0.1:1"),
         (("--executor", "ray", "--address", "cluster"), "--address must be HOST:PORT or auto, got 'cluster'"),

@@ -25,6 +25,12 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes, one thread each; every core unless given.")
     ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            help="URL (s3://..., any of fsspec's) of what machines share in the place of a folder: OUT/store is a copy."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")] = "cpu",
     compute_batch: Annotated[
         int | None, typer.Option(help="Largest number of images the network runs on at once; does not change results.")
@@ -65,7 +71,7 @@ def run(
     if ranks is not None and (ranks < 1 or workers or cluster):
         raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
     out = cluster.shared if cluster else out
-    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks, job_timeout)
+    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks, job_timeout, bucket)
     chosen = read_suite(suite)
     if dry_run or suite in list_suites():
         from bench.preparation import refuse_missing

@@ -17,7 +17,7 @@ class Cluster:
         cpus: of each, also its share of threads' cores; a worker computes with one thread all the same.
         gpus: of each; a fraction shares one accelerator among several.
         memory_gib: of each, for the scheduler; None leaves it out.
-        shared: the folder that holds the store; every worker must see it.
+        shared: the folder that holds the store; every worker must see it, or the bucket that the store is a copy of.
     """
 
     address: str | None

@@ -7,6 +7,7 @@ why a job may be handed out again after its worker died, and why a run that was 
 
 from __future__ import annotations
 
+import platform
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,13 @@ from uuid import uuid4
 
 import ray
 
+from bench.bucket import LINK, Bucket
 from bench.errors import ConfigError
 from bench.executors.cluster import Cluster
 from bench.executors.queue import Queue
-from bench.files import write_json
+from bench.files import read_shared, remove_shared, write_shared
 from bench.jobs import Job, guarded, one_thread
+from bench.store import Store
 
 
 class Worker:
@@ -31,15 +34,27 @@ class Worker:
     def __init__(self) -> None:
         one_thread()
 
-    def sees(self, file: Path) -> tuple[bool, str]:
-        """Whether it sees a file, and the name of its machine."""
-        import platform
+    def sees(self, store: Path, name: str, bucket: str | None) -> tuple[bool, str, str]:
+        """Whether it sees a file of the store, why not if that is known, and the name of its machine.
 
-        return file.is_file(), platform.node()
+        Where machines share a bucket, its own folder of the store's name becomes a copy of it first.
+        """
+        status, reason, seen = guarded(_seen, (store, name, bucket))
+        return status == "ok" and seen, reason, platform.node()
 
     def work(self, call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[str, str, Any]:
         """Status, reason and result of a call, as `bench.jobs.guarded`."""
         return guarded(call, args)
+
+
+def _seen(store: Path, name: str, bucket: str | None) -> bool:
+    if bucket is not None:
+        Store(store).join(bucket)
+    try:
+        read_shared(store / name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @dataclass
@@ -123,15 +138,21 @@ def _knock(address: str) -> None:
 def _seat(cluster: Cluster) -> _Seat:
     memory = {} if cluster.memory_gib is None else {"memory": int(cluster.memory_gib * 2**30)}
     actor: Any = ray.remote(Worker).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus, **memory).remote()
-    return _Seat(actor, actor.sees.remote(cluster.shared))
+    return _Seat(actor, actor.sees.remote(cluster.shared / "store", LINK, _url(cluster)))
+
+
+def _url(cluster: Cluster) -> str | None:
+    """Of the bucket that the store is a copy of, which every worker's folder of that name is then to be."""
+    bucket = Bucket.of(cluster.shared / "store" / LINK)
+    return None if bucket is None else bucket.url
 
 
 def _check_shared(seats: list[_Seat], cluster: Cluster) -> None:
     """Refuse a cluster whose workers write elsewhere, before one of them does."""
-    probe = cluster.shared / f".seen-{uuid4().hex}"
-    write_json(probe, {})
+    probe = cluster.shared / "store" / f".seen-{uuid4().hex}"
+    write_shared(probe, b"")
     try:
-        asked = [seat.actor.sees.remote(probe) for seat in seats]
+        asked = [seat.actor.sees.remote(probe.parent, probe.name, _url(cluster)) for seat in seats]
         seated, missing = ray.wait(asked, num_returns=len(asked), timeout=120)
         if missing:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -140,13 +161,12 @@ def _check_shared(seats: list[_Seat], cluster: Cluster) -> None:
                 f"the cluster seated {len(seated)} of {len(asked)} workers of {cluster.cpus:g} CPU and "
                 f"{cluster.gpus:g} GPU in two minutes (it has {have}); ask for fewer --workers"
             )
-        for sees, machine in ray.get(seated):
+        for sees, reason, machine in ray.get(seated):
             if not sees:
-                raise ConfigError(
-                    f"{machine} does not see {cluster.shared}; give --out a folder that all machines share, such as NFS"
-                )
+                unseen = f"does not see {cluster.shared}; give --out a folder that all machines share, or a --bucket"
+                raise ConfigError(f"{machine}: {reason}" if reason else f"{machine} {unseen}")
     finally:
-        probe.unlink(missing_ok=True)
+        remove_shared(probe)
 
 
 def _hand_out(queue: Queue, seats: list[_Seat], cluster: Cluster, seconds: float | None) -> None:

@@ -143,9 +143,9 @@ def _entries(work: Work) -> Iterator[Path]:
 
 
 def _state(folder: Path) -> str:
-    if not folder.exists():
-        return "absent"
-    return "whole" if read_arrays(folder) is not None else "damaged"
+    if read_arrays(folder) is not None:
+        return "whole"
+    return "damaged" if folder.exists() else "absent"
 
 
 def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path) -> Iterator[Check]:
