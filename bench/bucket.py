@@ -1,8 +1,8 @@
 """The bucket that a folder is a copy of: what is missing here is fetched from there, what is made here is sent there.
 
-A folder that has a file `bucket.json`, such as {"url": "s3://team/grid"}, is a copy, with everything below it. What is
-kept so never changes once it is written, so a copy is never out of date. A bucket knows no rename: readers must tell
-from checksums what is whole, and writers send the file that names the checksums last.
+A folder that has a file `fairdiff-bucket.json`, such as {"url": "s3://team/grid"}, is a copy, with everything below it.
+What is kept so never changes once it is written, so a copy is never out of date. A bucket knows no rename: readers must
+tell from checksums what is whole, and writers send the file that names the checksums last.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from bench.errors import ConfigError
 
-LINK = "bucket.json"
+LINK = "fairdiff-bucket.json"
 T = TypeVar("T")
 
 
