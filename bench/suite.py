@@ -310,6 +310,15 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
     return fill(load("method", name, "Method"), fields, "method", name)
 
 
+def built_methods(suite: Suite) -> dict[str, Any]:
+    """Every method of a suite with its fields, by its title.
+
+    Raises:
+        UnknownName, ConfigError: as `build_method`.
+    """
+    return {m.title: build_method(m.name, m.fields) for m in suite.methods}
+
+
 def build_extractor(seer: Seer) -> Any:
     """An extractor with its fields.
 
@@ -367,7 +376,7 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] 
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
-    fields = {m.title: dataclasses.asdict(build_method(m.name, m.fields)) for m in suite.methods}
+    fields = {title: dataclasses.asdict(method) for title, method in built_methods(suite).items()}
     tasks = [resolve_target(t, known) for t in suite.tasks]
     twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
     if twice is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
-import itertools
 import json
 import math
 import subprocess
@@ -19,7 +17,7 @@ import numpy as np
 
 from bench.attributes import Attribute, product
 from bench.cell import fit_record, judged_labels
-from bench.files import write_bytes
+from bench.files import write_bytes, write_pieces
 from bench.headline import BY_PROMPT, POOLED, PROMPTS, headline_of
 from bench.long_lived import many_made
 from bench.plan import PROTOCOL, Context, Work
@@ -111,7 +109,7 @@ def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> l
 
     A suite with prompts has prompts.csv beside them, one row a cell and prompt: its text, and the key of its samples.
     """
-    write_bytes(folder / "results.csv", _written(_result_lines(suite, results)))
+    write_pieces(folder / "results.csv", (line.encode() for line in _result_lines(suite, results)))
     write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
     write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
     names = ["results.csv", "leaderboard.csv", "costs.csv"]
@@ -134,20 +132,25 @@ def _cell_columns(work: Work) -> dict[str, Any]:
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same number."""
-    return str(_csv(list(dict.fromkeys(k for row in rows for k in row)), rows), "utf-8") if rows else ""
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    return "".join([_fields(columns), *(_fields(_cell(row.get(column)) for column in columns) for row in rows)])
 
 
-def _csv(columns: list[str], rows: Iterable[dict[str, Any]]) -> memoryview:
-    return _written(itertools.chain([columns], ([_cell(row.get(column)) for column in columns] for row in rows)))
+class _Echo:
+    """A file that gives back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
-def _written(lines: Iterable[list[Any]]) -> memoryview:
-    out = io.BytesIO()
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    text.flush()
-    text.detach()
-    return out.getbuffer()
+_csv = csv.writer(_Echo(), lineterminator="\n")
+
+
+def _fields(values: Iterable[Any]) -> str:
+    """A line of a CSV, or fields of one, with the line's end."""
+    return str(_csv.writerow(values))
 
 
 def _cell(value: Any) -> str:
@@ -170,15 +173,11 @@ def _is_number(text: str) -> bool:
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> list[dict[str, str]]:
     """The rows of results.csv, as they are written: one a score, or one a cell without any."""
-    columns, *lines = _result_lines(suite, results)
-    return [dict(zip(columns, map(_cell, line), strict=True)) for line in lines]
+    return list(csv.DictReader(_result_lines(suite, results)))
 
 
-def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[list[Any]]:
-    """The lines of results.csv, its columns first; texts are inert, and the rest is what csv.writer writes as `_cell`.
-
-    What the lines of a cell share is made once.
-    """
+def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
+    """The lines of results.csv, its columns first. What the lines of a cell share is made once."""
     build = {"bench_version": _version(), "commit": commit()}
     fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
     confusions: dict[tuple[str, tuple[Attribute, ...]], str] = {}
@@ -215,14 +214,15 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[list[
                 confusions[asked] = json.dumps({a.name: judge.confusion.get(a.name) for a in cell.attributes})
             judges[judge.title] = [judge.title, r.work.guided_by_judge, confusions[asked], judge.digest]
         if not place:
-            yield [*start, *SCORE, *end, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]
-        before, after = [_cell(value) for value in start.values()], [_cell(value) for value in end.values()]
-        by = {title: [_cell(value) for value in values] for title, values in judges.items()}
+            yield _fields([*start, *SCORE, *end, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"])
+        before, after = _fields(map(_cell, start.values()))[:-1], _fields(map(_cell, end.values()))[:-1]
+        by = {title: _fields(map(_cell, values)) for title, values in judges.items()}
         nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": r.work.judge.title}
         for score in r.scores or [nothing]:
             numbers = [score.get(name) for name in SCORE[2:7]]
-            own = [_inert(score["metric"]), _inert(score["scope"]), *numbers, _inert(score["status"])]
-            yield [*before, *own, _inert(last_line(score["reason"])), *after, *by[score["judge"]]]
+            texts = [_inert(score["status"]), _inert(last_line(score["reason"]))]
+            own = _fields([_inert(score["metric"]), _inert(score["scope"]), *numbers, *texts])[:-1]
+            yield f"{before},{own},{after},{by[score['judge']]}"
 
 
 def _cost_row(r: CellResult) -> dict[str, Any]:
