@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -268,7 +269,7 @@ class Cell:
     target: tuple[float, ...]
     seed: int
 
-    @property
+    @functools.cached_property
     def task(self) -> str:
         """The task's name: attributes and target."""
         return f"{product(self.attributes).name} {target_name(self.target)}"
@@ -311,11 +312,7 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
 
 
 def built_methods(suite: Suite) -> dict[str, Any]:
-    """Every method of a suite with its fields, by its title.
-
-    Raises:
-        UnknownName, ConfigError: as `build_method`.
-    """
+    """Every method of a suite, by its title; raises as `build_method`."""
     return {m.title: build_method(m.name, m.fields) for m in suite.methods}
 
 
