@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.comparison.metrics import COUNTED, metric
 from bench.headline import headline_of
+from bench.long_lived import many_made
 from bench.report.results import read_results, results_file, target_shares
 from bench.suite import target_name
 
@@ -28,6 +29,7 @@ PROTOCOL = {
     "n_asked": "number of samples",
     "n": "number of samples scored",
 }
+BLOCK = 10_000  # rows that are made objects at a time
 JUDGE = {"judge": "judge", "judge_sha256": "judge's weights", "judge_confusion": "judge's measured confusion"}
 
 
@@ -79,29 +81,27 @@ class Run:
         file = results_file(path)
         return cls(file, read_results(file))
 
-    @property
+    @cached_property
     def store(self) -> Path:
         """Where the run's arrays are, if it is still where it was made."""
         return self.file.resolve().parent.parent / "store"
 
     @cached_property
+    @many_made()
     def scores(self) -> dict[Key, list[Any]]:
         """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
         found: dict[Key, list[Any]] = {}
-        rows: list[Any] = list(self.rows.astype(object).itertuples())  # a column at a time: of strings, much faster
         tasks = {(task.attributes, task.target): task for task in self.tasks}
-        for row in sorted(rows, key=lambda r: int(r.seed)):
+        rows = self.rows.sort_values("seed", kind="stable")
+        first = (~rows.duplicated(["attributes", "target", "method", "seed"])).tolist()
+        for row, is_first in zip(_lines(rows), first, strict=True):
             task = tasks[row.attributes, row.target]
-            for line in _counted(row) if row.Index in self._first_lines else []:
+            for line in _counted(row) if is_first else []:
                 found.setdefault(Key(task, row.method, line.metric, line.scope), []).append(line)
             if row.metric:
                 other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
                 found.setdefault(Key(task, row.method, row.metric, row.scope, other), []).append(row)
         return found
-
-    @cached_property
-    def _first_lines(self) -> set[int]:
-        return set(self.rows.index[~self.rows.duplicated(["attributes", "target", "method", "seed"])])
 
     @cached_property
     def judge(self) -> str:
@@ -178,6 +178,12 @@ class Run:
         if bad:
             return bad[0].status, bad[0].reason or "no reason was given"
         return ("", "") if key in self.scores else ("missing", _no_metric(self, key))
+
+
+def _lines(rows: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples, a block at a time: all of them as objects take more memory than all else."""
+    for start in range(0, len(rows), BLOCK):
+        yield from rows.iloc[start : start + BLOCK].astype(object).itertuples(name="Line")
 
 
 def _counted(row: Any) -> Iterable[Any]:
