@@ -153,6 +153,19 @@ def _plain(texts: Iterable[str], codes: npt.NDArray[np.int32]) -> pd.Categorical
     return pd.Categorical.from_codes(places[codes], pd.Index(distinct, dtype=object))
 
 
+def distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.object_]]:
+    """Of each value of a whole column its place among the distinct ones, and these; 0.0 and -0.0 are two."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories.to_numpy()
+    if column.dtype == np.float64:
+        places, bits = pd.factorize(column.to_numpy().view(np.int64))
+        values = bits.view(np.float64).tolist()
+    else:
+        places, other = pd.factorize(column, use_na_sentinel=False)
+        values = other.tolist()
+    return places.astype(np.int32), np.array(values, dtype=object)
+
+
 def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
     raise ConfigError(f"{path}, line {line}, column {column}: {what}; restore the file that the run wrote")
 
