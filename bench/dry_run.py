@@ -29,7 +29,7 @@ from bench.discovery import ROOT
 from bench.files import is_kept
 from bench.runner import Options, checked
 from bench.skipped import why_skipped
-from bench.suite import Suite, build_method
+from bench.suite import Suite, build_method, built_methods
 
 if TYPE_CHECKING:
     from bench.memory_estimate import MemoryEstimate
@@ -242,7 +242,7 @@ class _Clock:
     @functools.cached_property
     def pace(self) -> Pace:
         """Of the model on this machine, timed when it is first needed."""
-        return _pace(self._work, any(build_method(m.name, m.fields).traits.backward for m in self._suite.methods))
+        return _pace(self._work, any(m.traits.backward for m in built_methods(self._suite).values()))
 
     def measured(self, work: Work) -> tuple[list[Measured], str]:
         """The measurements that tell most of a cell, none where there are none, and where seconds come from."""

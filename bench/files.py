@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bench.bucket import Bucket
 from bench.errors import ConfigError
 
 MANIFEST = "manifest.json"
+_SORTED = json.JSONEncoder(sort_keys=True, allow_nan=False)
 MOST = 1000  # folders that the entries of one folder are spread over, so that none has very many
 
 
@@ -55,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-able value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -69,18 +70,23 @@ def slug(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename, flushed to disk first: a reader sees the old file, the new one, or none.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
     """
+    write_pieces(path, [data])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """As `write_bytes`, of pieces that are made while they are written, so that the whole is never in memory."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as f:
-                f.write(data)
+                f.writelines(pieces)
                 f.flush()
                 os.fsync(f.fileno())
             os.chmod(temporary, 0o644)

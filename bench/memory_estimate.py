@@ -27,7 +27,7 @@ from bench.jobs import out_of_memory
 from bench.models.adapter import Adapter
 from bench.models.latent import LatentModel
 from bench.models.offload import device_of
-from bench.suite import Suite, build_method
+from bench.suite import Suite, built_methods
 
 if TYPE_CHECKING:
     from bench.plan import Work
@@ -80,7 +80,7 @@ def estimate_of(suite: Suite, work: Work) -> MemoryEstimate:
     """Of the model of a run, with a backward pass where a method of the suite makes one through the network."""
     from bench.cell import counted_model
 
-    gradient = any(build_method(m.name, m.fields).traits.backward for m in suite.methods)
+    gradient = any(method.traits.backward for method in built_methods(suite).values())
     model: Any = counted_model(work.model, work.device, work.parts[0].model_fields).model
     return estimate_memory(model, gradient)
 

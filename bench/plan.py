@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.attributes import Attribute
 from bench.data.source import DataSource
@@ -18,7 +18,10 @@ from bench.given_statistics import GivenStatistics
 from bench.long_lived import many_made
 from bench.prompts import Prompt, prompt_seed
 from bench.store import Store
-from bench.suite import Cell, Seer, Suite, build_method, cells
+from bench.suite import Cell, Seer, Suite, built_methods, cells
+
+if TYPE_CHECKING:
+    from methods.base import Traits  # whose module loads torch
 
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
 
@@ -144,20 +147,25 @@ class Context:
     prompts: tuple[Prompt, ...] = ()  # of the suite's prompt set; none where it names none
 
 
-def sample_key(work: Work, context: Context) -> str:
+def sample_key(cell: Cell, traits: Traits, sampler: dict[str, Any], guidance_batch: int, context: Context) -> str:
     """Hash of everything that decides the samples of a cell.
 
     The number of samples is not in it: shard k is the same whatever follows it. The task is, if the method's
     samples depend on it.
+
+    Args:
+        cell: the cell.
+        traits: its method's.
+        sampler: as `bench.sampling.Sampler`.
+        guidance_batch: samples steered together.
+        context: what every cell of the run shares.
     """
-    cell = work.cell
-    traits = build_method(cell.method, cell.fields).traits
     parts: dict[str, Any] = {
         "protocol": PROTOCOL,
         "model": context.model_digest,
         "method": [cell.method, source_digest("method", cell.method), cell.fields],
-        "sampler": work.sampler,
-        "guidance_batch": work.guidance_batch,
+        "sampler": sampler,
+        "guidance_batch": guidance_batch,
         "seed": cell.seed,
     }
     if traits.needs & {"target", "conditions", "classifier"}:
@@ -168,18 +176,27 @@ def sample_key(work: Work, context: Context) -> str:
     return digest_of(parts)
 
 
-def keyed(work: Work, context: Context) -> Work:
-    """A cell's work with its sample key, and of a suite with prompts with its parts, each of `work.n` samples."""
+def keyed(cell: Cell, traits: Traits, shared: dict[str, Any], context: Context, twin: Work | None = None) -> Work:
+    """A cell's work with its sample key, and of a suite with prompts with its parts, each of `n` samples.
+
+    Args:
+        cell: the cell.
+        traits: its method's.
+        shared: what the works of all of the method's cells have, by the fields of `Work`.
+        context: what every cell of the run shares.
+        twin: as `Work.twin`.
+    """
+    sampling = traits, shared["sampler"], shared["guidance_batch"]
     if not context.prompts:
-        return dataclasses.replace(work, sample_key=sample_key(work, context))
+        return Work(cell=cell, sample_key=sample_key(cell, *sampling, context), twin=twin, **shared)
     parts = []
     for prompt in context.prompts:
-        cell = dataclasses.replace(work.cell, seed=prompt_seed(work.cell.seed, prompt.text))
-        part = dataclasses.replace(work, cell=cell, prompt=prompt.name, text=prompt.text, model_fields=prompt.fields)
-        key = sample_key(part, dataclasses.replace(context, model_digest=prompt.model_digest))
-        parts.append(dataclasses.replace(part, sample_key=key, twin=None))
-    key = joined_key([part.sample_key for part in parts])
-    return dataclasses.replace(work, sample_key=key, n=work.n * len(parts), prompted=tuple(parts))
+        of_prompt = dataclasses.replace(cell, seed=prompt_seed(cell.seed, prompt.text))
+        key = sample_key(of_prompt, *sampling, dataclasses.replace(context, model_digest=prompt.model_digest))
+        said = {"prompt": prompt.name, "text": prompt.text, "model_fields": prompt.fields}
+        parts.append(Work(cell=of_prompt, sample_key=key, **shared | said))
+    key, n = joined_key([part.sample_key for part in parts]), shared["n"] * len(parts)
+    return Work(cell=cell, sample_key=key, twin=twin, prompted=tuple(parts), **shared | {"n": n})
 
 
 def joined_key(keys: Sequence[str]) -> str:
@@ -217,20 +234,9 @@ def needs(metrics: tuple[str, ...]) -> set[str]:
     return {need for name in metrics for need in load("evaluator", name, "Evaluator").card.needs}
 
 
-def _twin(work: Work, suite: Suite, context: Context) -> Work | None:
-    """Vanilla on the noises of a cell: sampled for it where `only` leaves vanilla out, so that scores do not differ."""
-    method = next((m for m in suite.methods if m.name == "vanilla"), None)
-    if method is None or "twin" not in needs(suite.metrics):
-        return None
-    fields = dataclasses.asdict(build_method(method.name, method.fields))
-    cell = dataclasses.replace(work.cell, title=method.title, method=method.name, fields=fields)
-    return keyed(dataclasses.replace(work, cell=cell, guided_by_judge=False), context)
-
-
 def classifiers(suite: Suite) -> set[str]:
     """Names of the classifiers that methods of a suite guide with."""
-    built = [build_method(m.name, m.fields) for m in suite.methods]
-    return {m.classifier for m in built if "classifier" in m.traits.needs}
+    return {m.classifier for m in built_methods(suite).values() if "classifier" in m.traits.needs}
 
 
 @many_made()
@@ -261,40 +267,54 @@ def plan(
         ConfigError: as `bench.suite.cells`, a method learns from images that the suite does not name, or guides with
             the network that judges it and the suite does not allow that.
     """
+    needed, methods, of_suite = needs(suite.metrics), built_methods(suite), cells(suite, known, only)
+    shared = {
+        "model": suite.model.name,
+        "model_fields": suite.model.settings,
+        "sampler": suite.sampler.model_dump(),
+        "data": learnt_from(suite),
+        "guidance_batch": suite.guidance_batch,
+        "n": suite.n,
+        "device": device,
+        "store": store,
+        "judges": seers[0],
+        "features": seers[1],
+        "missing": seers[2],
+        "statistics": context.statistics,
+        "sets": suite.data,
+        "downstream": suite.downstream if "downstream" in needed else None,
+    }
+    of_method: dict[str, dict[str, Any]] = {}
+    for title in dict.fromkeys(cell.title for cell in of_suite):
+        traits = methods[title].traits
+        apart = device == "cpu" and not traits.couples_batch
+        rows = compute_batch or (min(CPU_ROWS, suite.guidance_batch) if apart else suite.guidance_batch)
+        guided = _guided_by_judge(suite, title, methods[title], context)
+        of_method[title] = {**shared, "compute_batch": rows, "guided_by_judge": guided}
+    # Vanilla is sampled for a cell also where `only` leaves it out, so that scores do not differ.
+    vanilla = next((m for m in suite.methods if m.name == "vanilla"), None) if "twin" in needed else None
     found = []
-    data, sampler, model_fields = learnt_from(suite), suite.sampler.model_dump(), suite.model.settings
-    downstream = suite.downstream if "downstream" in needs(suite.metrics) else None
-    for cell in cells(suite, known, only):
-        method = build_method(cell.method, cell.fields)
-        for need in LEARNT_FROM:
-            if need in method.traits.needs and need not in data:
-                raise ConfigError(f"method {cell.method} learns from {need} images; add `{need}: NAME` to the suite")
-        guide = context.classifier_digests[method.classifier] if "classifier" in method.traits.needs else None
-        judged_by_guide = guide in {judge.digest for judge in context.judges}
-        if judged_by_guide and not suite.judge_may_guide:
-            raise ConfigError(
-                f"method {cell.title} must not guide with {method.classifier}, which also judges it; name another "
-                "classifier, or set `judge_may_guide: true` in the suite, and every table says so"
-            )
-        apart = device == "cpu" and not method.traits.couples_batch
-        work = Work(
-            cell=cell,
-            model=suite.model.name,
-            model_fields=model_fields,
-            sampler=sampler,
-            data=data,
-            guidance_batch=suite.guidance_batch,
-            compute_batch=compute_batch or (min(CPU_ROWS, suite.guidance_batch) if apart else suite.guidance_batch),
-            n=suite.n,
-            device=device,
-            store=store,
-            judges=seers[0],
-            features=seers[1],
-            missing=seers[2],
-            statistics=context.statistics,
-            sets=suite.data,
-            guided_by_judge=judged_by_guide,
-            downstream=downstream,
-        )
-        found.append(keyed(dataclasses.replace(work, twin=_twin(work, suite, context)), context))
+    for cell in of_suite:
+        twin = None
+        if vanilla is not None:
+            method = methods[vanilla.title]
+            same = dataclasses.replace(cell, title=vanilla.title, method="vanilla", fields=dataclasses.asdict(method))
+            twin = keyed(same, method.traits, of_method[cell.title] | {"guided_by_judge": False}, context)
+        found.append(keyed(cell, methods[cell.title].traits, of_method[cell.title], context, twin))
     return found
+
+
+def _guided_by_judge(suite: Suite, title: str, method: Any, context: Context) -> bool:
+    """Whether a method guides with a network that judges it; refused where the suite does not allow it."""
+    for need in LEARNT_FROM:
+        if need in method.traits.needs and getattr(suite, need) is None:
+            name = next(m.name for m in suite.methods if m.title == title)
+            raise ConfigError(f"method {name} learns from {need} images; add `{need}: NAME` to the suite")
+    guide = context.classifier_digests[method.classifier] if "classifier" in method.traits.needs else None
+    judged = guide in {judge.digest for judge in context.judges}
+    if judged and not suite.judge_may_guide:
+        raise ConfigError(
+            f"method {title} must not guide with {method.classifier}, which also judges it; name another "
+            "classifier, or set `judge_may_guide: true` in the suite, and every table says so"
+        )
+    return judged

@@ -189,7 +189,7 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     from bench.plan import Context, Judge, classifiers, joined_key, learnt_from, needs, plan
     from bench.prompts import read_prompts
     from bench.sampling import Sampler
-    from bench.suite import build_method, cells
+    from bench.suite import built_methods, cells
 
     _check_device(options.device)
     _check_ranks(options)
@@ -237,11 +237,11 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     store = options.out / "store"
     seers = (judges, features, missing)
     works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, seers, options.only)
-    asked = {need for w in works for need in build_method(w.cell.method, w.cell.fields).traits.needs}
-    labelled = [places["labelled"]] if suite.labelled and "labelled" in asked else []
-    for work in works:
-        if "labelled" in build_method(work.cell.method, work.cell.fields).traits.needs:
-            labelled[0].places(work.cell.attributes)  # refuses a task about what the set does not know
+    methods = built_methods(suite)
+    asked = dict.fromkeys(w.cell.attributes for w in works if "labelled" in methods[w.cell.title].traits.needs)
+    labelled = [places["labelled"]] if asked else []
+    for attributes in asked:
+        labelled[0].places(attributes)  # refuses a task about what the set does not know
     return [(w, context) for w in works], size, [*references.values(), *learnt, *labelled]
 
 
@@ -297,7 +297,7 @@ def make_jobs(
     from bench import cell
     from bench.jobs import Job
     from bench.plan import scores_key
-    from bench.suite import build_method
+    from bench.suite import built_methods
 
     store = options.out / "store"
     features, downstream = works[0][0].features, works[0][0].downstream
@@ -310,11 +310,11 @@ def make_jobs(
     # One job that waits for all of them: a grid's evaluations would else name a thousand blocks each.
     reference_jobs += [Job(cell.referred, (), after=tuple(reference_jobs))] if reference_jobs else []
     sampled: dict[str, list[Any]] = {}
-    fits, shards = [], []
+    fits, shards, methods = [], [], built_methods(suite)
     every = (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each)
     for work in (part for each in every for part in each.parts):
         if work.sample_key not in sampled:
-            traits = build_method(work.cell.method, work.cell.fields).traits
+            traits = methods[work.cell.title].traits
             weight = work.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
             fit = Job(cell.fit, (work,), group=work.sample_key, weight=weight)
             fits.append(fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -268,7 +269,7 @@ class Cell:
     target: tuple[float, ...]
     seed: int
 
-    @property
+    @functools.cached_property
     def task(self) -> str:
         """The task's name: attributes and target."""
         return f"{product(self.attributes).name} {target_name(self.target)}"
@@ -308,6 +309,11 @@ def build_method(name: str, fields: dict[str, Any]) -> Any:
         ConfigError: a field of the wrong type or out of range.
     """
     return fill(load("method", name, "Method"), fields, "method", name)
+
+
+def built_methods(suite: Suite) -> dict[str, Any]:
+    """Every method of a suite, by its title; raises as `build_method`."""
+    return {m.title: build_method(m.name, m.fields) for m in suite.methods}
 
 
 def build_extractor(seer: Seer) -> Any:
@@ -367,7 +373,7 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] 
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
-    fields = {m.title: dataclasses.asdict(build_method(m.name, m.fields)) for m in suite.methods}
+    fields = {title: dataclasses.asdict(method) for title, method in built_methods(suite).items()}
     tasks = [resolve_target(t, known) for t in suite.tasks]
     twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
     if twice is not None:

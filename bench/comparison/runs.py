@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bench.comparison.metrics import COUNTED, metric
 from bench.headline import headline_of
-from bench.report.results import read_results, results_file, target_shares
+from bench.long_lived import many_made
+from bench.report.results import distinct, read_results, results_file, target_shares
 from bench.suite import target_name
 
 # Column to what a reader calls it: where two rows differ in one of these, their numbers mean different things.
@@ -28,6 +33,8 @@ PROTOCOL = {
     "n_asked": "number of samples",
     "n": "number of samples scored",
 }
+BLOCK = 10_000  # rows that are made objects at a time
+CELL = ("attributes", "target", "method", "seed")
 JUDGE = {"judge": "judge", "judge_sha256": "judge's weights", "judge_confusion": "judge's measured confusion"}
 
 
@@ -40,11 +47,16 @@ class Task(NamedTuple):
     @property
     def name(self) -> str:
         """As the leaderboard calls it."""
-        return f"{self.attributes} {target_name(tuple(target_shares(self.target).tolist()))}"
+        return _name(self.attributes, self.target)
 
     def answers(self, asked: str) -> bool:
         """Whether `--task` means it."""
         return asked in (self.attributes, self.name)
+
+
+@cache
+def _name(attributes: str, target: str) -> str:
+    return f"{attributes} {target_name(tuple(target_shares(target).tolist()))}"
 
 
 class Key(NamedTuple):
@@ -79,29 +91,35 @@ class Run:
         file = results_file(path)
         return cls(file, read_results(file))
 
-    @property
+    @cached_property
     def store(self) -> Path:
         """Where the run's arrays are, if it is still where it was made."""
         return self.file.resolve().parent.parent / "store"
 
     @cached_property
+    @many_made()
     def scores(self) -> dict[Key, list[Any]]:
         """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
         found: dict[Key, list[Any]] = {}
-        rows: list[Any] = list(self.rows.astype(object).itertuples())  # a column at a time: of strings, much faster
         tasks = {(task.attributes, task.target): task for task in self.tasks}
-        for row in sorted(rows, key=lambda r: int(r.seed)):
-            task = tasks[row.attributes, row.target]
-            for line in _counted(row) if row.Index in self._first_lines else []:
-                found.setdefault(Key(task, row.method, line.metric, line.scope), []).append(line)
-            if row.metric:
+        order = np.argsort(self.rows["seed"].to_numpy(), kind="stable")
+        first = ~self.rows.duplicated(list(CELL)).to_numpy()[order]  # of its cell
+        counted = zip(*(_lines(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
+        groups = self.rows.groupby([*CELL[:3], "metric", "scope", "judge"], sort=False, observed=True).ngroup()
+        of_group: dict[int, list[Any]] = {}
+        lines = _lines(self.rows, order)
+        for row, is_first, group in zip(lines, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
+            for line in next(counted) if is_first else ():
+                if not math.isnan(line.value):
+                    key = Key(tasks[line.attributes, line.target], line.method, line.metric, line.scope)
+                    found.setdefault(key, []).append(line)
+            if row.metric and group not in of_group:
                 other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
-                found.setdefault(Key(task, row.method, row.metric, row.scope, other), []).append(row)
+                key = Key(tasks[row.attributes, row.target], row.method, row.metric, row.scope, other)
+                of_group[group] = found.setdefault(key, [])
+            if row.metric:
+                of_group[group].append(row)
         return found
-
-    @cached_property
-    def _first_lines(self) -> set[int]:
-        return set(self.rows.index[~self.rows.duplicated(["attributes", "target", "method", "seed"])])
 
     @cached_property
     def judge(self) -> str:
@@ -152,13 +170,13 @@ class Run:
 
         A line without metric beside others of its seed is of an extractor.
         """
-        columns = (self.rows[c].tolist() for c in ("attributes", "target", "method", "seed", "metric"))
-        lines = list(zip(*columns, strict=True))
-        scored = {line[:4] for line in lines if line[4]}
-        found: dict[tuple[str, str, str], tuple[str, str] | None] = dict.fromkeys(line[:3] for line in lines)
-        for place, line in enumerate(lines):
-            if not line[4] and line[:4] not in scored and found[line[:3]] is None:
-                found[line[:3]] = self.rows["status"].iloc[place], self.rows["reason"].iloc[place]
+        of_method = list(CELL[:3])
+        scored = (self.rows["metric"] != "").groupby([self.rows[c] for c in CELL], observed=True).transform("any")
+        found: dict[tuple[str, str, str], tuple[str, str] | None] = {}
+        for row in _lines(self.rows.drop_duplicates(of_method)):
+            found[row.attributes, row.target, row.method] = None
+        for row in _lines(self.rows[~scored].drop_duplicates(of_method)):
+            found[row.attributes, row.target, row.method] = row.status, row.reason
         return found
 
     def reason(self, key: Key) -> tuple[str, str]:
@@ -180,12 +198,21 @@ class Run:
         return ("", "") if key in self.scores else ("missing", _no_metric(self, key))
 
 
-def _counted(row: Any) -> Iterable[Any]:
-    for name in COUNTED:
-        value = getattr(row, name)
-        if not math.isnan(value):
-            blank = {"ci_low": math.nan, "ci_high": math.nan, "status": "ok", "reason": "", "n": row.n_asked}
-            yield row._replace(metric=name, scope="all", value=value, **blank)
+def _lines(rows: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[Any]:
+    """The rows as named tuples, in an order of their places; equal values are one object, which takes less memory."""
+    line = namedtuple("Line", ["Index", *rows.columns], rename=True)  # type: ignore[misc]
+    columns = [distinct(rows[name]) for name in rows.columns]
+    index, order = rows.index.to_numpy(), np.arange(len(rows)) if order is None else order
+    for start in range(0, len(rows), BLOCK):
+        block = order[start : start + BLOCK]
+        values = (of_column[places[block]].tolist() for places, of_column in columns)
+        yield from map(line._make, zip(index[block].tolist(), *values, strict=True))
+
+
+def _counted(first: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A counted cost as a score, given one row a cell."""
+    blank: dict[str, Any] = {"ci_low": math.nan, "ci_high": math.nan, "status": "ok", "reason": ""}
+    return first.assign(metric=name, scope="all", value=first[name], n=first["n_asked"], **blank)
 
 
 def _no_task(run: Run, task: Task) -> str:
@@ -211,10 +238,12 @@ def _no_metric(run: Run, key: Key) -> str:
 def why_not(a: list[Any], b: list[Any]) -> str:
     """Why rows of two lines of one metric are not comparable; empty where they are."""
     one, two = a[0], b[0]
-    for column, name in {**PROTOCOL, **(JUDGE if metric(one.metric).judged else {})}.items():
-        mine, other = (sorted({getattr(row, column) for row in rows}) for rows in (a, b))
+    names = {**PROTOCOL, **(JUDGE if metric(one.metric).judged else {})}
+    facts = attrgetter(*names)
+    columns = (map(set, zip(*map(facts, rows), strict=True)) for rows in (a, b))
+    for name, mine, other in zip(names.values(), *columns, strict=True):
         if mine != other:
-            return f"other {name}: {_short(mine)} and {_short(other)}"
+            return f"other {name}: {_short(sorted(mine))} and {_short(sorted(other))}"
     for row in (one, two):
         if not metric(row.metric).exact and math.isnan(row.ci_low):
             return f"{row.metric} has no interval, so there is no test of it"

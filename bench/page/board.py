@@ -65,8 +65,9 @@ class Board:
     def _columns(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for key in self.run.scores:
-            if key.metric not in COUNTED:
-                found.setdefault(label(key), _column(label(key), key))
+            name = label(key)
+            if key.metric not in COUNTED and name not in found:
+                found[name] = _column(name, key)
         order = sorted(found, key=lambda name: found[name]["metric"] != self.run.headline)  # stable: the headline first
         costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.measured.has_cost(c))]
         return {name: found[name] for name in order} | {name: _cost_column(name) for name in costs}
@@ -78,7 +79,7 @@ class Board:
         columns = (self.run.rows[name].tolist() for name in ("attributes", "target", "method"))
         for i, place in enumerate(zip(*columns, strict=True)):
             lines.setdefault(place, []).append(i)
-        guided = self.run.rows.groupby(["attributes", "target", "method"])["guided_by_judge"].any()
+        guided = self.run.rows["guided_by_judge"].tolist()
         tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (self.run.tasks, self.run.methods))
         keys: dict[tuple[Task, str], list[Key]] = {}
         for key in self.run.scores:
@@ -101,7 +102,7 @@ class Board:
                 "method": methods[method],
                 "status": status or "ok",
                 "reason": reason,
-                "guided": bool(guided[attributes, target, method]),
+                "guided": any(guided[i] for i in places),
                 "lines": places,
                 "cells": cells,
             }

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+
+from bench.report.results import distinct
 
 
 def table(rows: pd.DataFrame) -> dict[str, Any]:
@@ -23,21 +24,12 @@ def table(rows: pd.DataFrame) -> dict[str, Any]:
     """
     columns = []
     for name in rows.columns:
-        places, values = _distinct(rows[name])
+        places, values = distinct(rows[name])
         texts = [_text(value) for value in values]
         known = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         codes = np.array([known[text] for text in texts])[places].tolist() if len(known) > 1 else None
         columns.append({"name": str(name), "texts": list(known), "codes": codes})
     return {"lines": [int(line) for line in rows.index], "columns": columns}
-
-
-def _distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[Any]]:
-    """Of each value its place among the distinct ones, and these in order of appearance; 0.0 and -0.0 are two."""
-    if column.dtype == np.float64:
-        places, bits = pd.factorize(column.to_numpy().view(np.int64))
-        return places, bits.view(np.float64).tolist()
-    places, values = pd.factorize(column, use_na_sentinel=False)
-    return places, values.tolist()
 
 
 def _text(value: Any) -> str:

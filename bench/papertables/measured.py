@@ -6,7 +6,8 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench.comparison.runs import Key, Run, Task
 from bench.errors import ConfigError, UnknownName
 from bench.report.results import APOSTROPHE
 
+ENDS = attrgetter("value", "ci_low", "ci_high")
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
 
 
@@ -65,7 +67,7 @@ def over_seeds(values: Sequence[float], lows: Sequence[float], highs: Sequence[f
 
 def quantity(rows: Sequence[Any]) -> Quantity:
     """The rows of one score, one a seed, as one number."""
-    values, lows, highs = zip(*[(float(r.value), float(r.ci_low), float(r.ci_high)) for r in rows], strict=True)
+    values, lows, highs = zip(*map(ENDS, rows), strict=True)
     value, low, high = over_seeds(values, lows, highs)
     sizes = {int(row.n) for row in rows}
     n = sizes.pop() if len(sizes) == 1 else None
@@ -173,7 +175,9 @@ def _read(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """The rows of a CSV that a run wrote, without the apostrophe that keeps a spreadsheet from computing a text."""
     try:
         with path.open(newline="", encoding="utf-8") as f:
-            rows = list(csv.DictReader(f, restval=""))
+            plain = cache(partial(APOSTROPHE.sub, ""))  # most texts of a table stand in many rows
+            read = csv.DictReader(f, restval="")
+            rows = [row if None in row else {k: plain(v) for k, v in row.items()} for row in read]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no table of UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}; give the folder of a finished run") from error
@@ -184,4 +188,4 @@ def _read(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             raise ConfigError(f"{path}, line 1: no column {column!r}; restore the file that the run wrote")
     if any(None in row for row in rows):
         raise ConfigError(f"{path} has a line with more fields than columns; restore the file that the run wrote")
-    return [{k: APOSTROPHE.sub("", v) for k, v in row.items()} for row in rows]
+    return rows

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bench.errors import ConfigError
@@ -35,6 +39,7 @@ ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
 LARGEST = 2.0**53  # above it a float64 does not hold every whole number
 COMMAND = re.compile(r"[\x1b\x80-\x9f]")  # begins what a terminal obeys
 SHARES = 1e-5  # a target is written with six digits
+BLOCK = 1000  # lines that are held as lists of texts at a time
 
 
 def results_file(run: Path) -> Path:
@@ -63,8 +68,8 @@ def read_results(path: Path) -> pd.DataFrame:
 
     Returns:
         A frame with at least `COLUMNS`: `WHOLE` as int64, `NUMBERS` as float64 with NaN where blank, `n` as nullable
-        Int64, `guided_by_judge` as bool, everything else, further columns included, as str; the index is the line in
-        the file. A value is finite where `status` is "ok", and blank elsewhere.
+        Int64, `guided_by_judge` as bool, everything else, further columns included, as categoricals of str; the index
+        is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
 
     Raises:
         ConfigError: no such file, no rows, a missing column, a field that is not of its column's kind, an unknown
@@ -100,45 +105,65 @@ def read_results(path: Path) -> pd.DataFrame:
 
 def _texts(path: Path) -> pd.DataFrame:
     """Every field as text, the index the line that its row ends in."""
-    known: dict[str, str] = {}  # most texts stand in many rows; each is kept and looked at once
     try:
         with path.open(newline="", encoding="utf-8") as f:
             reader = csv.reader(f, strict=True)
-            lines = [(reader.line_num, list(map(known.setdefault, row, row))) for row in reader if row]
+            return _table(path, ((reader.line_num, row) for row in reader if row))
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: no CSV: {error}; restore the file") from error
     except UnicodeDecodeError:
         raise ConfigError(f"cannot read {path}: it is not UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(lines) < 2:
-        raise ConfigError(f"{path} holds no rows; run the suite again, or copy the file again")
-    (_, names), rows = lines[0], lines[1:]
+
+
+def _table(path: Path, lines: Iterator[tuple[int, list[str]]]) -> pd.DataFrame:
+    """Lines with their numbers, the names first, as categoricals: most texts stand in many rows, and are kept once."""
+    _, names = next(lines, (0, []))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"{path}, line 1: two columns are called {twice!r}; restore the file that the run wrote")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise ConfigError(
-                f"{path}, line {line}: must have {len(names)} fields, as many as line 1, got {len(row)}; restore the "
-                "file that the run wrote"
-            )
-    for text in filter(COMMAND.search, known):
-        line, column = next(
-            (line, name) for line, row in lines for name, t in zip(names, row, strict=True) if t is text
-        )
-        _refuse(path, line, column, f"must hold no terminal's command, got {text!r:.60}")
-    # Objects, so that a text that stands in many rows is there once; pandas' own kind copies it for each.
-    columns = {name: [row[i] for _, row in rows] for i, name in enumerate(names)}
-    return pd.DataFrame(_plain(columns, known), index=[line for line, _ in rows], dtype=object)
+    index: list[int] = []
+    known = [defaultdict[str, int](itertools.count().__next__) for _ in names]  # of a column: text to its number
+    codes: list[list[npt.NDArray[np.int32]]] = [[] for _ in names]
+    while block := list(itertools.islice(lines, BLOCK)):
+        for line, row in block:
+            if len(row) != len(names):
+                raise ConfigError(
+                    f"{path}, line {line}: must have {len(names)} fields, as many as line 1, got {len(row)}; restore "
+                    "the file that the run wrote"
+                )
+        index += [line for line, _ in block]
+        for numbers, found, texts in zip(known, codes, zip(*(row for _, row in block), strict=True), strict=True):
+            found.append(np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts)))
+    if not index:
+        raise ConfigError(f"{path} holds no rows; run the suite again, or copy the file again")
+    for name in filter(COMMAND.search, names):
+        _refuse(path, 1, name, f"must hold no terminal's command, got {name!r:.60}")
+    columns = {name: _plain(of, np.concatenate(c)) for name, of, c in zip(names, known, codes, strict=True)}
+    frame = pd.DataFrame(columns, index=index)
+    for name in names:
+        _each(path, frame, name, lambda text: not COMMAND.search(text), "must hold no terminal's command")
+    return frame
 
 
-def _plain(columns: dict[str, list[str]], known: Iterable[str]) -> dict[str, list[str]]:
+def _plain(texts: Iterable[str], codes: npt.NDArray[np.int32]) -> pd.Categorical:
     """Without the writer's apostrophe, which keeps spreadsheets from computing a text and is no part of it."""
-    plain = {text: APOSTROPHE.sub("", text) for text in known if APOSTROPHE.match(text)}
-    if not plain:
-        return columns
-    return {name: [plain.get(text, text) for text in texts] for name, texts in columns.items()}
+    places, distinct = pd.factorize(np.array([APOSTROPHE.sub("", text) for text in texts], dtype=object))
+    return pd.Categorical.from_codes(places[codes], pd.Index(distinct, dtype=object))
+
+
+def distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.object_]]:
+    """Of each value of a whole column its place among the distinct ones, and these; 0.0 and -0.0 are two."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories.to_numpy()
+    if column.dtype == np.float64:
+        places, bits = pd.factorize(column.to_numpy().view(np.int64))
+        values = bits.view(np.float64).tolist()
+    else:
+        places, other = pd.factorize(column, use_na_sentinel=False)
+        values = other.tolist()
+    return places.astype(np.int32), np.array(values, dtype=object)
 
 
 def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
@@ -146,7 +171,7 @@ def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
 
 
 def _each(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bool], must: str) -> None:
-    places, texts = pd.factorize(frame[column])
+    places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     bad = np.array([not good(text) for text in texts])[places]
     if bad.any():
         line = frame.index[int(bad.argmax())]
@@ -154,7 +179,7 @@ def _each(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bo
 
 
 def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
-    places, texts = pd.factorize(frame[column])
+    places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     blank = texts == ""
     each = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
     bad = (~np.isfinite(each) & ~blank)[places]
@@ -241,8 +266,8 @@ def _check_one_run(path: Path, frame: pd.DataFrame) -> None:
 def _check_shares(path: Path, frame: pd.DataFrame) -> None:
     """The headline of a joint is a function of its shares: a row that contradicts them was edited."""
     good = frame[(frame["status"] == "ok") & frame["metric"].isin(["fd_l2_hard", "share_hard"])]
-    targets = {text: target_shares(text) for text in good["target"].unique()}
-    cell = good.groupby(["attributes", "target", "method", "seed", "judge"], sort=False).ngroup().to_numpy()
+    targets = {text: target_shares(text).tolist() for text in good["target"].unique()}
+    cell = good.groupby(list(KEY[:5]), sort=False, observed=True).ngroup().to_numpy()
     shares: dict[int, list[float]] = {}
     distances: dict[int, tuple[Any, str, float]] = {}
     columns = (good[c].tolist() for c in ("metric", "attributes", "scope", "target", "value"))
@@ -253,7 +278,7 @@ def _check_shares(path: Path, frame: pd.DataFrame) -> None:
             shares.setdefault(k, []).append(value)
     for k, (line, target, value) in distances.items():
         wanted = targets[target]
-        if len(shares.get(k, ())) == wanted.size:
-            told = float(np.linalg.norm(np.array(shares[k]) - wanted))
-            if abs(told - value) > SHARES * wanted.size:
+        if len(shares.get(k, ())) == len(wanted):
+            told = math.dist(shares[k], wanted)
+            if abs(told - value) > SHARES * len(wanted):
                 _refuse(path, line, "value", f"is {value:g}, but the shares of the same cell give {told:g}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
 import itertools
 import json
 import math
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.attributes import Attribute, product
+from bench.attributes import product
 from bench.cell import fit_record, judged_labels
-from bench.files import write_bytes
+from bench.files import write_bytes, write_pieces
 from bench.headline import BY_PROMPT, POOLED, PROMPTS, headline_of
 from bench.long_lived import many_made
-from bench.plan import PROTOCOL, Context, Work
+from bench.plan import PROTOCOL, Context, Judge, Work
 from bench.report.prompts import prompt_rows
 from bench.report.same import p_by_prompt, p_pooled
 from bench.store import Store
@@ -30,6 +29,7 @@ from bench.suite import Suite
 
 OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the headline
 SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "null_bound", "n", "status", "reason")  # what rows differ in
+SAMPLER = ("name", "steps", "eta", "spacing", "precision")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> l
 
     A suite with prompts has prompts.csv beside them, one row a cell and prompt: its text, and the key of its samples.
     """
-    write_bytes(folder / "results.csv", _written(_result_lines(suite, results)))
+    write_pieces(folder / "results.csv", (line.encode() for line in _result_lines(suite, results)))
     write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
     write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
     names = ["results.csv", "leaderboard.csv", "costs.csv"]
@@ -134,20 +134,31 @@ def _cell_columns(work: Work) -> dict[str, Any]:
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same number."""
-    return str(_csv(list(dict.fromkeys(k for row in rows for k in row)), rows), "utf-8") if rows else ""
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    lines = itertools.chain([columns], (map(row.get, columns) for row in rows))
+    return "".join(f"{_joined(line)}\n" for line in lines)
 
 
-def _csv(columns: list[str], rows: Iterable[dict[str, Any]]) -> memoryview:
-    return _written(itertools.chain([columns], ([_cell(row.get(column)) for column in columns] for row in rows)))
+class _Echo:
+    """A file that gives back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
-def _written(lines: Iterable[list[Any]]) -> memoryview:
-    out = io.BytesIO()
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    text.flush()
-    text.detach()
-    return out.getbuffer()
+_csv = csv.writer(_Echo(), lineterminator="\n")
+
+
+def _fields(values: Iterable[Any]) -> str:
+    """Numbers and inert texts as a line of a CSV, or as a part of one, without the line's end."""
+    return str(_csv.writerow(values))[:-1]
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """As `_fields`, of any texts."""
+    return _fields(map(_cell, values))
 
 
 def _cell(value: Any) -> str:
@@ -170,59 +181,43 @@ def _is_number(text: str) -> bool:
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> list[dict[str, str]]:
     """The rows of results.csv, as they are written: one a score, or one a cell without any."""
-    columns, *lines = _result_lines(suite, results)
-    return [dict(zip(columns, map(_cell, line), strict=True)) for line in lines]
+    return list(csv.DictReader(_result_lines(suite, results)))
 
 
-def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[list[Any]]:
-    """The lines of results.csv, its columns first; texts are inert, and the rest is what csv.writer writes as `_cell`.
-
-    What the lines of a cell share is made once.
-    """
-    build = {"bench_version": _version(), "commit": commit()}
-    fields: dict[int, str] = {}  # of a method's cells, which share one dictionary
-    confusions: dict[tuple[str, tuple[Attribute, ...]], str] = {}
+def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
+    """The lines of results.csv, its columns first. What the lines of a run, a method or a cell share is made once."""
+    run = {"suite": suite.suite, "model": suite.model.title}
+    build = {"protocol": PROTOCOL, "bench_version": _version(), "commit": commit()}
+    build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
+    start, end = _joined(run.values()), _joined(build.values())
+    methods: dict[str, str] = {}  # by title
+    judges: dict[tuple[Any, ...], dict[str, str]] = {}  # by title, of the cells that are judged alike
     for place, r in enumerate(results):
-        cell = r.work.cell
-        start = {
-            "suite": suite.suite,
-            "model": suite.model.title,
-            **_cell_columns(r.work),
-        }
-        end = {
-            "n_asked": r.work.n,
-            "guidance_batch": suite.guidance_batch,
-            "sampler": r.work.sampler["name"],
-            "steps": r.work.sampler["steps"],
-            "eta": r.work.sampler["eta"],
-            "spacing": r.work.sampler["spacing"],
-            "precision": r.work.sampler["precision"],
-            "nfe_per_image": r.cost.get("nfe"),
-            "backward_per_image": r.cost.get("backward"),
-            "method_file": cell.method,
-            "fields": fields.get(id(cell.fields))
-            or fields.setdefault(id(cell.fields), json.dumps(cell.fields, sort_keys=True)),
-            "model_sha256": r.context.model_digest,
-            "sample_key": r.work.sample_key,
-            "protocol": PROTOCOL,
-            **build,
-            **({"prompts": suite.prompts} if suite.prompts is not None else {}),
-        }
-        judges = {}
-        for judge in r.context.judges:
-            asked = judge.title, cell.attributes
-            if asked not in confusions:
-                confusions[asked] = json.dumps({a.name: judge.confusion.get(a.name) for a in cell.attributes})
-            judges[judge.title] = [judge.title, r.work.guided_by_judge, confusions[asked], judge.digest]
+        work, cell, columns = r.work, r.work.cell, _cell_columns(r.work)
         if not place:
-            yield [*start, *SCORE, *end, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]
-        before, after = [_cell(value) for value in start.values()], [_cell(value) for value in end.values()]
-        by = {title: [_cell(value) for value in values] for title, values in judges.items()}
-        nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": r.work.judge.title}
+            by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
+            names = [*run, *columns, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
+            yield _joined([*names, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]) + "\n"
+        if cell.title not in methods:
+            methods[cell.title] = _joined([cell.method, json.dumps(cell.fields, sort_keys=True)])
+        alike = cell.attributes, work.guided_by_judge
+        if alike not in judges:
+            judges[alike] = {judge.title: _joined(_judge_columns(judge, work)) for judge in r.context.judges}
+        before = f"{start},{_joined(columns.values())}"
+        sampler = (work.sampler[name] for name in SAMPLER)
+        sampled = _joined([work.n, suite.guidance_batch, *sampler, r.cost.get("nfe"), r.cost.get("backward")])
+        after = f"{sampled},{methods[cell.title]},{_joined([r.context.model_digest, work.sample_key])},{end}"
+        nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": work.judge.title}
         for score in r.scores or [nothing]:
-            numbers = [score.get(name) for name in SCORE[2:7]]
-            own = [_inert(score["metric"]), _inert(score["scope"]), *numbers, _inert(score["status"])]
-            yield [*before, *own, _inert(last_line(score["reason"])), *after, *by[score["judge"]]]
+            texts = (score["metric"], score["scope"], score["status"], last_line(score["reason"]))
+            metric, scope, *said = map(_inert, texts)
+            own = _fields([metric, scope, *map(score.get, SCORE[2:7]), *said])
+            yield f"{before},{own},{after},{judges[alike][score['judge']]}\n"
+
+
+def _judge_columns(judge: Judge, work: Work) -> list[Any]:
+    confusion = {a.name: judge.confusion.get(a.name) for a in work.cell.attributes}
+    return [judge.title, work.guided_by_judge, json.dumps(confusion), judge.digest]
 
 
 def _cost_row(r: CellResult) -> dict[str, Any]:

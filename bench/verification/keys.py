@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bench.attributes import Attribute
@@ -13,7 +12,7 @@ from bench.comparison.runs import Run
 from bench.comparison.shards import parts
 from bench.discovery import ROOT
 from bench.errors import BenchError
-from bench.plan import LEARNT_FROM, Context, Work, joined_key, sample_key
+from bench.plan import LEARNT_FROM, Context, joined_key, sample_key
 from bench.prompts import prompt_seed
 from bench.suite import Cell, build_method
 from bench.verification.check import Check, judged
@@ -78,9 +77,8 @@ def _key(row: Any, model_digest: str, seed: int, data_digests: Mapping[str, str]
         "spacing": row["spacing"],
     }
     cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), seed)
-    batch, n = int(row["guidance_batch"]), int(row["n_asked"])
-    work = Work(cell, row["model"], sampler, {}, batch, batch, n, "cpu", Path(), (), ())
-    return sample_key(work, Context(model_digest, dict(data_digests), _classifiers(method), (), (), ()))
+    context = Context(model_digest, dict(data_digests), _classifiers(method), (), (), ())
+    return sample_key(cell, method.traits, sampler, int(row["guidance_batch"]), context)
 
 
 def _classifiers(method: Any) -> dict[str, str]:
