@@ -200,7 +200,7 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
             yield _joined([*names, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]) + "\n"
         if cell.title not in methods:
             methods[cell.title] = _joined([cell.method, json.dumps(cell.fields, sort_keys=True)])
-        alike = cell.attributes, work.guided_by_judge
+        alike = columns["attributes"], work.guided_by_judge
         if alike not in judges:
             judges[alike] = {judge.title: _joined(_judge_columns(judge, work)) for judge in r.context.judges}
         before = f"{start},{_joined(columns.values())}"
