@@ -23,8 +23,8 @@ from bench.files import (
     remember,
     write_arrays,
     write_bytes,
-    write_pieces,
     write_json,
+    write_pieces,
 )
 
 ARRAYS = {"a": np.arange(2000, dtype=np.int64), "b": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)}

@@ -137,8 +137,8 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    lines = itertools.chain([columns], (map(row.get, columns) for row in rows))
-    return "".join(f"{_joined(line)}\n" for line in lines)
+    lines = (_joined(map(row.get, columns)) for row in rows)
+    return "".join(f"{line}\n" for line in itertools.chain([_fields(columns)], lines))
 
 
 class _Echo:
