@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from bench.files import (
     write_arrays,
     write_bytes,
     write_json,
+    write_pieces,
 )
 
 ARRAYS = {"a": np.arange(2000, dtype=np.int64), "b": np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)}
@@ -124,6 +126,19 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_arrays(tmp_path / "arrays", ARRAYS)
     assert os.listdir(tmp_path) == []
+
+
+def test_pieces_of_which_one_cannot_be_made_leave_the_old_file(tmp_path):
+    def pieces() -> Iterator[bytes]:
+        yield b"new"
+        raise ConfigError("the second cannot be made")
+
+    path = tmp_path / "file"
+    write_pieces(path, [b"o", b"ld"])
+    with pytest.raises(ConfigError, match="the second cannot be made"):
+        write_pieces(path, pieces())
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("write", [lambda p: write_bytes(p, b"x"), lambda p: write_arrays(p, ARRAYS)])

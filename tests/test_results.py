@@ -45,6 +45,14 @@ def test_blank_numbers_are_missing_and_the_apostrophe_of_the_writer_goes(tmp_pat
     assert frame["n"].isna().tolist() == [False, True]
 
 
+def test_texts_that_differ_by_the_writers_apostrophe_alone_are_one(tmp_path: Path) -> None:
+    texts = ["'=1", "=1", "'1"]
+    found = [score(text, "frechet_x", "y", 1.0, 0.5) | {"seed": i} for i, text in enumerate(texts)]
+    frame = read_results(write_run(tmp_path, found))
+    assert frame["method"].tolist() == ["=1", "=1", "'1"]
+    assert frame["method"].nunique() == 2
+
+
 def put(line: int, column: str, value: Any) -> Callable[[Rows], Rows]:
     def change(found: Rows) -> Rows:
         found[line - 2][column] = value

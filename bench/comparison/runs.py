@@ -6,7 +6,7 @@ import math
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,12 +113,11 @@ class Run:
                 if not math.isnan(line.value):
                     key = Key(tasks[line.attributes, line.target], line.method, line.metric, line.scope)
                     found.setdefault(key, []).append(line)
-            if row.metric and group not in of_group:
+            if group not in of_group:
                 other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
                 key = Key(tasks[row.attributes, row.target], row.method, row.metric, row.scope, other)
-                of_group[group] = found.setdefault(key, [])
-            if row.metric:
-                of_group[group].append(row)
+                of_group[group] = found.setdefault(key, []) if row.metric else []
+            of_group[group].append(row)
         return found
 
     @cached_property
@@ -126,7 +125,7 @@ class Run:
         """The first judge, which decides the leaderboard's order."""
         return str(self.rows["judge"].iloc[0])
 
-    @property
+    @cached_property
     def has_prompts(self) -> bool:
         """Whether its samples are of several prompts."""
         return "prompts" in self.rows.columns
@@ -201,12 +200,13 @@ class Run:
 def _lines(rows: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[Any]:
     """The rows as named tuples, in an order of their places; equal values are one object, which takes less memory."""
     line = namedtuple("Line", ["Index", *rows.columns], rename=True)  # type: ignore[misc]
+    make = partial(tuple.__new__, line)
     columns = [distinct(rows[name]) for name in rows.columns]
     index, order = rows.index.to_numpy(), np.arange(len(rows)) if order is None else order
     for start in range(0, len(rows), BLOCK):
         block = order[start : start + BLOCK]
         values = (of_column[places[block]].tolist() for places, of_column in columns)
-        yield from map(line._make, zip(index[block].tolist(), *values, strict=True))
+        yield from map(make, zip(index[block].tolist(), *values, strict=True))
 
 
 def _counted(first: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from bench.comparison.metrics import COUNTED, DEFAULT, metric
 from bench.comparison.runs import Key, Run, Task
 from bench.page.ties import marks
-from bench.papertables.measured import Measured, Quantity
+from bench.papertables.measured import Measured, Quantity, quantity
 from bench.papertables.rounding import shown
 
 NAMES = {
@@ -89,10 +89,10 @@ class Board:
             status, reason = self.run.reason(Key(task, method, self.run.headline, attributes))
             cells = {}
             for key in keys.get((task, method), []):
-                quantity = self.measured.quantity(key)
-                if quantity is not None:
+                good = self.run.good(key)
+                if good:
                     mark = marked.get(key[:1] + key[2:], {}).get(method)
-                    cells[numbers[label(key)]] = cell(quantity, mark, self._bound(key))
+                    cells[numbers[label(key)]] = cell(quantity(good), mark, _bound(good))
             for name in TIMED:
                 value = self.measured.cost(task, method, name) if name in numbers else None
                 if value is not None:
@@ -106,11 +106,6 @@ class Board:
                 "lines": places,
                 "cells": cells,
             }
-
-    def _bound(self, key: Key) -> float | None:
-        bounds = {float(row.null_bound) for row in self.run.good(key)}
-        one = bounds.pop() if len(bounds) == 1 else None
-        return None if one is None or math.isnan(one) else one
 
     def _marks(self) -> dict[tuple[Any, ...], Mapping[str, str]]:
         """(task, metric, scope, judge) to the marks of methods: of leaderboard.csv where it has them."""
@@ -137,16 +132,22 @@ def _tested(key: Key) -> bool:
     return key.scope == key.task.attributes or not key.scope.startswith(tuple(key.task.attributes.split("+")))
 
 
+def _bound(good: Iterable[Any]) -> float | None:
+    bounds = {float(row.null_bound) for row in good}
+    one = bounds.pop() if len(bounds) == 1 else None
+    return None if one is None or math.isnan(one) else one
+
+
 def label(key: Key) -> str:
     """The name of a number's column: its metric, over what if not over the task or all samples, and by which judge."""
     scope = "" if key.scope in (key.task.attributes, "all") else f" over {key.scope}"
     return key.metric + scope + (f" by {key.judge}" if key.judge else "")
 
 
-def cell(quantity: Quantity, mark: str | None, bound: float | None) -> list[Any]:
+def cell(number: Quantity, mark: str | None, bound: float | None) -> list[Any]:
     """A number with all that is shown of it."""
-    texts = shown(quantity.value, quantity.low, quantity.high, "brackets")
-    return [quantity.value, quantity.low, quantity.high, list(texts), mark, bound, quantity.n, quantity.seeds]
+    texts = shown(number.value, number.low, number.high, "brackets")
+    return [number.value, number.low, number.high, list(texts), mark, bound, number.n, number.seeds]
 
 
 def _column(name: str, key: Key) -> dict[str, Any]:

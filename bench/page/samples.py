@@ -33,7 +33,7 @@ def samples(run: Run) -> dict[str, Any]:
     strips: dict[str, str] = {}
     cells: list[dict[str, Any]] = []
     sizes: set[tuple[int, int]] = set()
-    for t, m, row in _first_rows(run):
+    for t, m, row in _first_rows(run) if run.store.is_dir() else ():
         pictures = images(run, row, SHOWN)
         if pictures is None:
             continue
@@ -64,8 +64,9 @@ def samples(run: Run) -> dict[str, Any]:
 def _first_rows(run: Run) -> Iterable[tuple[int, int, Any]]:
     """Task's and method's number, and a row of the first judge and seed of every cell."""
     rows = run.rows[run.rows["judge"] == run.judge].sort_values("seed", kind="stable")
+    tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (run.tasks, run.methods))
     for row in rows.drop_duplicates(["attributes", "target", "method"]).sort_index().itertuples():
-        yield run.tasks.index(Task(str(row.attributes), str(row.target))), run.methods.index(str(row.method)), row
+        yield tasks[Task(str(row.attributes), str(row.target))], methods[str(row.method)], row
 
 
 def _strip(pictures: npt.NDArray[np.uint8]) -> str:

@@ -137,8 +137,8 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    lines = itertools.chain([columns], (map(row.get, columns) for row in rows))
-    return "".join(f"{_joined(line)}\n" for line in lines)
+    lines = (_joined(map(row.get, columns)) for row in rows)
+    return "".join(f"{line}\n" for line in itertools.chain([_fields(columns)], lines))
 
 
 class _Echo:
@@ -200,7 +200,7 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
             yield _joined([*names, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]) + "\n"
         if cell.title not in methods:
             methods[cell.title] = _joined([cell.method, json.dumps(cell.fields, sort_keys=True)])
-        alike = cell.attributes, work.guided_by_judge
+        alike = columns["attributes"], work.guided_by_judge
         if alike not in judges:
             judges[alike] = {judge.title: _joined(_judge_columns(judge, work)) for judge in r.context.judges}
         before = f"{start},{_joined(columns.values())}"
