@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import dicebear
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -71,6 +72,21 @@ def test_workers_do_not_change_the_faces():
     one, two = (avatars._draw_all(BALANCED, 34, 201, 8, "test", workers) for workers in (1, 2))
     for name in ("images", "labels"):
         np.testing.assert_array_equal(one[name], two[name])
+
+
+@pytest.mark.parametrize("labels", list(itertools.product((0, 1), (0, 1, 2), (0, 1))))
+def test_faces_are_those_of_dicebear(labels: tuple[int, int, int]) -> None:
+    """Checked once for all faces of some labels, and drawn as its own way to draw one does."""
+    glasses, skin, hair = labels
+    for index in range(5):
+        asked = {
+            **avatars.STYLE,
+            "seed": f"7-{index}",
+            "accessoriesProbability": 100 * glasses,
+            "skinColor": list(SKIN[skin]),
+            "facialHairProbability": 100 * hair,
+        }
+        assert avatars.draw_svg(labels, 7, index) == str(dicebear.Avatar(avatars._style(), asked))
 
 
 def test_shapes_types_and_credit():

@@ -103,31 +103,54 @@ def draw_labels(joint: npt.NDArray[np.float64], seed: int, index: int) -> tuple[
 
 
 @functools.cache
-def _style() -> object:
+def _style() -> Any:
     from dicebear import Style
 
     return Style(json.loads(files("dicebear_styles").joinpath("avataaars.json").read_text("utf-8")))
 
 
+@functools.cache
+def _options(labels: tuple[int, ...]) -> Any:
+    """What faces of some labels have in common. dicebear checks it against a schema: two thirds of a face's time."""
+    from dicebear.options import Options
+
+    glasses, skin, hair = labels
+    of_labels = {
+        "accessoriesProbability": 100 * glasses,
+        "skinColor": list(SKIN[skin]),
+        "facialHairProbability": 100 * hair,
+    }
+    return Options({**STYLE, **of_labels})
+
+
+class _Seeded:
+    """Options that were checked, under a seed of its own."""
+
+    def __init__(self, options: Any, seed: str) -> None:
+        self._options, self._seed = options, seed
+
+    def seed(self) -> str:
+        return self._seed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._options, name)
+
+
+def draw_svg(labels: tuple[int, ...], seed: int, index: int) -> str:
+    """One face as SVG, the same as `dicebear.Avatar` draws with these options and this seed."""
+    from dicebear.renderer import Renderer
+    from dicebear.resolver import Resolver
+
+    options: Any = _Seeded(_options(labels), f"{seed}-{index}")
+    return str(Renderer(_style(), Resolver(_style(), options)).render())
+
+
 def draw_face(labels: tuple[int, ...], seed: int, index: int, size: int) -> npt.NDArray[np.uint8]:
     """One face as uint8 [3, size, size], RGB."""
     import resvg_py
-    from dicebear import Avatar
     from PIL import Image
 
-    glasses, skin, hair = labels
-    svg = str(
-        Avatar(
-            _style(),
-            {
-                **STYLE,
-                "seed": f"{seed}-{index}",
-                "accessoriesProbability": 100 * glasses,
-                "skinColor": list(SKIN[skin]),
-                "facialHairProbability": 100 * hair,
-            },
-        )
-    )
+    svg = draw_svg(labels, seed, index)
     # The style draws a bust on a 280 x 280 canvas: crop to the head, with a small shift and zoom.
     rng = np.random.default_rng([seed, index, 1])
     side = rng.uniform(182, 198)
