@@ -316,7 +316,10 @@ def make_jobs(
         if work.sample_key not in sampled:
             traits = methods[work.cell.title].traits
             weight = work.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
-            fit = Job(cell.fit, (work,), group=work.sample_key, weight=weight)
+            # Fits on the labelled images rest on one predictor: a worker makes it and goes on with the others of its
+            # model, while the rest of the workers do what need not wait for it.
+            learns = f"labelled {work.model_fields}" if "labelled" in traits.needs else work.sample_key
+            fit = Job(cell.fit, (work,), group=learns, weight=weight)
             fits.append(fit)
             sampled[work.sample_key] = [
                 Job(cell.sample_shard, (work, i, s), (fit,), s, work.sample_key, weight, together=True)

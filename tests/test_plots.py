@@ -20,9 +20,9 @@ from PIL import Image
 from bench import discovery
 from bench.comparison.runs import Task
 from bench.files import write_arrays
-from bench.plots import cost, curves, groups, latency, pareto, proportions, sheets, sweeps, ties
+from bench.plots import cost, curves, gallery, groups, latency, pareto, proportions, sheets, sweeps, ties
 from bench.plots.finished import Finished, unlike
-from bench.plots.gallery import list_plots
+from bench.plots.gallery import list_plots, write_plots
 from bench.plots.style import (
     CLASSES,
     COLUMN,
@@ -299,13 +299,22 @@ def test_an_image_that_the_judge_left_out_has_no_frame() -> None:
     assert "no frame: none" in legend_names(fig)
 
 
-def test_a_run_leaves_a_sheet_a_task_and_a_cell(tmp_path: Path) -> None:
+def test_a_run_leaves_a_sheet_a_task(tmp_path: Path) -> None:
+    files = sheets.write_grids(Finished.open(with_store(tmp_path)), tmp_path / "grids")
+    assert [f.name for f in files] == ["eyeglasses-uniform.png"]
+
+
+def test_a_sheet_a_cell_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Finished.open(with_store(tmp_path))
-    files = sheets.write_grids(run, tmp_path / "grids")
-    names = ["eyeglasses-uniform-vanilla-seed0.png", "eyeglasses-uniform-guided-seed0.png", "eyeglasses-uniform.png"]
-    assert [f.name for f in files] == names
-    sizes = [size_of(f) for f in files]
-    assert sizes[0][1] > sizes[0][0] * 4 * 0.05, "60 samples take four rows"
+    files, _ = write_plots(run, tmp_path / "plots", ["cells"])
+    stems = ["cell-eyeglasses-uniform-vanilla-seed0", "cell-eyeglasses-uniform-guided-seed0"]
+    assert [f.name for f in files] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
+    width, height = size_of(files[0])
+    assert height > width * 4 * 0.05, "60 samples take four rows"
+    monkeypatch.setattr(gallery, "list_plots", lambda: ["cells", "sheets"])
+    files, without = write_plots(run, tmp_path / "plots")
+    assert not without
+    assert {f.stem.partition("-")[0] for f in files} == {"sheet"}
 
 
 def test_curves_of_the_fits_once_for_cells_that_share_them(tmp_path: Path) -> None:
@@ -442,7 +451,19 @@ def test_only_one_plot_beside_the_run(tmp_path: Path, call: Call) -> None:
 
 def test_every_plot_is_found_by_its_name() -> None:
     assert list_plots() == [
-        *("cost", "curves", "groups", "latency", "pareto", "prompts", "proportions", "sheets", "sweeps", "ties"),
+        *(
+            "cells",
+            "cost",
+            "curves",
+            "groups",
+            "latency",
+            "pareto",
+            "prompts",
+            "proportions",
+            "sheets",
+            "sweeps",
+            "ties",
+        ),
     ]
 
 

@@ -15,7 +15,9 @@ def plot(
     out: Annotated[Path | None, typer.Option(help="Folder to write to; RUN/plots unless given.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="One plot, such as pareto or sheets; may be repeated. All that the run has data for else."),
+        typer.Option(
+            help="One plot, such as pareto or sheets; may be repeated. All that the run has data for else, but cells."
+        ),
     ] = None,
 ) -> None:
     """Draw a finished run's plots and sample sheets, each as PNG and PDF."""

@@ -11,6 +11,8 @@ from bench.errors import Incompatible, UnknownName
 from bench.plots.finished import Finished
 from bench.plots.style import save, style
 
+LARGE = ("cells",)  # a picture a cell: drawn where it is named
+
 
 def list_plots() -> list[str]:
     """Names of the plots."""
@@ -24,7 +26,7 @@ def write_plots(run: Finished, folder: Path, only: Sequence[str] = ()) -> tuple[
     Args:
         run: a finished run.
         folder: where to.
-        only: names of plots; all unless given.
+        only: names of plots; all but the `LARGE` ones unless given.
 
     Returns:
         The files, and the reason of each plot that the run has no data for.
@@ -41,7 +43,7 @@ def write_plots(run: Finished, folder: Path, only: Sequence[str] = ()) -> tuple[
     figures: dict[str, Any] = {}
     without: dict[str, str] = {}
     with style():
-        for name in dict.fromkeys(only or known):
+        for name in dict.fromkeys(only or [name for name in known if name not in LARGE]):
             try:
                 figures |= importlib.import_module(f"bench.plots.{name}").draw(run)
             except Incompatible as error:

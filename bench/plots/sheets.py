@@ -31,7 +31,7 @@ from bench.plots.style import (
     text,
 )
 
-COLUMNS, SHOWN = 15, 60  # images of a row, and of a sheet of one method
+COLUMNS = 15  # images of a row
 LARGEST, LEAST = 0.55, 64  # inches that an image takes at most; pixels that it is given at least
 LINE = 0.16  # inches a line of text takes
 UNJUDGED = "#ffffff"  # the judge abstained
@@ -70,18 +70,10 @@ def draw(run: Finished) -> dict[str, Any]:
 
 
 def write_grids(run: Finished, folder: Path) -> list[Path]:
-    """The sheets that a run leaves beside its tables, as PNG: one a task, and one a cell with more of its samples."""
+    """The sheets that a run leaves beside its tables, as PNG: one a task. `bench.plots.cells` has one a cell."""
     files = []
     with style():
         for task in run.run.tasks:
-            for title, seed, row in cells(run, task):
-                strip = _strip(run, title, row, SHOWN)
-                if strip.images is not None:
-                    parts = [slice(i, i + COLUMNS) for i in range(0, len(strip.images), COLUMNS)]
-                    strips = [Strip("", strip.images[p], strip.labels[p]) for p in parts]
-                    name = f"{task.name}, {title}, seed {seed}: judged {task.attributes}"
-                    fig = draw_sheet(strips, classes(run, task), name, task.attributes, credit(run.run))
-                    files += save(fig, folder / f"{slug(task.name)}-{slug(title)}-seed{seed}", ("png",))
             fig = _of_task(run, task)
             if fig is not None:
                 files += save(fig, folder / slug(task.name), ("png",))
@@ -100,18 +92,27 @@ def _of_task(run: Finished, task: Task) -> Any:
     """The sheet of a task, None where no method has samples."""
     every = cells(run, task)
     seed = every[0][1]
-    strips = [_strip(run, title, row, COLUMNS, task) for title, of, row in every if of == seed]
+    strips = [strip_of(run, title, row, COLUMNS, task) for title, of, row in every if of == seed]
     if all(strip.images is None for strip in strips):
         return None
     title = f"{task.name}: the same noise in every column, seed {seed}"
     return draw_sheet(strips, classes(run, task), title, task.attributes, credit(run.run))
 
 
-def _strip(run: Finished, title: str, row: Any, n: int, task: Task | None = None) -> Strip:
+def strip_of(run: Finished, title: str, row: Any, n: int, task: Task) -> Strip:
+    """The first n samples of a cell, or why there are none.
+
+    Args:
+        run: the run.
+        title: of the method.
+        row: of results.csv, of the cell.
+        n: how many, at most.
+        task: of the cell.
+    """
     shown, judged = images(run.run, row, n), labels(run.run, row, n)
     if shown is not None and judged is not None:
         return Strip(title, shown, judged)
-    why = run.run.reason(Key(task, title, "", ""))[0] if task else ""
+    why = run.run.reason(Key(task, title, "", ""))[0]
     return Strip(title, None, np.empty(0, np.int64), why if why not in ("", "missing") else "not in the store")
 
 

@@ -240,6 +240,7 @@ def grow(fig: Any, height: float) -> None:
     fig.set_size_inches(fig.get_figwidth(), fig.get_figheight() + height)
 
 
+@functools.cache
 def inches(name: str, size: float = SMALL) -> float:
     """The width of a text, in inches."""
     from matplotlib.font_manager import FontProperties
