@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bench.comparison.samples import credit
-from bench.errors import Incompatible
 from bench.files import slug
 from bench.plots.finished import Finished, unlike
 from bench.plots.proportions import classes
-from bench.plots.sheets import COLUMNS, Strip, cells, draw_sheet, strip_of
+from bench.plots.sheets import COLUMNS, Strip, cells, draw_sheet, no_samples, strip_of
 
 SHOWN = 60  # images of a sheet
 
@@ -32,7 +31,5 @@ def draw(run: Finished) -> dict[str, Any]:
             stems.append(f"cell-{run.stems[task]}-{slug(title)}-seed{seed}")
             sheets.append(draw_sheet(strips, classes(run, task), name, task.attributes, credit(run.run)))
     if not sheets:
-        raise Incompatible(
-            f"there are no samples of it in {run.run.store}, where the run keeps them; run the suite again"
-        )
+        raise no_samples(run)
     return dict(zip(unlike(stems), sheets, strict=True))

@@ -63,10 +63,13 @@ def draw(run: Finished) -> dict[str, Any]:
     sheets = {f"sheet-{run.stems[task]}": _of_task(run, task) for task in run.run.tasks}
     found = {stem: fig for stem, fig in sheets.items() if fig is not None}
     if not found:
-        raise Incompatible(
-            f"there are no samples of it in {run.run.store}, where the run keeps them; run the suite again"
-        )
+        raise no_samples(run)
     return found
+
+
+def no_samples(run: Finished) -> Incompatible:
+    """The refusal of what shows samples where the store beside the run has none."""
+    return Incompatible(f"there are no samples of it in {run.run.store}, where the run keeps them; run the suite again")
 
 
 def write_grids(run: Finished, folder: Path) -> list[Path]:
