@@ -134,14 +134,14 @@ def foresee(suite: Suite, options: Options) -> Forecast:
             continue
         shared = work.sample_key in seen
         seen.add(work.sample_key)
-        stored = sum(n for folder, n in _shards(work) if _has(folder))
+        stored = sum(n for folder, n in _shards(work) if is_kept(folder, verify=False))
         left = 0 if shared else work.n - stored
         asked, near, spent, source = _asked(work, left), list[Measured](), 0.0, ""
         if left:
             near, source = clock.measured(work)
             spent = seconds(asked, near, None if near else clock.pace)
             longest = max(longest, spent / left * min(left, work.guidance_batch))
-        if left and not all(_has(fit_record(part)) for part in work.parts):
+        if left and not all(is_kept(fit_record(part), verify=False) for part in work.parts):
             traits = build_method(cell.method, cell.fields).traits
             if near:
                 fits[traits.stage].append(near)
@@ -177,11 +177,6 @@ def _shards(work: Work) -> Iterator[tuple[Path, int]]:
     return zip(work.folders, (n for part in work.parts for _, n in part.shards()), strict=True)
 
 
-def _has(folder: Path) -> bool:
-    """Whether the store has an entry; its checksums are left to the run."""
-    return is_kept(folder, verify=False)
-
-
 def _asked(work: Work, images: int) -> Expected:
     from bench.cell import counted_model
     from bench.sampling import Sampler
@@ -208,9 +203,9 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: 
     store, added = Store(first.store), 0
     for work in {work.sample_key: work for work in _every(works) if not reasons[work.sample_key]}.values():
         for folder, n in _shards(work):
-            added += 0 if _has(folder) else entry_bytes(samples, n)
+            added += 0 if is_kept(folder, verify=False) else entry_bytes(samples, n)
             for seer, one in seen.items():
-                if not _has(store.features(seer.name, extractor(seer).digest, folder)):
+                if not is_kept(store.features(seer.name, extractor(seer).digest, folder), verify=False):
                     added += entry_bytes(one, n)
     sets = dict.fromkeys((*suite.references.items(), *(first.downstream.sets.items() if first.downstream else ())))
     for name, n in sets:
@@ -218,7 +213,7 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: 
         for start, stop in reference_blocks(n):
             source = reference_source(store, digest, start, stop)
             for seer in (seer for seer in first.features if "features" in seen[seer]):
-                if not _has(store.features(seer.name, extractor(seer).digest, source)):
+                if not is_kept(store.features(seer.name, extractor(seer).digest, source), verify=False):
                     added += entry_bytes(seen[seer], stop - start)
     whole = first.guidance_batch
     an_image = sum(entry_bytes(one, whole) for one in (samples, *seen.values())) / whole

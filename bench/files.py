@@ -173,10 +173,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
     Raises:
         ConfigError: the folder cannot be written, the disk is full, or the bucket failed.
     """
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    with _in_place_of(folder) as temporary:
         sums = {}
         for name, array in arrays.items():
             path = temporary / f"{name}.npy"
@@ -189,6 +186,20 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
         bucket = Bucket.of(folder)
         if bucket is not None:
             bucket.send_folder(temporary, folder, last=MANIFEST)
+
+
+@contextmanager
+def _in_place_of(folder: Path) -> Iterator[Path]:
+    """A new folder beside another, which takes its place by a rename when the block ends, and goes where it fails.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        yield temporary
         os.chmod(temporary, 0o755)
         _swap_in(temporary, folder)
     except OSError as error:
@@ -207,27 +218,16 @@ def _fetched(folder: Path) -> bool:
     text = None if bucket is None else bucket.read(folder / MANIFEST)
     if bucket is None or text is None:
         return False
-    temporary = None
     try:
         names = [f"{name}.npy" for name in json.loads(text)["sha256"]]
         if any(Path(name).name != name for name in names):
             return False  # no name that was written; it would be a file elsewhere
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        if not all(bucket.fetch(folder / name, temporary / name) for name in names):
-            return False
-        (temporary / MANIFEST).write_bytes(text)
-        os.chmod(temporary, 0o755)
-        _swap_in(temporary, folder)
+        with _in_place_of(folder) as temporary:
+            if not all(bucket.fetch(folder / name, temporary / name) for name in names):
+                raise ValueError(f"{folder} was sent in part")
+            (temporary / MANIFEST).write_bytes(text)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return False  # sent in part
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {folder}: {error.strerror or error}; choose a folder that can be written and has room"
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        return False
     return True
 
 

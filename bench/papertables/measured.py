@@ -123,6 +123,7 @@ class Measured:
                 f"{self._beside('costs.csv')}: {column} of {method} on {task.name} must be finite, got {found}; "
                 "restore the file that the run wrote"
             )
+        # The digits of np.mean, without what it takes to begin: a page asks for some numbers of every cell.
         return float(np.add.reduce(np.array(numbers, dtype=np.float64)) / len(numbers)) if numbers else None
 
     def has_cost(self, column: str) -> bool:
