@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.attributes import Attribute, product
-from bench.errors import Incompatible
-from bench.stats import wilson_interval
-from evaluators.base import CHUNK, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute, product
+from bench.core.errors import Incompatible
+from bench.core.stats import wilson_interval
+from bench.protocols.evaluator import CHUNK, WILSON, Card, Column, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Evaluator:
     so a method can better them by making images that the judge cannot read; this number shows it. Wilson's interval
     (Wilson 1927).
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
     >>> judged = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [0.4, 0.6]])
     >>> sample = Sample({"eyeglasses": judged}, {}, np.full(4, -1))

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError, Incompatible
-from bench.files import digest_of, file_digest
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, Incompatible
+from bench.storage.files import digest_of, file_digest
 from evaluators.classifiers.files import read_confusion
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Incompatible
-from bench.stats import percentile_interval, redraw_shares, wilson_interval
-from evaluators.base import CHUNK, NO_TWIN, REDRAWS, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.errors import Incompatible
+from bench.core.stats import percentile_interval, redraw_shares, wilson_interval
+from bench.protocols.evaluator import CHUNK, NO_TWIN, REDRAWS, WILSON, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -63,7 +63,7 @@ class Evaluator:
     the one that keeps the shares. A judge that errs near a border changes its mind over small differences, which counts
     as a change. What a twin is for a method that trains another network, `vanilla_twin` says.
 
-    >>> from bench.attributes import Attribute
+    >>> from bench.core.attributes import Attribute
     >>> beard, plain = np.array([0.1, 0.9]), np.array([0.9, 0.1])
     >>> glasses = np.tile(plain, (40, 1))
     >>> before = Sample({"glasses": glasses, "beard": np.tile(plain, (40, 1))}, {}, np.full(40, -1))

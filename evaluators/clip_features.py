@@ -16,7 +16,7 @@ class Extractor:
     2203.06026) takes them as they are, and CMMD (Jayasumana et al. 2024, arXiv 2401.09603) divides by it first.
 
     The network of clean-fid's `clip_vit_b_32` is `model: ViT-B-32-quickgelu, pretrained: openai`, which open_clip
-    fetches; a Frechet distance of these features is then its CLIP-FID (tests/test_parity.py).
+    fetches; a Frechet distance of these features is then its CLIP-FID (tests/evaluators/test_parity.py).
 
     Attributes:
         name: the public name.

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Undefined
-from bench.stats import jackknife_interval
-from evaluators.base import JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.errors import Undefined
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.kept import Kept
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, biased, unbiased, within
 from evaluators.features.subset import head
@@ -57,7 +57,7 @@ class Evaluator:
     the unbiased estimate that the paper's text names (Gretton et al. 2012, Eqs. 5 and 3), which may be below 0. Of
     more than 10,000 samples, or images of a set, the first 10,000 are used, and the score says so.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
     >>> target = Reference((), np.ones(1), {"toy": {"real": features}})

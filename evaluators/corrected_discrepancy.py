@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, joint_labels, marginal, product
-from bench.stats import percentile_interval
-from evaluators.base import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute, joint_labels, marginal, product
+from bench.core.stats import percentile_interval
+from bench.protocols.evaluator import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -124,7 +124,7 @@ def _scores(attributes: tuple[Attribute, ...], sample: Sample, r: Floats) -> lis
         scopes += [("share_corrected", f"{joint.name}={name}") for name in joint.classes]
         return [Score(m, s, None, n=n, status="undefined", reason=reason) for m, s in scopes]
     p = true_shares(found / n, joint_confusion([rates(c.astype(np.float64)) for c in counts]))
-    smoothed = found + 1 / len(r)  # as `bench.stats.redraw_shares`: a class not seen may still be there
+    smoothed = found + 1 / len(r)  # as `bench.core.stats.redraw_shares`: a class not seen may still be there
     labels = rng.multinomial(n, smoothed / smoothed.sum(), N_DRAWS) / n
     draws = true_shares(labels, joint_confusion([redraw_rates(c, N_DRAWS, rng) for c in counts]))
     value, low, high = _with_interval(np.linalg.norm(r - p), np.linalg.norm(r - draws, axis=1))

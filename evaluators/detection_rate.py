@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import ConfigError
-from bench.stats import wilson_interval
-from evaluators.base import CHUNK, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.errors import ConfigError
+from bench.core.stats import wilson_interval
+from bench.protocols.evaluator import CHUNK, WILSON, Card, Column, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Evaluator:
     Attributes are read only where a face was found, so this is what share of the samples the attribute scores speak
     of. Wilson's interval (Wilson 1927).
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> sample = Sample({}, {}, np.full(4, -1), detected={"toy": np.array([1.0, 1.0, 0.0, 1.0])})
     >>> score = Evaluator().evaluate(sample, Reference((), np.ones(1)))[0]
     >>> print(score.metric, score.scope, score.value, score.n)

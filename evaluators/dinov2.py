@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.errors import ConfigError, Incompatible, UnknownName
-from bench.files import digest_of, file_digest, read_object
-from bench.hub import fetch
+from bench.core.errors import ConfigError, Incompatible, UnknownName
+from bench.storage.files import digest_of, file_digest, read_object
+from bench.storage.hub import fetch
 
 if TYPE_CHECKING:
     from PIL.Image import Image

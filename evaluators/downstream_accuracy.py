@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, joint_labels, product
-from bench.errors import Incompatible, Undefined
-from bench.stats import percentile_interval
-from evaluators.base import Card, Column, Downstream, Interval, LabelledFeatures, Reference, Sample, Score
+from bench.core.attributes import Attribute, joint_labels, product
+from bench.core.errors import Incompatible, Undefined
+from bench.core.stats import percentile_interval
+from bench.protocols.evaluator import Card, Column, Downstream, Interval, LabelledFeatures, Reference, Sample, Score
 from evaluators.features.kept import Kept
 
 Floats = npt.NDArray[np.float64]
@@ -139,7 +139,7 @@ class Evaluator:
     alone; and, as a ceiling, as many balanced real images in their place, without samples. The last two do not depend
     on the method. Vanilla's gain is what more images of the same bias bring.
 
-    >>> from bench.attributes import Attribute
+    >>> from bench.core.attributes import Attribute
     >>> rng = np.random.default_rng(0)
     >>> beard, hat = Attribute("beard", ("no", "yes")), Attribute("hat", ("no", "yes"))
     >>> def draw(y, s):

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import product
-from bench.stats import percentile_interval
-from evaluators.base import REDRAWS, Card, Column, Reference, Sample, Score
+from bench.core.attributes import product
+from bench.core.stats import percentile_interval
+from bench.protocols.evaluator import REDRAWS, Card, Column, Reference, Sample, Score
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError, Incompatible
-from bench.files import cache_root, digest_of, file_digest
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, Incompatible
+from bench.storage.files import cache_root, digest_of, file_digest
 from evaluators.classifiers.linear_probe import LinearProbe, load_probe
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import rel_entr
 
-from bench.attributes import Attribute, marginal, product
-from bench.stats import LEVEL, redraw_mean, redraw_shares, wilson_interval
-from evaluators.base import REDRAWS, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute, marginal, product
+from bench.core.stats import LEVEL, redraw_mean, redraw_shares, wilson_interval
+from bench.protocols.evaluator import REDRAWS, WILSON, Card, Column, Reference, Sample, Score
 from evaluators.classifiers.shares import MIN_JUDGED, MIN_N, Tally, distance, l2, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Evaluator:
 
     Samples that the judge abstained on are left out, and n counts the others; `abstained_share` is their number.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
     >>> judged = np.repeat([[1.0, 0.0], [0.0, 1.0]], [70, 30], axis=0)
     >>> sample = Sample({"eyeglasses": judged}, {}, np.zeros(100, dtype=np.int64))

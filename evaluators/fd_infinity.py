@@ -9,11 +9,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Undefined
-from bench.stats import jackknife_interval
-from evaluators.base import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.errors import Undefined
+from bench.core.gaussian import Gaussian
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import GROUPS, distance_to
-from evaluators.features.gaussian import Gaussian, GroupedMoments, fit
+from evaluators.features.gaussian import GroupedMoments, fit
 from evaluators.features.kept import Kept
 from evaluators.features.walk import Compared, Interval, at_least, walk
 
@@ -72,7 +73,7 @@ class Evaluator:
     The line holds where N is well above the width d of the features: fewer than 4 d samples have no value (with n of
     2 d and a flat spectrum, the worst case, the value falls short by a third).
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
     >>> score = Evaluator().evaluate(sample, Reference((), np.ones(1), {"toy": {"real": features + 1.0}}))[0]

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from bench.stats import jackknife_interval
-from evaluators.base import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.gaussian import Gaussian
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated
-from evaluators.features.gaussian import Gaussian, fit
+from evaluators.features.gaussian import fit
 from evaluators.features.kept import Kept
 from evaluators.features.walk import Compared, Interval, at_least, walk
 
@@ -22,7 +23,7 @@ class Evaluator:
     reference set, since a set with the training data's bias rewards a biased sampler.
 
     >>> import numpy as np
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> target = Reference((), np.ones(1), {"toy": {"real": features + 1.0}})
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))

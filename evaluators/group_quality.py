@@ -9,12 +9,13 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, joint_labels, product
-from bench.errors import Undefined
-from bench.stats import jackknife_interval
-from evaluators.base import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute, joint_labels, product
+from bench.core.errors import Undefined
+from bench.core.gaussian import Gaussian
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.frechet_distance import GROUPS, MIN_N, replicated
-from evaluators.features.gaussian import Gaussian, fit
+from evaluators.features.gaussian import fit
 from evaluators.features.kept import Kept
 from evaluators.features.neighbours import covered, nearest, nearest_across, radii
 from evaluators.features.subset import subset
@@ -76,7 +77,7 @@ class Evaluator:
 
     A sample that the judge takes for another class counts in the wrong one; one that it abstains on, in none.
 
-    >>> from bench.attributes import Attribute
+    >>> from bench.core.attributes import Attribute
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.standard_normal((60, 2)), np.arange(60) % 2
     >>> sample = Sample({"hair": np.eye(2)[y]}, {"toy": x + 3.0 * y[:, None]}, np.full(60, -1))

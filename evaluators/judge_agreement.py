@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute
-from bench.stats import percentile_interval
-from evaluators.base import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute
+from bench.core.stats import percentile_interval
+from bench.protocols.evaluator import CHUNK, REDRAWS, Card, Column, Reference, Sample, Score
 from evaluators.classifiers.agreement import cohen_kappa
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ class Evaluator:
 
     A discrepancy that two judges see alike is worth more than one that rests on a single network.
 
-    >>> from bench.attributes import Attribute
+    >>> from bench.core.attributes import Attribute
     >>> sure = np.repeat([[0.9, 0.1], [0.2, 0.8]], 20, axis=0)
     >>> sample = Sample({"a": sure}, {}, np.full(40, -1), other_judges={"clip": {"a": sure}})
     >>> task = Reference((Attribute("a", ("no", "yes")),), np.array([0.5, 0.5]))

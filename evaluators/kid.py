@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats import jackknife_interval
-from evaluators.base import JACKKNIFE, NO_INTERVAL, Card, Column, Reference, Sample, Score
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import JACKKNIFE, NO_INTERVAL, Card, Column, Reference, Sample, Score
 from evaluators.features.kept import Kept
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, standard_error, unbiased, within
 from evaluators.features.subset import head
@@ -43,7 +43,7 @@ class Evaluator:
 
     The standard error, a score of its own, is that of the delete-one jackknife, as the interval.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
     >>> target = Reference((), np.ones(1), {"toy": {"real": features + 1.0}})

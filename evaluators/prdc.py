@@ -9,19 +9,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats import jackknife_interval, wilson_interval
-from evaluators.base import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.stats import jackknife_interval, wilson_interval
+from bench.protocols.evaluator import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Card, Column, Reference, Sample, Score
 from evaluators.features.gaussian import streamed_mean
 from evaluators.features.kept import Kept
-from evaluators.features.neighbours import (
-    TIE,
-    covered,
-    distance_blocks,
-    keep_nearest,
-    nearest,
-    radii,
-    without_each,
-)
+from evaluators.features.neighbours import TIE, covered, distance_blocks, keep_nearest, nearest, radii, without_each
 from evaluators.features.subset import head
 from evaluators.features.walk import Compared, Interval, at_least, walk
 
@@ -120,7 +112,7 @@ class Evaluator:
     its precision and recall are below 1 too. Of more than 10,000 samples, or images of a set, the first 10,000 are
     used, and the score says so.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
     >>> sample = Sample({}, {"toy": features}, np.zeros(50, dtype=np.int64))
     >>> scores = Evaluator().evaluate(sample, Reference((), np.ones(1), {"toy": {"real": features + 100.0}}))

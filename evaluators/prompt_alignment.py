@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
-from bench.errors import ConfigError
-from bench.stats import LEVEL
-from evaluators.base import CHUNK, JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.errors import ConfigError
+from bench.core.stats import LEVEL
+from bench.protocols.evaluator import CHUNK, JACKKNIFE, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 MIN_N = 2  # images of a prompt: one has no spread
@@ -40,7 +40,7 @@ class Evaluator:
 
     Source: Hessel et al. 2021, arXiv 2104.08718.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> images = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     >>> sample = Sample({}, {"clip": images}, np.full(3, -1), prompts={"a": slice(0, 2), "b": slice(2, 3)})
     >>> texts = {"clip": {"a": np.array([1.0, 0.0]), "b": np.array([0.5, 0.5])}}

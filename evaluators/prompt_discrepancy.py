@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, marginal, product
-from bench.stats import LEVEL, percentile_interval, redraw_shares, wilson_interval
-from evaluators.base import REDRAWS, WILSON, Card, Column, Reference, Sample, Score
+from bench.core.attributes import Attribute, marginal, product
+from bench.core.stats import LEVEL, percentile_interval, redraw_shares, wilson_interval
+from bench.protocols.evaluator import REDRAWS, WILSON, Card, Column, Reference, Sample, Score
 from evaluators.classifiers.shares import MIN_JUDGED, MIN_N, Tally, distance, l2, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ class Evaluator:
     Source: Choi et al. 2020, arXiv 1910.12008, eq. of the fairness discrepancy, for each prompt; the mean, the worst
     and a percentile over prompts are ours.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
     >>> judged = np.repeat([[1.0, 0.0], [0.0, 1.0]], [100, 100], axis=0)  # without for one prompt, with for the other
     >>> prompts = {"a pilot": slice(0, 100), "a baker": slice(100, 200)}

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError, Incompatible
-from bench.files import digest_of, file_digest
-from bench.hub import fetch
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, Incompatible
+from bench.storage.files import digest_of, file_digest
+from bench.storage.hub import fetch
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import read_confusion

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Incompatible
-from bench.stats import jackknife_interval
-from evaluators.base import CHUNK, JACKKNIFE, NO_TWIN, Card, Column, Reference, Sample, Score
+from bench.core.errors import Incompatible
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import CHUNK, JACKKNIFE, NO_TWIN, Card, Column, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
@@ -55,7 +55,7 @@ class Evaluator:
     noise too, but another network makes another image of it, were it trained on the same images: the distance of
     `dsm_obs`, which is trained on the biased images and debiases nothing, is what training alone comes to.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> x = np.tile([[1.0, 0.0], [0.0, 2.0]], (10, 1))
     >>> vanilla = Sample({}, {"toy": x}, np.full(20, -1))
     >>> turned = Sample({}, {"toy": np.tile([[3.0, 0.0], [1.0, 0.0]], (10, 1))}, np.full(20, -1), twin=vanilla)

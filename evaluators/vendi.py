@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Undefined
-from bench.stats import jackknife_interval
-from evaluators.base import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.core.errors import Undefined
+from bench.core.stats import jackknife_interval
+from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
 from evaluators.features.walk import undefined
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +88,7 @@ class Evaluator:
     Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1. 1 where all samples are alike, n where they are
     orthogonal.
 
-    >>> from evaluators.base import Reference, Sample
+    >>> from bench.protocols.evaluator import Reference, Sample
     >>> sample = Sample({}, {"toy": np.tile(np.eye(4), (10, 1))}, np.zeros(40, dtype=np.int64))
     >>> score = Evaluator().evaluate(sample, Reference((), np.ones(1)))[0]
     >>> print(score.metric, score.scope, round(score.value, 6))

@@ -34,13 +34,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.attributes import Attribute, product
-from bench.errors import ConfigError, Incompatible
-from bench.files import digest_of, remember
-from bench.models.base import DiffusionModel, ddim_step, noise_of
-from bench.progress import track
-from methods.base import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
-from methods.target.presets import presets
+from bench.core.attributes import Attribute, product
+from bench.core.errors import ConfigError, Incompatible
+from bench.core.progress import track
+from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.model import DiffusionModel, ddim_step, noise_of
+from bench.storage.files import digest_of, remember
+from methods.targeting.assigned_classes import presets
 
 FORMAT = "attribute switching 1"  # part of the cache's key: raise when the search changes
 CHUNK = 16  # rows whose noise predictions are held for all steps at once

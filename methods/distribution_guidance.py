@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.attributes import marginal, product
-from bench.errors import ConfigError
-from methods.base import Cost, Guided, Task, Traits
+from bench.core.attributes import marginal, product
+from bench.core.errors import ConfigError
+from bench.protocols.method import Cost, Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
 from methods.hspace.shares import class_shares, possible, unguided
-from methods.target.losses import GRADIENTS, relative_flatness, smooth
+from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.base import Guided, Task, Traits
+from bench.protocols.method import Guided, Task, Traits
 from methods.reweighting.family import Family, plain
 from methods.reweighting.settings import Settings, check_fraction
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bench.protocols.method import Cost, Guided, Task, Traits, timestep
 from bench.training.score_model import target
-from methods.base import Cost, Guided, Task, Traits, timestep
 from methods.reweighting.family import Family, Logit, Plan, discriminator_found, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio

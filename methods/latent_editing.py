@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.attributes import product
-from bench.errors import ConfigError
-from bench.models.base import Bottleneck
-from methods.base import Batch, Guided, Task, Traits, micro_batches, timestep
+from bench.core.attributes import product
+from bench.core.errors import ConfigError
+from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.model import Bottleneck
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import check_fields
 from methods.hspace.shares import class_shares, possible, unguided
-from methods.target.presets import BLOCK
+from methods.targeting.assigned_classes import BLOCK
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.attributes import product
-from methods.base import Guided, Task, Traits
+from bench.core.attributes import product
+from bench.protocols.method import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
-from methods.target.presets import presets
+from methods.targeting.assigned_classes import presets
 
 
 @dataclass(frozen=True)

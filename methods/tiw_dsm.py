@@ -23,9 +23,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
+from bench.protocols.method import Cost, Guided, Task, Traits
 from bench.training.score_model import target
-from methods.base import Cost, Guided, Task, Traits
 from methods.reweighting.family import Family, Logit, Plan, discriminator_found, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio

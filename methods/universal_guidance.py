@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError, Incompatible
-from bench.models.base import DiffusionModel
-from methods.base import Batch, Classifier, Guided, Task, Traits, check_window, micro_batches, timestep
-from methods.target.losses import GRADIENTS, relative_flatness, smooth
-from methods.target.presets import presets
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, Incompatible
+from bench.protocols.method import Batch, Classifier, Guided, Task, Traits, check_window, micro_batches, timestep
+from bench.protocols.model import DiffusionModel
+from methods.targeting.assigned_classes import presets
+from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 Through = Literal["unet", "noise"]
 LossName = Literal["preset", "chi_square", "kl"]

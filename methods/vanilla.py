@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import Batch, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, timestep
 
 
 @dataclass(frozen=True)

@@ -23,37 +23,39 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.attributes import Attribute
-from bench.comparison.gates import read_gates
-from bench.comparison.latency import ratios
-from bench.comparison.runs import Run
+from bench.compare.gate_config import read_gates
+from bench.compare.latency_ratio import ratios
+from bench.config.data_source import DataSource
+from bench.config.suite import read_suite
+from bench.core.attributes import Attribute
+from bench.core.errors import BenchError, ConfigError
+from bench.core.gaussian import Gaussian
+from bench.core.yaml_models import Strict, read_yaml
 from bench.data import load_data
-from bench.data.source import DataSource
-from bench.errors import BenchError, ConfigError
-from bench.files import read_arrays, write_arrays
+from bench.engine.options import Options
+from bench.engine.preflight import prepare
+from bench.engine.runner import _nothing_to_do
 from bench.models.unet import load_unet
-from bench.page import document, records
-from bench.page.board import Board
-from bench.papertables.claims import read_claims
-from bench.papertables.formats import FORMATS
-from bench.papertables.layout import read_layout
-from bench.papertables.table import build
-from bench.runner import Options, _nothing_to_do, prepare
-from bench.store import Store
-from bench.suite import read_suite
+from bench.report.page import document, records
+from bench.report.page.board import Board
+from bench.report.paper.claims import read_claims
+from bench.report.paper.formats import FORMATS
+from bench.report.paper.layout import read_layout
+from bench.report.paper.table import build
+from bench.results.run import Run
+from bench.storage.files import read_arrays, write_arrays
+from bench.storage.store import Store
 from bench.training.recipe import read_recipe
-from bench.yaml import Strict, read_yaml
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.classifiers.files import load_network, read_confusion, save_network
 from evaluators.classifiers.linear_probe import fit_probe, load_probe
 from evaluators.contrastive.prompts import read_prompts
-from evaluators.features.gaussian import Gaussian
 from evaluators.features.statistics import read_statistics, write_statistics
-from tests import copies
-from tests.mutations import NASTY, mutated
-from tests.runs import edited_run
-from tests.small import small_suite
-from tests.watched import within, writes_below
+from tests.support import copies
+from tests.support.mutations import NASTY, mutated
+from tests.support.runs import edited_run
+from tests.support.small import small_suite
+from tests.support.watched import within, writes_below
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "tests" / "golden" / "run"
@@ -129,7 +131,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     (model / "conditions.json").write_text('{"conditions": ["none"]}')
     shutil.copy(ROOT / "leaderboards/gate/gates.yaml", folder / "gates.yaml")
     shutil.copy(ROOT / "bench/assets/prompts/faces.yaml", folder / "prompts.yaml")
-    shutil.copy(ROOT / "bench/layouts/full.yaml", folder / "layout.yaml")
+    shutil.copy(ROOT / "bench/report/paper/templates/full.yaml", folder / "layout.yaml")
     shutil.copy(ROOT / "bench/assets/avatars-cnn/recipe.yaml", folder / "recipe.yaml")
     run = edited_run(RUN, folder / "run", few)
     (folder / "claims.csv").write_text("method,task,value,citation\nvanilla,eyeglasses,0.1,@key2024\n")

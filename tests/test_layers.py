@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import discovery
-from bench.errors import ConfigError
+from bench.core import plugins
+from bench.core.errors import ConfigError
 
-ROOT = discovery.ROOT
+ROOT = plugins.ROOT
 PACKAGES = ("bench", "methods", "evaluators")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EVERY = [*SOURCES, ROOT / "run_bench.py", *sorted((ROOT / "tests").rglob("*.py"))]
@@ -44,12 +44,28 @@ def is_in(module: str, package: str) -> bool:
     ("folder", "above"),
     [
         ("methods", [*(f"bench.{m}" for m in ("cli", "runner", "report", "store", "plan", "cell", "jobs", "suite"))]),
-        ("methods", ["bench.sampling", "bench.discovery", "evaluators"]),
-        ("evaluators", ["bench.models", "bench.sampling", "bench.cell", "bench.runner", "bench.cli", "methods"]),
-        ("evaluators", ["bench.report", "bench.store", "bench.plan", "bench.suite"]),
-        ("bench/models", ["methods", "evaluators", "bench.sampling", "bench.runner", "bench.cell", "bench.cli"]),
-        ("bench/data", ["methods", "evaluators", "bench.models", "bench.runner", "bench.cell", "bench.cli"]),
-        ("bench/training", ["bench.runner", "bench.cell", "bench.cli", "methods"]),
+        ("methods", ["bench.sampling.loop", "bench.core.plugins", "evaluators"]),
+        (
+            "evaluators",
+            [
+                "bench.models",
+                "bench.sampling.loop",
+                "bench.engine.worker",
+                "bench.engine.runner",
+                "bench.cli",
+                "methods",
+            ],
+        ),
+        ("evaluators", ["bench.report", "bench.storage.store", "bench.engine.plan", "bench.config.suite"]),
+        (
+            "bench/models",
+            ["methods", "evaluators", "bench.sampling.loop", "bench.engine.runner", "bench.engine.worker", "bench.cli"],
+        ),
+        (
+            "bench/data",
+            ["methods", "evaluators", "bench.models", "bench.engine.runner", "bench.engine.worker", "bench.cli"],
+        ),
+        ("bench/training", ["bench.engine.runner", "bench.engine.worker", "bench.cli", "methods"]),
         ("bench", ["tests", "run_bench"]),
     ],
 )
@@ -76,7 +92,8 @@ def test_a_run_with_nothing_to_do_and_a_report_import_no_torch() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         assert not [m for m in _imports(ast.Module(top, [])) if is_in(m, "torch")], path.name
-    code = "import bench.report.terminal, bench.runner, bench.suite, bench.cli, sys; assert 'torch' not in sys.modules"
+    code = "import bench.report.terminal, bench.engine.runner, bench.config.suite, bench.cli, sys\n"
+    code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -119,7 +136,7 @@ def public(folder: str) -> list[Path]:
 @pytest.mark.parametrize("path", public("methods"), ids=lambda path: path.stem)
 def test_a_file_of_methods_holds_a_method_that_is_found(path: Path) -> None:
     assert {"traits", "build"} <= classes(path)["Method"]
-    assert path.stem in discovery.names("method")
+    assert path.stem in plugins.names("method")
 
 
 @pytest.mark.parametrize("path", public("evaluators"), ids=lambda path: path.stem)
@@ -128,7 +145,7 @@ def test_a_file_of_evaluators_holds_an_evaluator_or_an_extractor_that_is_found(p
     assert "Evaluator" in found or "Extractor" in found
     assert {"card", "evaluate"} <= found.get("Evaluator", {"card", "evaluate"})
     assert "extract" in found.get("Extractor", {"extract"})
-    assert path.stem in discovery.names("evaluator")
+    assert path.stem in plugins.names("evaluator")
 
 
 def test_every_package_is_installed() -> None:
@@ -146,9 +163,9 @@ def test_a_method_of_another_package_is_found_by_its_entry_point(monkeypatch: py
         EntryPoint("elsewhere", "elsewhere_methods", "fairdiff_bench.methods"),
         EntryPoint("broken", "no_such_module_at_all", "fairdiff_bench.methods"),
     ]
-    monkeypatch.setattr(discovery, "entry_points", lambda group: [e for e in entries if e.group == group])
-    assert {"elsewhere", "vanilla"} <= set(discovery.names("method"))
-    assert "elsewhere" not in discovery.names("evaluator")
-    assert discovery.load("method", "elsewhere", "Method") is module.__dict__["Method"]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [e for e in entries if e.group == group])
+    assert {"elsewhere", "vanilla"} <= set(plugins.names("method"))
+    assert "elsewhere" not in plugins.names("evaluator")
+    assert plugins.load("method", "elsewhere", "Method") is module.__dict__["Method"]
     with pytest.raises(ConfigError, match=r"'broken' of package no_such_module_at_all cannot be imported"):
-        discovery.load("method", "broken", "Method")
+        plugins.load("method", "broken", "Method")

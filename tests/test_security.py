@@ -16,38 +16,39 @@ from typing import Any
 import pytest
 import torch
 
-from bench import discovery
-from bench.attributes import Attribute
-from bench.comparison.runs import Run
-from bench.comparison.text import csv_table
+from bench.config.data_source import DataSource
+from bench.config.suite import read_suite
+from bench.core import plugins
+from bench.core.attributes import Attribute
+from bench.core.csv_text import to_csv
+from bench.core.errors import ConfigError
+from bench.core.text import csv_table
+from bench.core.yaml_models import read_yaml
 from bench.data import load_data
+from bench.data.formats import parquet
 from bench.data.labels import read_labels
-from bench.data.layouts import parquet
-from bench.data.source import DataSource
 from bench.data.table import FilePictures, Table
-from bench.errors import ConfigError
+from bench.engine.options import Options
+from bench.engine.runner import run
 from bench.models.unet import load_unet
-from bench.page import document
-from bench.papertables.formats import FORMATS
-from bench.papertables.layout import read_layout
-from bench.papertables.table import build
-from bench.report.results import read_results
-from bench.report.tables import to_csv
-from bench.runner import Options, run
-from bench.suite import read_suite
+from bench.report.page import document
+from bench.report.paper.formats import FORMATS
+from bench.report.paper.layout import read_layout
+from bench.report.paper.table import build
+from bench.results.read import read_results
+from bench.results.run import Run
 from bench.training.loop import Budget, train
-from bench.yaml import read_yaml
 from evaluators import facenet, lpips
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.classifiers.files import load_network, save_network
 from evaluators.features.statistics import read_statistics
-from tests import copies
-from tests.runs import edited_run
-from tests.small import save_tiny_unet, small_suite
+from tests.support import copies
+from tests.support.runs import edited_run
+from tests.support.small import save_tiny_unet, small_suite
+from tests.support.watched import within, writes_below
 from tests.test_fuzz import Pair
-from tests.watched import within, writes_below
 
-ROOT = discovery.ROOT
+ROOT = plugins.ROOT
 SOURCES = [p for d in ("bench", "methods", "evaluators") for p in sorted((ROOT / d).rglob("*.py"))]
 CALLS = (
     "eval",

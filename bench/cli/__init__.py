@@ -24,7 +24,7 @@ from bench.cli.sweep import sweep
 from bench.cli.table import table
 from bench.cli.train import train
 from bench.cli.verify import verify
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 
 class Commands(TyperGroup):

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.compare import gate
+from bench.core.errors import ConfigError
 
 
 def check(
@@ -21,10 +22,10 @@ def check(
     update: Annotated[bool, typer.Option("--update", help="Make the run the new baseline; say what changed.")] = False,
 ) -> None:
     """Refuse a run (exit code 1) that is significantly worse than its baseline, and by more than its gates."""
-    from bench.comparison import ci, regression
-    from bench.comparison.gates import read_gates
-    from bench.comparison.runs import Run
-    from bench.files import write_bytes
+    from bench.compare import ci
+    from bench.compare.gate_config import read_gates
+    from bench.results.run import Run
+    from bench.storage.files import write_bytes
 
     new = Run.open(results)
     if update:
@@ -34,7 +35,7 @@ def check(
         return
     base = Run.open(baseline)
     rules = read_gates(gates, base.gateable)
-    outcome = regression.check(new, base, rules)
+    outcome = gate.check(new, base, rules)
     for path, text in ((junit, ci.junit(outcome)), (markdown, ci.markdown(outcome, rules))):
         if path is not None:
             write_bytes(path, text.encode())
@@ -46,8 +47,8 @@ def check(
 
 
 def _update(new: Any, file: Path) -> None:
-    from bench.comparison.baseline import changes, update
-    from bench.comparison.runs import Run
+    from bench.compare.baseline import changes, update
+    from bench.results.run import Run
 
     lines = changes(new, Run.open(file)) if file.exists() else ["there was none"]
     update(new, file)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 
 def convert(

@@ -9,7 +9,7 @@ from bench.cli import screen
 
 def doctor() -> None:
     """What is installed, which weights are at hand, which devices there are."""
-    from bench.doctor import examine
+    from bench.environment.doctor import examine
 
     rows = examine()
     screen.out.print(screen.table("doctor", ("what", "found", "state"), rows))

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from bench.cli import screen
-from bench.errors import UnknownName
+from bench.core.errors import UnknownName
 
 
 def list_(
@@ -29,8 +29,8 @@ def list_(
 
 
 def _methods() -> Table:
-    from bench.discovery import names
-    from bench.suite import build_method
+    from bench.config.build import build_method
+    from bench.core.plugins import names
 
     rows = []
     for name in names("method"):
@@ -45,8 +45,8 @@ def _methods() -> Table:
 
 
 def _evaluators() -> Table:
-    from bench.discovery import load, with_member
-    from bench.metric_cards import score_name, value_range
+    from bench.core.plugins import load, with_member
+    from bench.results.metric_info import score_name, value_range
 
     rows = []
     for name in with_member("evaluator", "Evaluator"):
@@ -79,8 +79,8 @@ def _data() -> Table:
 
 
 def _suites() -> Table:
-    from bench.preparation import takes_from_elsewhere
-    from bench.suite import list_suites, read_suite
+    from bench.config.suite import list_suites, read_suite
+    from bench.environment.requirements import takes_from_elsewhere
 
     rows = [
         (name, what, "downloads: `prepare` lists them" if takes_from_elsewhere(read_suite(name)) else "-")
@@ -90,6 +90,6 @@ def _suites() -> Table:
 
 
 def _layouts() -> Table:
-    from bench.papertables.layout import list_layouts
+    from bench.report.paper.layout import list_layouts
 
     return screen.table("layouts", ("name", "what it shows"), list(list_layouts().items()))

@@ -21,8 +21,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a finished run's plots and sample sheets, each as PNG and PDF."""
-    from bench.plots.finished import Finished
-    from bench.plots.gallery import write_plots
+    from bench.report.plots.finished import Finished
+    from bench.report.plots.gallery import write_plots
 
     finished = Finished.open(run)
     folder = out if out is not None else finished.run.file.parent / "plots"

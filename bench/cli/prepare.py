@@ -17,8 +17,8 @@ def prepare(
     ] = None,
 ) -> None:
     """Fetch the weights that a suite needs, and say what to put where; exit code 1 where something is missing still."""
-    from bench.preparation import prepare as fetch_missing
-    from bench.suite import read_suite
+    from bench.config.suite import read_suite
+    from bench.environment.requirements import prepare as fetch_missing
 
     items = fetch_missing(read_suite(suite), mirror)
     if not items:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 
 def profile(
@@ -25,10 +25,10 @@ def profile(
     ] = screen.OUT,
 ) -> None:
     """Measure what every method costs: seconds by stage, calls, FLOPs and memory, beside vanilla."""
-    from bench.comparison.runs import Run
-    from bench.latency.profile import CSV, Choice
-    from bench.latency.profile import profile as measure
-    from bench.suite import read_suite
+    from bench.config.suite import read_suite
+    from bench.profile.profile import CSV, Choice
+    from bench.profile.profile import profile as measure
+    from bench.results.run import Run
 
     chosen, devices = read_suite(suite), tuple(device or ("cpu",))
     choice = Choice(
@@ -37,7 +37,7 @@ def profile(
     folder = choice.folder(chosen)
     finished = Run.open(run) if run is not None else None
     if finished is not None:
-        from bench.latency.plots import check_run
+        from bench.profile.plots import check_run
 
         check_run(finished, chosen, choice)
     try:
@@ -45,8 +45,8 @@ def profile(
     except KeyboardInterrupt:
         screen.say(f"interrupted; what was measured is in {folder / CSV}; the same command measures all of it anew")
         raise typer.Exit(130) from None
-    from bench.latency.plots import write_plots
-    from bench.latency.show import show
+    from bench.profile.plots import write_plots
+    from bench.profile.show import show
 
     show(profiled, screen.out)
     write_plots(folder, profiled, finished)

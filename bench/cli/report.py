@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 
 def report(
@@ -16,9 +16,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write; page.html beside results.csv if none.")] = None,
 ) -> None:
     """Make one HTML file of a finished run, which opens from disk and asks for nothing."""
-    from bench.comparison.runs import Run
-    from bench.files import write_bytes
-    from bench.page.document import page
+    from bench.report.page.document import page
+    from bench.results.run import Run
+    from bench.storage.files import write_bytes
 
     finished = Run.open(run)
     file = out or finished.file.parent / "page.html"

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError, UnknownName
-from bench.executors.cluster import Cluster
+from bench.core.errors import ConfigError, UnknownName
+from bench.engine.executors.cluster import Cluster
 
 
 def run(
@@ -56,10 +56,10 @@ def run(
     ] = False,
 ) -> None:
     """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
-    from bench import runner
+    from bench.config.suite import list_suites, read_suite
+    from bench.engine import runner
+    from bench.engine.options import Options
     from bench.report.terminal import show_leaderboard
-    from bench.runner import Options
-    from bench.suite import list_suites, read_suite
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
@@ -74,12 +74,12 @@ def run(
     options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks, job_timeout, bucket)
     chosen = read_suite(suite)
     if dry_run or suite in list_suites():
-        from bench.preparation import refuse_missing
+        from bench.environment.requirements import refuse_missing
 
         refuse_missing(chosen)
     if dry_run:
-        from bench.dry_run import foresee
-        from bench.report.forecast import show_forecast
+        from bench.estimate.forecast import foresee
+        from bench.estimate.show import show_forecast
 
         show_forecast(chosen.suite, foresee(chosen, options), screen.out)
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 
 def statistics(
@@ -44,8 +44,9 @@ def statistics(
 
     import json
 
-    from bench.feature_statistics import Cell, of_run, of_set
-    from bench.suite import Seer, build_extractor
+    from bench.config.build import build_extractor
+    from bench.config.components import Seer
+    from bench.results.feature_statistics import Cell, of_run, of_set
     from evaluators.features.statistics import write_statistics
 
     extractor = build_extractor(Seer(features, json.dumps(_fields(field or [])), features))

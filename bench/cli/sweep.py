@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bench.suite import Suite
-    from bench.tradeoff.points import Point
+    from bench.config.suite import Suite
+    from bench.report.tradeoff.points import Point
 
 SEED = 1000  # no shipped suite reports it, so what is picked on it can be reported on theirs
 
@@ -45,13 +45,13 @@ def sweep(
     ] = None,
 ) -> None:
     """Run a method at many settings: fairness against quality against cost, and the Pareto front."""
-    from bench.runner import Options
-    from bench.suite import read_suite
+    from bench.config.suite import read_suite
+    from bench.engine.options import Options
+    from bench.report.tradeoff.points import quality_of
     from bench.sweep.axes import read_axes, read_axis, values_alone
     from bench.sweep.grid import check_varied, choose_method, choose_tasks, protocols, variants
     from bench.sweep.run import check_free, run_grid, run_search
     from bench.sweep.search import check_search
-    from bench.tradeoff.points import quality_of
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
@@ -84,8 +84,8 @@ def sweep(
 
 
 def _show(points: Sequence[Point], quality: str, folder: Path) -> None:
-    from bench.tradeoff.plot import write_plot
-    from bench.tradeoff.tables import show, write_tables
+    from bench.report.tradeoff.plot import write_plot
+    from bench.report.tradeoff.tables import show, write_tables
 
     files = [*write_tables(points, quality, folder), *write_plot(points, quality, folder)]
     show(points, quality, screen.out)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import UnknownName
+from bench.core.errors import UnknownName
 
 
 def table(
@@ -21,12 +21,12 @@ def table(
     ] = None,
 ) -> None:
     """Lay out a finished run as a table of a paper."""
-    from bench.comparison.runs import Run
-    from bench.files import write_bytes
-    from bench.papertables.claims import read_claims
-    from bench.papertables.formats import FORMATS
-    from bench.papertables.layout import read_layout
-    from bench.papertables.table import build
+    from bench.report.paper.claims import read_claims
+    from bench.report.paper.formats import FORMATS
+    from bench.report.paper.layout import read_layout
+    from bench.report.paper.table import build
+    from bench.results.run import Run
+    from bench.storage.files import write_bytes
 
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)

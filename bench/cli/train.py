@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import screen
-from bench.errors import UnknownName
+from bench.core.errors import UnknownName
 
 
 def train(

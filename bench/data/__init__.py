@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.data.base import LabelledImages
-from bench.data.source import DataSource, shipped
-from bench.errors import ConfigError
+from bench.config.data_source import DataSource, shipped
+from bench.core.errors import ConfigError
+from bench.protocols.images import LabelledImages
 
 SIZE = 32  # pixels a side where neither the caller nor the declaration says
 
@@ -20,7 +20,7 @@ def list_data() -> dict[str, str]:
 
 def list_layouts() -> dict[str, str]:
     """Names of the layouts of files that a set can be declared in, with what lies where."""
-    from bench.discovery import load, names
+    from bench.core.plugins import load, names
 
     found = ((name, load("data layout", name, "Layout")) for name in names("data layout"))
     return {name: (layout.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, layout in found}
@@ -28,7 +28,7 @@ def list_layouts() -> dict[str, str]:
 
 def say_left_out(sets: Iterable[LabelledImages]) -> None:
     """Name on the terminal the files that were tolerated as unusable, each once."""
-    from bench.progress import console
+    from bench.core.progress import console
 
     for line in dict.fromkeys(f"left out of {data.name}: {line}" for data in sets for line in data.left_out):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import ImagesOnDemand, LabelledImages
+from bench.config.data_source import DataSource
+from bench.core.errors import ConfigError
+from bench.core.plugins import load
+from bench.core.yaml_models import fill
 from bench.data.decode import Shape
 from bench.data.intake import checked, content, decoded
 from bench.data.labels import Labels, read_labels
-from bench.data.source import DataSource
 from bench.data.subsample import choose
 from bench.data.table import Table
-from bench.discovery import load
-from bench.errors import ConfigError
-from bench.files import digest_of
-from bench.yaml import fill
+from bench.protocols.images import ImagesOnDemand, LabelledImages
+from bench.storage.files import digest_of
 
 SHOWN = 5  # unusable files that an error names
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.errors import ConfigError
 from bench.data.table import read_text, safe_name
-from bench.errors import ConfigError
 
 CLASSES = ("absent", "present")
 

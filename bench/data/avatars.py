@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, check_distribution
-from bench.data.base import ImagesOnDemand, LabelledImages
-from bench.errors import ConfigError
-from bench.files import cache_root, read_arrays, write_arrays
-from bench.progress import track
+from bench.core.attributes import Attribute, check_distribution
+from bench.core.errors import ConfigError
+from bench.core.progress import track
+from bench.protocols.images import ImagesOnDemand, LabelledImages
+from bench.storage.files import cache_root, read_arrays, write_arrays
 
 ATTRIBUTES = (
     Attribute("eyeglasses", ("absent", "present")),

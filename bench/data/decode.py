@@ -27,7 +27,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Shape:
-    """How pixels are brought to one size; as of `bench.data.source.DataSource`."""
+    """How pixels are brought to one size; as of `bench.config.data_source.DataSource`."""
 
     size: int
     crop: int | None = None

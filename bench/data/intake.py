@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
+from bench.core.errors import ConfigError
+from bench.core.progress import track
 from bench.data.decode import Shape, Unusable, check, decode, quiet
 from bench.data.table import Pictures
-from bench.errors import ConfigError
-from bench.files import cache_root, digest_of, remember
-from bench.progress import track
+from bench.storage.files import cache_root, digest_of, remember
 
 READING = 1  # raise when a rule of bench.data.decode changes: it is part of every set's hash
 BLOCK = 256  # images in memory at once

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute
-from bench.data.source import AttributeChoice, DataSource
+from bench.config.data_source import AttributeChoice, DataSource
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.yaml_models import no_text
 from bench.data.table import Table
-from bench.errors import ConfigError, UnknownName
-from bench.yaml import no_text
 
 MOST = 50  # distinct values that are taken for classes without being told so
 

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, check_distribution, joint_labels, product
-from bench.data.source import Subsample
-from bench.errors import ConfigError, UnknownName
+from bench.config.data_source import Subsample
+from bench.core.attributes import Attribute, check_distribution, joint_labels, product
+from bench.core.errors import ConfigError, UnknownName
 
 Ints = npt.NDArray[np.int64]
 

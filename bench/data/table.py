@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 MOST_BYTES = 2**30  # of one image file: 64 million pixels of 16 bits, uncompressed, take 384 MiB
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.assets import asset_folder, list_assets
-from bench.errors import ConfigError, UnknownName
-from bench.files import read_object
-from bench.hub import fetch
-from bench.yaml import fill
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.yaml_models import fill
+from bench.storage.files import read_object
+from bench.storage.hub import fetch
 
 if TYPE_CHECKING:
-    from bench.models.base import DiffusionModel
+    from bench.protocols.model import DiffusionModel
 
 INDEX = "model_index.json"  # of a pipeline saved by diffusers
 # Of a component's folder: configurations, vocabularies and weights; not half precision's second copies.

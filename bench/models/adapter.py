@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError, UnknownName
-from bench.models.base import Bottleneck, broadcast, decode_pixels, encode_pixels
+from bench.core.errors import ConfigError, UnknownName
 from bench.models.offload import device_of
 from bench.models.schedule import alphas_cumprod
+from bench.protocols.model import Bottleneck, broadcast, decode_pixels, encode_pixels
 
 
 class Adapter:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError
-from bench.models.base import Bottleneck
+from bench.core.errors import ConfigError
+from bench.protocols.model import Bottleneck
 
 
 def check_guidance_scale(scale: float) -> None:

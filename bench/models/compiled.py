@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.models.adapter import Adapter
 
 TRIAL = 2  # rows; with 1 the compiled code would be for 1 alone

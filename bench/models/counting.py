@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.models.base import Bottleneck, DiffusionModel
+from bench.protocols.model import Bottleneck, DiffusionModel
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import nn
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.models.adapter import Adapter
 from bench.models.classifier_free import check_guidance_scale
 from bench.models.compiled import compile_blocks

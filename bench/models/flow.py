@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from bench.errors import ConfigError
-from bench.files import read_object
-from bench.models.base import Bottleneck, broadcast
+from bench.core.errors import ConfigError
 from bench.models.classifier_free import ClassifierFree
 from bench.models.latent import LatentModel
 from bench.models.pretrained import SAVED
+from bench.protocols.model import Bottleneck, broadcast
+from bench.storage.files import read_object
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 PREDICTION = "flow_matching"

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.models.adapter import middle_block
-from bench.models.base import broadcast
 from bench.models.classifier_free import check_guidance_scale
 from bench.models.fields import TextFields
 from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
+from bench.protocols.model import broadcast
 
 TRANSFORMER = "FluxTransformer2DModel"
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")

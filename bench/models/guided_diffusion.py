@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 GROUPS = 32  # of every group normalisation
 MULTIPLES = {  # the release's own, by the side of the images

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.models.adapter import Adapter
-from bench.models.base import encode_pixels
 from bench.models.offload import taking_turns
 from bench.models.pretrained import load_network, read_config
+from bench.protocols.model import encode_pixels
 
 
 class Autoencoder:

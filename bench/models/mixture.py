@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.attributes import check_distribution
-from bench.errors import ConfigError
-from bench.files import digest_of
-from bench.models.base import Bottleneck, decode_pixels, encode_pixels
+from bench.core.attributes import check_distribution
+from bench.core.errors import ConfigError
 from bench.models.schedule import alphas_cumprod
+from bench.protocols.model import Bottleneck, decode_pixels, encode_pixels
+from bench.storage.files import digest_of
 
 SCHEDULER: Mapping[str, Any] = {
     "num_train_timesteps": 1000,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import ConfigError, Incompatible
+from bench.core.errors import ConfigError, Incompatible
 from bench.models.kept import once
 from bench.models.pretrained import SAVED, component, variant_of, weight_files
 

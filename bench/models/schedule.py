@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 SAMPLERS = ("ddim", "ddpm", "dpmsolver++")
 SPACINGS = ("model", "logsnr")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.models.adapter import middle_shape
 from bench.models.classifier_free import ClassifierFree
 from bench.models.fields import AttentionSlicing, LatentFields, TextFields, slice_attention

@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError
-from bench.files import read_object
+from bench.core.errors import ConfigError
 from bench.models import INDEX
 from bench.models.adapter import middle_block
-from bench.models.base import broadcast
 from bench.models.fields import TextFields
 from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
+from bench.protocols.model import broadcast
+from bench.storage.files import read_object
 
 TRANSFORMER = "SD3Transformer2DModel"
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.headline import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
-from bench.report.terminal import MARKS, columns, frechet_head, interval, method_name, read_table
+from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
+from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval, method_name, read_table
 
 
 def leaderboard_markdown(folder: Path) -> str:

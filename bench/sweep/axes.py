@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 RANGE = re.compile(r"(?P<low>[^,/\[\]{}]*?)\.\.(?P<high>[^,/\[\]{}]*?)(?P<log>:log)?")
 

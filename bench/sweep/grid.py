@@ -10,12 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.discovery import names
-from bench.errors import ConfigError, UnknownName
-from bench.suite import MethodChoice, Suite, TaskChoice, build_method, target_name
+from bench.config.build import build_method
+from bench.config.suite import MethodChoice, Suite, TaskChoice
+from bench.core.attributes import target_name
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.plugins import names
+from bench.core.yaml_models import describe
+from bench.report.tradeoff.points import quality_of
 from bench.sweep.axes import Range, Values
-from bench.tradeoff.points import quality_of
-from bench.yaml import describe
 
 VANILLA = MethodChoice(name="vanilla")
 Settings = dict[str, Any]

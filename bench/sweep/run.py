@@ -7,16 +7,17 @@ from pathlib import Path
 
 import yaml
 
-from bench import runner
-from bench.errors import ConfigError
-from bench.files import write_bytes
-from bench.runner import Options, Outcome
-from bench.suite import MethodChoice, Suite
+from bench.config.suite import MethodChoice, Suite
+from bench.core.errors import ConfigError
+from bench.core.yaml_models import read_yaml
+from bench.engine import runner
+from bench.engine.options import Options
+from bench.engine.runner import Outcome
+from bench.report.tradeoff.points import Point, read_points
+from bench.storage.files import write_bytes
 from bench.sweep.axes import Axis
 from bench.sweep.grid import Protocol, Variant, settings_of, tree_of, with_variants
 from bench.sweep.search import search
-from bench.tradeoff.points import Point, read_points
-from bench.yaml import read_yaml
 
 KEPT = "SUITE.yaml"
 HEAD = "# Written by `run_bench.py sweep`; `run_bench.py run` runs it again.\n"
@@ -43,7 +44,7 @@ def run_grid(
     All are checked before the first begins: nothing is sampled or written where one of them cannot be run.
 
     Raises:
-        ConfigError: as `bench.runner.run`.
+        ConfigError: as `bench.engine.runner.run`.
     """
     suites = [with_variants(plan.suite, found) for plan in plans]
     for suite in suites:
@@ -64,7 +65,7 @@ def run_search(
     """Search a method's fields within one suite, which grows by a method a trial, and read what came of it.
 
     Raises:
-        ConfigError: as `bench.runner.run`.
+        ConfigError: as `bench.engine.runner.run`.
     """
     earlier = _earlier(plan, options)
 

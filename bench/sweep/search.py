@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.errors import ConfigError
-from bench.files import digest_of
-from bench.progress import console
-from bench.suite import MethodChoice, build_method
+from bench.config.build import build_method
+from bench.config.suite import MethodChoice
+from bench.core.errors import ConfigError
+from bench.core.progress import console
+from bench.report.tradeoff.points import Point
+from bench.storage.files import digest_of
 from bench.sweep.axes import Axis, Range, Values
 from bench.sweep.grid import Protocol, Settings, Variant, variants
-from bench.tradeoff.points import Point
 
 SEED = 0  # of the suggestions; the samples have the sweep's own
 DIGITS = 4  # of a suggested number: enough to tell settings apart, few enough to type

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench.errors import ConfigError
-from bench.files import write_bytes, write_json
-from bench.fingerprint import versions_of
+from bench.core.errors import ConfigError
+from bench.core.provenance import versions
+from bench.storage.files import write_bytes, write_json
 
 RECORD = "training.json"  # beside the weights: what was trained, with what, on what
-_PACKAGES = (
-    "torch",
-    "diffusers",
-    "open_clip_torch",
-    "transformers",
-    "numpy",
-    "dicebear-core",
-    "dicebear-styles",
-    "resvg-py",
-)
 
 
 def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, Any]:
@@ -40,7 +29,7 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
     Raises:
         ConfigError: the recipe is not valid, or the folder holds a training of another recipe.
     """
-    from bench.progress import console
+    from bench.core.progress import console
     from bench.training.recipe import ClassifierRecipe, ClipRecipe, TextToImageRecipe, read_recipe
 
     parsed = read_recipe(recipe)
@@ -85,11 +74,6 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
 def _forget_checkpoints(folder: Path) -> None:
     for file in folder.glob("checkpoint*.pt"):  # one a cycle
         file.unlink(missing_ok=True)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the weights."""
-    return {"python": platform.python_version(), **versions_of(_PACKAGES)}
 
 
 def commit() -> str | None:

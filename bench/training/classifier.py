@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.core.errors import ConfigError
+from bench.core.progress import console
 from bench.data import load_data, say_left_out
-from bench.data.base import LabelledImages
-from bench.errors import ConfigError
-from bench.files import write_json
-from bench.progress import console
+from bench.protocols.images import LabelledImages
+from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
 from bench.training.recipe import ClassifierRecipe
 from evaluators.attribute_cnn import AttributeCNN

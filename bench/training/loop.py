@@ -12,9 +12,9 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
-from bench.errors import ConfigError
-from bench.files import write_bytes
-from bench.progress import bar, console
+from bench.core.errors import ConfigError
+from bench.core.progress import bar, console
+from bench.storage.files import write_bytes
 
 Loss = Callable[[torch.Generator], Tensor]  # draws its own batch from the generator; returns a scalar
 

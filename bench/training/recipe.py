@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from bench.attributes import Attribute, check_distribution
-from bench.data.source import DataSource
-from bench.errors import ConfigError
+from bench.config.data_source import DataSource
+from bench.core.attributes import Attribute, check_distribution
+from bench.core.errors import ConfigError
+from bench.core.yaml_models import Strict, read_yaml
 from bench.training.loop import Budget
-from bench.yaml import Strict, read_yaml
 from evaluators.contrastive.prompts import Prompts
 
 

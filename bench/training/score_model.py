@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.attributes import Attribute
+from bench.core.attributes import Attribute
+from bench.core.progress import console
 from bench.data import load_data, say_left_out
-from bench.files import write_json
 from bench.models.unet import CONDITIONS, PixelUNet
-from bench.progress import console
+from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
 from bench.training.recipe import ScoreModelRecipe
 

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from bench.assets import asset_folder
-from bench.attributes import product
+from bench.core.attributes import product
+from bench.core.errors import ConfigError
+from bench.core.progress import console
 from bench.data import load_data, say_left_out
-from bench.errors import ConfigError
-from bench.files import write_json
 from bench.models import INDEX
 from bench.models.pixel_text import PIPELINE, PixelTextUNet
 from bench.models.prompts import TextEncoder
 from bench.models.unet import load_unet
-from bench.progress import console
+from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
 from bench.training.recipe import Subjects, TextToImageRecipe
 from bench.training.score_model import stratified_steps, target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 
 Floats = npt.NDArray[np.floating]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import ConfigError, Undefined
+from bench.core.errors import ConfigError, Undefined
 
 Floats = npt.NDArray[np.floating]
 LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures that are looked at

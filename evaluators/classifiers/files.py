@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError
-from bench.files import digest_of, file_digest, read_object, write_bytes, write_json
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError
+from bench.storage.files import digest_of, file_digest, read_object, write_bytes, write_json
 from evaluators.classifiers.network import AttributeNetwork
 
 CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError
-from bench.files import digest_of, file_digest, read_object, write_bytes, write_json
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError
+from bench.storage.files import digest_of, file_digest, read_object, write_bytes, write_json
 from evaluators.classifiers.calibration import softmax
 from evaluators.classifiers.files import CONFIG, HELDOUT, WEIGHTS, read_confusion
 

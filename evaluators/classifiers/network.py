@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.attributes import Attribute
+from bench.core.attributes import Attribute
 
 
 class AttributeNetwork(nn.Module, ABC):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError, Incompatible
+from bench.core.errors import ConfigError, Incompatible
 from evaluators.classifiers.network import AttributeNetwork
 
 CHUNK = 500  # images the network sees at a time

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.attributes import Attribute, joint_labels, product
-from bench.errors import ConfigError, Incompatible
-from bench.stats import LEVEL, percentile_interval
-from evaluators.base import CHUNK, Sample, Score
+from bench.core.attributes import Attribute, joint_labels, product
+from bench.core.errors import ConfigError, Incompatible
+from bench.core.stats import LEVEL, percentile_interval
+from bench.protocols.evaluator import CHUNK, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 MIN_N = 2  # one sample has no spread

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, field_validator
 
-from bench.attributes import Attribute
-from bench.errors import ConfigError, UnknownName
-from bench.yaml import Strict, read_yaml
+from bench.core.attributes import Attribute
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.yaml_models import Strict, read_yaml
 
 SHIPPED = Path(str(files("bench"))) / "assets" / "prompts"
 

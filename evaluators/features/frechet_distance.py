@@ -7,16 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Undefined
-from evaluators.features.gaussian import (
-    Features,
-    Floats,
-    Gaussian,
-    GroupedMoments,
-    factor,
-    not_negative,
-    streamed_mean,
-)
+from bench.core.errors import Undefined
+from bench.core.gaussian import Floats, Gaussian, factor, not_negative
+from evaluators.features.gaussian import Features, GroupedMoments, streamed_mean
 
 GROUPS = 10  # of the jackknife; sample i is in group i % GROUPS
 MIN_N = 2 * GROUPS

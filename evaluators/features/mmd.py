@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import Undefined
+from bench.core.errors import Undefined
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]

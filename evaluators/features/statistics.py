@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from bench.errors import ConfigError, Undefined
-from bench.files import write_bytes
-from evaluators.features.gaussian import Gaussian, not_negative
+from bench.core.errors import ConfigError, Undefined
+from bench.core.gaussian import Gaussian, not_negative
+from bench.storage.files import write_bytes
 
 MAX_WIDTH = 8192  # features; a covariance of them takes 512 MiB
 ASYMMETRY = 1e-6  # largest difference of sigma from its transpose, over its largest entry, that is rounding

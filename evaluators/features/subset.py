@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from evaluators.base import CHUNK
+from bench.protocols.evaluator import CHUNK
 
 Features = npt.NDArray[np.floating]
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import ConfigError, Incompatible, Undefined
-from evaluators.base import Reference, Sample, Score
-from evaluators.features.gaussian import Gaussian
+from bench.core.errors import ConfigError, Incompatible, Undefined
+from bench.core.gaussian import Gaussian
+from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators.features.subset import head
 
 T = TypeVar("T")

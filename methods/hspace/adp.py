@@ -20,13 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.attributes import Attribute
-from bench.data.base import LabelledImages
-from bench.errors import Incompatible
-from bench.files import digest_of, remember
-from bench.models.base import DiffusionModel, broadcast
-from bench.progress import track
-from methods.base import Cost, Task, micro_batches, timestep
+from bench.core.attributes import Attribute
+from bench.core.errors import Incompatible
+from bench.core.progress import track
+from bench.protocols.images import LabelledImages
+from bench.protocols.method import Cost, Task, micro_batches, timestep
+from bench.protocols.model import DiffusionModel, broadcast
+from bench.storage.files import digest_of, remember
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the mean squared length of centred h
 FORMAT = "adp 2"  # part of the cache's key: raise when the fit changes

@@ -22,9 +22,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.errors import ConfigError
-from bench.models.base import DiffusionModel
-from methods.base import Batch, GuidedDenoiser, check_window, micro_batches, timestep
+from bench.core.errors import ConfigError
+from bench.protocols.method import Batch, GuidedDenoiser, check_window, micro_batches, timestep
+from bench.protocols.model import DiffusionModel
 from methods.hspace.adp import Heads
 
 # (probabilities [n, K] of some rows, their mean over the guidance batch [K], the rows' sample numbers [n])

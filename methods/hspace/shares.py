@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.files import digest_of, remember
-from bench.models.base import DiffusionModel, ddim_step
-from bench.progress import track
-from methods.base import Cost, Task, micro_batches, timestep
+from bench.core.progress import track
+from bench.protocols.method import Cost, Task, micro_batches, timestep
+from bench.protocols.model import DiffusionModel, ddim_step
+from bench.storage.files import digest_of, remember
 from methods.hspace.adp import CHUNK, Heads
 
 FORMAT = "unguided 1"  # part of the cache's key: raise when the calibration changes

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.errors import Incompatible
-from bench.models.base import DiffusionModel
+from bench.core.errors import Incompatible
 from bench.models.counting import Counted
+from bench.protocols.method import Batch, Cost, Curves, Guided, GuidedDenoiser, Task, micro_batches, timestep
+from bench.protocols.model import DiffusionModel
 from bench.training.loop import Loss, summary
 from bench.training.score_model import stratified_steps, target
-from methods.base import Batch, Cost, Curves, Guided, GuidedDenoiser, Task, micro_batches, timestep
 from methods.reweighting.networks import discriminator_network, score_network
 from methods.reweighting.pool import Draw, Noised, Pool, from_reference
 from methods.reweighting.ratio import (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.models.base import DiffusionModel, broadcast
+from bench.protocols.model import DiffusionModel, broadcast
 from methods.reweighting.ratio import Reading
 
 # "observed" and "reference": one of the two sets. "halves": even rows from the reference set and odd rows from the

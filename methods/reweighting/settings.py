@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.errors import ConfigError
+from bench.core.errors import ConfigError
 from bench.training.loop import Budget
 
 BLOCK = 2  # pixels a side of the blocks that the networks for images work on (space to depth)

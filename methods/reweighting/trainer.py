@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.counting import Counts
+from bench.protocols.method import Cost
 from bench.training.loop import Budget, Loss, train
-from methods.base import Cost
 
 
 class Trainer:

@@ -1,0 +1,59 @@
+"""Taking a run as the new baseline, and saying what changed with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import ConfigError
+from bench.results.read import ONE_RUN
+from bench.results.run import Run
+from bench.storage.files import write_bytes
+
+SETTINGS = (*ONE_RUN, "judge", "judge_sha256", "bench_version", "commit")
+
+
+def update(new: Run, file: Path) -> None:
+    """Write the run's results.csv as the baseline, with its costs.csv beside it where the run has one.
+
+    Raises:
+        ConfigError: the run is the baseline itself, or the file cannot be written.
+    """
+    if file.is_dir():
+        file = file / "results.csv"
+    if file.resolve() == new.file.resolve():
+        raise ConfigError(f"{file} is the run's own results.csv; name another file as the baseline to update")
+    costs = new.file.parent / "costs.csv"
+    if costs.is_file():
+        write_bytes(file.parent / "costs.csv", costs.read_bytes())
+    write_bytes(file, new.file.read_bytes())
+
+
+def changes(new: Run, baseline: Run) -> list[str]:
+    """Who changed what: settings of the whole run, methods and their fields, then every number that moved."""
+    lines = []
+    for column in SETTINGS:
+        before, after = baseline.rows[column].iloc[0], new.rows[column].iloc[0]
+        if before != after:
+            lines.append(f"{column}: {before} -> {after}")
+    for method in dict.fromkeys((*baseline.methods, *new.methods)):
+        lines += _of_method(new, baseline, method)
+    for key in dict.fromkeys((*baseline.scores, *new.scores)):
+        before, after = (_mean(run.good(key)) for run in (baseline, new))
+        if before != after:
+            lines.append(f"{key.task.name}, {key.method}: {key.label}: {before} -> {after}")
+    return lines
+
+
+def _of_method(new: Run, baseline: Run, method: str) -> list[str]:
+    if method not in baseline.methods or method not in new.methods:
+        return [f"{method}: {'added' if method in new.methods else 'removed'}"]
+    one, two = (run.rows[run.rows["method"] == method].iloc[0] for run in (baseline, new))
+    before, after = ({"method_file": r["method_file"], **json.loads(r["fields"])} for r in (one, two))
+    names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
+    return [f"{method}: {name} {before.get(name)} -> {after.get(name)}" for name in names]
+
+
+def _mean(rows: list[Any]) -> str:
+    return f"{sum(row.value for row in rows) / len(rows):.6g}" if rows else "none"

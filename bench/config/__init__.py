@@ -1,0 +1,1 @@
+"""Suites and their parts: what a run is asked to do."""

@@ -1,0 +1,175 @@
+"""The model of a suite: its name, with fields of its family where they differ from the defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from bench.core.errors import UnknownName
+from bench.core.plugins import with_member
+from bench.core.yaml_models import JsonFields, Strict
+
+
+class ModelChoice(Strict):
+    """A model; a name alone takes the defaults of its fields."""
+
+    name: str
+    fields: JsonFields = Field(default_factory=dict, alias="with")
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> Any:
+        return handler(self) if self.fields or self.label else self.name
+
+    @property
+    def title(self) -> str:
+        """What the leaderboard calls it."""
+        return self.label or self.name
+
+    @property
+    def settings(self) -> str:
+        """JSON of the fields: it can be hashed, and travels between processes."""
+        return json.dumps(self.fields, sort_keys=True)
+
+
+def _known(kind: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise ValueError(str(UnknownName(kind, name, known)))
+    return name
+
+
+class ExtractorChoice(Strict):
+    """An extractor; a name alone takes the defaults of its fields.
+
+    Unless labelled, its title is its name, and then the model that `with` names: columns say whose features they are.
+    """
+
+    name: str
+    fields: JsonFields = Field(default_factory=dict, alias="with")
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        return _known("extractor", name, with_member("evaluator", "Extractor"))
+
+    @property
+    def seer(self) -> Seer:
+        """The extractor, as workers know it."""
+        return Seer(self.name, json.dumps(self.fields, sort_keys=True), self.label or self._backbone)
+
+    @property
+    def _backbone(self) -> str:
+        model = self.fields.get("model")
+        if not isinstance(model, str) or not model:
+            return self.name
+        kind, _, place = model.partition(":")
+        short = Path(place.partition("@")[0]).name if kind in ("path", "hub") else model
+        return f"{self.name}_{re.sub(r'[^A-Za-z0-9._-]+', '-', short)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Seer:
+    """An extractor by its name and fields; it can be hashed, and travels between processes.
+
+    Attributes:
+        name: the public name.
+        fields: JSON of the arguments that are not the defaults.
+        title: what the tables call it.
+    """
+
+    name: str
+    fields: str
+    title: str
+
+
+class StatisticsChoice(Strict):
+    """A file of mean and covariance, as clean-fid or pytorch-fid writes it, and the features that they are of."""
+
+    file: str
+    features: str
+
+
+def check_choices(found: Mapping[str, StatisticsChoice], references: Collection[str], titles: list[str]) -> None:
+    """Check that names are free and features are there.
+
+    Args:
+        found: the files of a suite, by the names that tables give them.
+        references: names of the suite's reference sets.
+        titles: of the suite's feature extractors.
+
+    Raises:
+        ValueError: a name that a reference set has, or features that the suite does not name.
+    """
+    for name, choice in found.items():
+        if name in references:
+            raise ValueError(f"{name!r} is a reference set already; give the file another name")
+        if choice.features not in titles:
+            raise ValueError(str(UnknownName("features", choice.features, titles)))
+
+
+class SamplerChoice(Strict):
+    """As `bench.sampling.loop.Sampler`."""
+
+    name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
+    steps: int = Field(default=50, ge=1)
+    eta: float = Field(default=0.0, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    spacing: Literal["model", "logsnr"] = "model"
+
+    @field_validator("eta")
+    @classmethod
+    def _only_ddim_has_it(cls, eta: float, info: ValidationInfo) -> float:
+        if eta and info.data.get("name", "ddim") != "ddim":
+            raise ValueError(f"eta is a setting of ddim, got {eta} for {info.data['name']}; leave it out")
+        return eta
+
+
+class DownstreamChoice(Strict):
+    """Names of labelled image sets: what a classifier of attributes learns from, and what it is tested on.
+
+    Attributes:
+        biased: what it learns from, alone and together with a method's samples.
+        balanced: what it learns from in their place, for a ceiling.
+        heldout: what it is tested on.
+        n: images of each.
+    """
+
+    biased: str
+    balanced: str
+    heldout: str
+    n: int = Field(default=2000, ge=2)
+
+    @model_validator(mode="after")
+    def _tested_on_others(self) -> DownstreamChoice:
+        if self.heldout in (self.biased, self.balanced):
+            raise ValueError(f"heldout must be a set that nothing learns from, got {self.heldout!r}; name another")
+        return self
+
+    @property
+    def sets(self) -> dict[str, int]:
+        """Name to number of images, each set once."""
+        return dict.fromkeys((self.biased, self.balanced, self.heldout), self.n)

@@ -1,0 +1,217 @@
+"""How a data set is declared in YAML: one form for every layout, in suites and in recipes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bench.core.attributes import check_distribution
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.plugins import names
+from bench.core.yaml_models import Strict
+
+
+class AttributeChoice(Strict):
+    """An attribute, and how a column of the data set gives it.
+
+    Attributes:
+        name: what the bench calls it.
+        column: what the data set calls it; the same unless given.
+        classes: its classes in label order, which must cover every value: names, or names with the values that each
+            stands for. The layout's own, else the sorted values found, unless given.
+        edges: for a column of numbers: class 0 is below the first edge, class k from edge k - 1 to below edge k.
+    """
+
+    name: str = Field(min_length=1)
+    column: str
+    classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
+    edges: tuple[float, ...] | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: Any) -> Any:
+        if classes is not None and (len(set(classes)) < len(classes) or len(classes) < 2):
+            raise ValueError(f"classes must be two or more different names, got {list(classes)}")
+        if isinstance(classes, dict):
+            values = [value for group in classes.values() for value in group]
+            if len(set(values)) < len(values):
+                raise ValueError(f"a value must belong to one class, got {classes}")
+        return classes
+
+    @field_validator("edges")
+    @classmethod
+    def _ascend(cls, edges: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if edges is not None and (not edges or any(a >= b for a, b in itertools.pairwise(edges))):
+            raise ValueError(f"edges must be one or more ascending numbers, got {list(edges)}")
+        return edges
+
+    @model_validator(mode="after")
+    def _edges_name_their_classes(self) -> AttributeChoice:
+        if self.edges is None or self.classes is None:
+            return self
+        if isinstance(self.classes, dict) or len(self.classes) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} classes; name as many, in a list")
+        return self
+
+
+class Subsample(Strict):
+    """Exact quotas over the joint of some attributes: a target distribution, or an exponential long tail.
+
+    Attributes:
+        over: the attributes; all of the set's unless given.
+        target: "uniform", or one share a class of their joint, the last attribute varying fastest.
+        long_tail: factor f in (0, 1]: class k of K gets floor(largest * f^(k / (K - 1))) images, as in LDAM (Cao et
+            al. 2019, arXiv 1906.07413), so that the last class has f times the first one's.
+        largest: images of the first class of a long tail; unless given, all images divided by K.
+    """
+
+    over: tuple[str, ...] = ()
+    target: Literal["uniform"] | tuple[float, ...] | None = None
+    long_tail: float | None = Field(None, gt=0, le=1)
+    largest: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Subsample:
+        if (self.target is None) == (self.long_tail is None):
+            raise ValueError("subsample must have either `target` or `long_tail`; give one of them")
+        if self.largest is not None and self.long_tail is None:
+            raise ValueError("`largest` belongs to `long_tail`; with `target`, give the set's `n`")
+        if isinstance(self.target, tuple):
+            try:
+                check_distribution(self.target, len(self.target), "target")
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+
+class DataSource(Strict):
+    """A shipped set by its name alone, or files on disk: their layout, where they lie, and what to take of them.
+
+    Attributes:
+        name: a shipped set, or a layout of `run_bench.py list data`.
+        label: what the tables call the set; its name unless given.
+        root: the folder or file; for the layout `hub`, the id.
+        attributes: a list of columns, or a mapping of attributes to their classes or to an `AttributeChoice`.
+        fields: of the layout itself (`with` in the file), such as the split.
+        n: how many images, all unless given.
+        size: side in pixels; in a suite, the model's.
+        crop: side of the centre square that is cut out before resizing; the shorter side of an image unless given.
+        resample: the filter of resizing, with its support scaled when it shrinks, as Pillow does.
+        enlarge: whether an image may be smaller than `size`.
+        max_pixels: larger images are not decoded.
+        tolerate: how many files may be unusable; each is named either way.
+        seed: of the order of the images, of which the first n are taken, and of the subsample.
+        subsample: quotas.
+    """
+
+    name: str
+    label: str | None = None
+    root: str | None = Field(None, min_length=1)
+    attributes: tuple[AttributeChoice, ...] = ()
+    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    n: int | None = Field(None, ge=1)
+    size: int | None = Field(None, ge=8, le=1024)
+    crop: int | None = Field(None, ge=8)
+    resample: Literal["bicubic", "lanczos", "bilinear", "box"] = "bicubic"
+    enlarge: bool = False
+    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000)  # Pillow itself warns above 89 million
+    tolerate: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+    subsample: Subsample | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @property
+    def title(self) -> str:
+        """What tables and errors call the set."""
+        return self.label or self.name
+
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _in_full(cls, value: Any) -> Any:
+        """A list of columns, or a mapping, as a list of `AttributeChoice`."""
+        if isinstance(value, list | tuple):
+            return [{"name": one, "column": one} if isinstance(one, str) else one for one in value]
+        if isinstance(value, dict):
+            return [_choice(name, how) for name, how in value.items()]
+        return value
+
+    @field_validator("attributes")
+    @classmethod
+    def _names_differ(cls, attributes: tuple[AttributeChoice, ...]) -> tuple[AttributeChoice, ...]:
+        names_ = [a.name for a in attributes]
+        if len(set(names_)) < len(names_):
+            raise ValueError(f"the attributes must have different names, got {names_}")
+        if len(names_) > 8:
+            raise ValueError(f"a set can have at most 8 attributes, got {len(names_)}; name those that are used")
+        return attributes
+
+    @model_validator(mode="after")
+    def _whole(self) -> DataSource:
+        from bench.data.avatars import SETS
+
+        if self.name in SETS:
+            known = {"name", "label", "n", "size"}
+            extra = sorted(self.model_fields_set - known)
+            if extra:
+                raise ValueError(f"{self.name} is a shipped set, without {', '.join(extra)}; leave that out")
+        elif self.name not in names("data layout"):
+            raise ValueError(str(UnknownName("data set", self.name, [*SETS, *names("data layout")])))
+        elif self.root is None or not self.attributes:
+            raise ValueError(f"{self.name} is a layout of files; give its `root` and its `attributes`")
+        elif self.subsample is not None and not set(self.subsample.over) <= {a.name for a in self.attributes}:
+            raise ValueError(
+                f"subsample.over must name attributes of the set ({', '.join(a.name for a in self.attributes)}), got "
+                f"{', '.join(self.subsample.over)}"
+            )
+        return self
+
+
+def shipped(name: str, declared: Collection[str] = ()) -> DataSource:
+    """The shipped set of a name.
+
+    Args:
+        name: as `bench.data.list_data` has it.
+        declared: the names of other sets that the user may have meant.
+
+    Raises:
+        UnknownName: no shipped set of this name.
+        ConfigError: it is the name of a layout, which says nothing of where the files lie.
+    """
+    from bench.data.avatars import SETS
+
+    if name in SETS:
+        return DataSource.model_validate({"name": name})
+    if name in names("data layout"):
+        raise ConfigError(
+            f"{name} is a layout of files, not a set; declare one, such as data: {{mine: {{name: {name}, root: DIR, "
+            "attributes: [...]}}, and use its name"
+        )
+    raise UnknownName("data set", name, [*SETS, *declared])
+
+
+def check_set_name(name: str) -> None:
+    """Refuse a name for a declared set that a shipped one has, or that cannot stand in a file's name.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    from bench.data.avatars import SETS
+
+    if name in SETS:
+        raise ValueError(f"{name!r} is a shipped set; give yours another name")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"the name of a set must be of letters, digits, '.', '_' and '-', got {name!r}")
+
+
+def _choice(name: Any, how: Any) -> Any:
+    if isinstance(how, list | tuple):
+        return {"name": name, "column": name, "classes": how}
+    if isinstance(how, dict):
+        return {"column": name, **how, "name": name}
+    return {"name": name, "column": name} if how is None else how

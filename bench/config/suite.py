@@ -1,0 +1,214 @@
+"""Suites: a YAML file of axes, validated, and the cells it spans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from bench.assets import asset_folder
+from bench.config.components import (
+    DownstreamChoice,
+    ExtractorChoice,
+    ModelChoice,
+    SamplerChoice,
+    Seer,
+    StatisticsChoice,
+    _known,
+    check_choices,
+)
+from bench.config.data_source import DataSource, check_set_name, shipped
+from bench.core.attributes import check_distribution
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.plugins import names, with_member
+from bench.core.yaml_models import Strict, read_yaml
+
+HERE = asset_folder("suites")
+
+
+class TaskChoice(Strict):
+    """Attributes to debias, and the distribution wanted over their joint: "uniform", or one share a class."""
+
+    attributes: tuple[str, ...] = Field(min_length=1)
+    target: Literal["uniform"] | tuple[float, ...] = "uniform"
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _is_distribution(cls, target: Any) -> Any:
+        if target == "uniform":
+            return target
+        if not isinstance(target, list | tuple) or not all(type(share) in (int, float) for share in target):
+            raise ValueError(f'target must be "uniform" or a list of numbers, one a class, got {target!r:.80}')
+        try:
+            check_distribution(target, len(target), "target")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return target
+
+
+class MethodChoice(Strict):
+    """A method's name, with fields of its own in `with`, and a label where one method runs more than once."""
+
+    name: str
+    fields: dict[str, Any] = Field(default_factory=dict, alias="with")
+    label: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        return _known("method", name, names("method"))
+
+    @property
+    def title(self) -> str:
+        """What the leaderboard calls it."""
+        return self.label or self.name
+
+
+class Suite(Strict):
+    """A suite file."""
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    model: ModelChoice
+    n: int = Field(ge=1)
+    guidance_batch: int = Field(ge=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    sampler: SamplerChoice = SamplerChoice()
+    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
+    methods: tuple[MethodChoice, ...] = Field(min_length=1)
+    data: dict[str, DataSource] = Field(default_factory=dict)  # sets of one's own, by the names they go by below
+    labelled: str | None = None
+    observed: str | None = None
+    unbiased: str | None = None
+    judge: ExtractorChoice = ExtractorChoice(name="attribute_cnn")
+    other_judges: tuple[ExtractorChoice, ...] = ()  # give scores of their own; the leaderboard's order is the judge's
+    judge_may_guide: bool = False  # let a method guide with the network that judges it; every table then says so
+    features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
+    references: dict[str, int] = Field(default_factory=dict)
+    statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
+    downstream: DownstreamChoice | None = None
+    metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
+    prompts: str | None = None  # of a text-to-image model: a prompt set; n and guidance batches are then per prompt
+
+    @field_validator("suite")
+    @classmethod
+    def _not_the_store(cls, suite: str) -> str:
+        if suite.lower() == "store":
+            raise ValueError(f"a suite must not be called {suite!r}, the folder of all samples; choose another name")
+        return suite
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"the seeds must be different and >= 0, got {list(seeds)}")
+        return seeds
+
+    @field_validator("guidance_batch")
+    @classmethod
+    def _at_most_n(cls, guidance_batch: int, info: ValidationInfo) -> int:
+        if guidance_batch > info.data.get("n", guidance_batch):
+            raise ValueError(f"guidance_batch must be at most n = {info.data['n']}, got {guidance_batch}")
+        return guidance_batch
+
+    @field_validator("methods")
+    @classmethod
+    def _titles_differ(cls, methods: tuple[MethodChoice, ...]) -> tuple[MethodChoice, ...]:
+        twice = _twice([m.title for m in methods])
+        if twice is not None:
+            raise ValueError(f"two methods are called {twice!r}; give one a `label`")
+        return methods
+
+    @field_validator("features", "other_judges")
+    @classmethod
+    def _extractors_differ(
+        cls, found: tuple[ExtractorChoice, ...], info: ValidationInfo
+    ) -> tuple[ExtractorChoice, ...]:
+        titles = [choice.seer.title for choice in found]
+        if info.field_name == "other_judges" and "judge" in info.data:
+            titles.append(info.data["judge"].seer.title)
+        twice = _twice(titles)
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice; name it once, or give one a `label`")
+        return found
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, found: tuple[str, ...]) -> tuple[str, ...]:
+        twice = _twice(list(found))
+        if twice is not None:
+            raise ValueError(f"{twice!r} is named twice; name it once")
+        for name in found:
+            _known("metric", name, with_member("evaluator", "Evaluator"))
+        return found
+
+    @field_validator("prompts")
+    @classmethod
+    def _said_once(cls, prompts: str | None, info: ValidationInfo) -> str | None:
+        if prompts is not None and "prompts" in getattr(info.data.get("model"), "fields", {}):
+            raise ValueError("the prompts are given by the model's `with` too; leave them out there, or here")
+        if prompts is not None and "prompt_discrepancy" not in info.data.get("metrics", ["prompt_discrepancy"]):
+            raise ValueError("a suite with prompts is ranked by prompt_discrepancy; add it to the suite's metrics")
+        return prompts
+
+    @field_validator("data")
+    @classmethod
+    def _named_apart(cls, found: dict[str, DataSource]) -> dict[str, DataSource]:
+        for name, source in found.items():
+            check_set_name(name)
+            if source.label is not None:
+                raise ValueError(f"{name}: a set of a suite goes by the name it has there; leave `label` out")
+        return {name: source.model_copy(update={"label": name}) for name, source in found.items()}
+
+    def source(self, name: str) -> DataSource:
+        """The image set of a name: one that the suite declares, or a shipped one.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return self.data[name] if name in self.data else shipped(name, self.data)
+
+    @property
+    def judges(self) -> tuple[Seer, ...]:
+        """Every judge, the one that decides the leaderboard's order first."""
+        return tuple(choice.seer for choice in (self.judge, *self.other_judges))
+
+    @field_validator("references")
+    @classmethod
+    def _enough(cls, references: dict[str, int]) -> dict[str, int]:
+        if any(n < 2 for n in references.values()):
+            raise ValueError(f"a reference set must have at least 2 images, got {references}")
+        return references
+
+    @field_validator("statistics")
+    @classmethod
+    def _of_known_features(
+        cls, found: dict[str, StatisticsChoice], info: ValidationInfo
+    ) -> dict[str, StatisticsChoice]:
+        if {"features", "references"} <= info.data.keys():  # else what is wrong with those is said
+            check_choices(found, info.data["references"], [choice.seer.title for choice in info.data["features"]])
+        return found
+
+
+def _twice(found: list[str]) -> str | None:
+    return next((name for name, times in Counter(found).items() if times > 1), None)
+
+
+def list_suites() -> dict[str, str]:
+    """Names of the shipped suites, with the first line of each file's comment."""
+    return {p.stem: p.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for p in sorted(HERE.glob("*.yaml"))}
+
+
+def read_suite(name: str) -> Suite:
+    """A shipped suite by its name, or any by its file.
+
+    Raises:
+        UnknownName: no shipped suite of this name.
+        ConfigError: the file cannot be read or is not valid; file, line, key and what was expected are named.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), Suite)
+    if name not in list_suites():
+        raise UnknownName("suite", name, [*list_suites(), "FILE.yaml"])
+    return read_yaml(HERE / f"{name}.yaml", Suite)

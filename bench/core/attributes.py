@@ -1,0 +1,80 @@
+"""Attributes, their classes, and distributions over them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A named attribute and the names of its classes, in label order."""
+
+    name: str
+    classes: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+@functools.cache
+def product(attributes: tuple[Attribute, ...]) -> Attribute:
+    """The joint attribute: one class a combination, the last attribute varying fastest.
+
+    A single attribute is its own joint, with its own name and classes.
+    """
+    return Attribute(
+        "+".join(a.name for a in attributes),
+        tuple("+".join(c) for c in itertools.product(*(a.classes for a in attributes))),
+    )
+
+
+def joint_labels(labels: npt.NDArray[np.int64], attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
+    """Labels of the joint attribute.
+
+    Args:
+        labels: [n, len(attributes)], each column in [0, classes of its attribute).
+        attributes: the attributes, in the order of the columns.
+
+    Returns:
+        [n] in [0, product of the class counts), ordered as `product` orders its classes.
+    """
+    shape = tuple(a.n_classes for a in attributes)
+    return np.asarray(np.ravel_multi_index(tuple(labels.T), shape), dtype=np.int64)
+
+
+def marginal(
+    joint: npt.NDArray[np.float64], attributes: tuple[Attribute, ...], attribute: Attribute
+) -> npt.NDArray[np.float64]:
+    """The marginal [K] of one attribute of a joint distribution over `attributes`."""
+    table = joint.reshape([a.n_classes for a in attributes])
+    rest = tuple(i for i, a in enumerate(attributes) if a != attribute)
+    summed: npt.NDArray[np.float64] = table.sum(axis=rest)
+    return summed
+
+
+def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt.NDArray[np.float64]:
+    """The distribution as float64 [n_classes], or a ConfigError that names what is wrong with it."""
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n_classes,):
+        raise ConfigError(f"{what} must have {n_classes} entries, one a class, got {values.size}: {values.tolist()}")
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ConfigError(f"{what} must have entries >= 0, got {values.tolist()}")
+    if abs(values.sum() - 1) > 1e-6:
+        raise ConfigError(f"{what} must sum to 1, got {values.tolist()}, which sums to {values.sum():g}")
+    return values
+
+
+def target_name(target: tuple[float, ...]) -> str:
+    """Name a target: "uniform", or its shares in percent, e.g. 10/90."""
+    if max(target) - min(target) < 1e-9:
+        return "uniform"
+    return "/".join(f"{100 * share:g}" for share in target)

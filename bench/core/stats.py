@@ -1,0 +1,353 @@
+"""Intervals (redraws, bootstrap, Wilson's, jackknife), tests of differences, corrections for many comparisons.
+
+Every random draw takes its generator from the caller; nothing here keeps state. Which interval a metric has, and why,
+is in docs/metrics.md, and which test in docs/regression-gate.md. The Benjamini-Hochberg correction is
+`scipy.stats.false_discovery_control`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import bootstrap, norm, t
+
+from bench.core.errors import Undefined
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+LEVEL = 0.95  # confidence of every interval of the benchmark
+
+
+@functools.cache
+def t_quantile(freedom: int) -> float:
+    """The upper end of the central 95 % of Student's t; asked for once a cell of a grid."""
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def percentile_interval(draws: Floats) -> tuple[float, float]:
+    """The central 95 % of bootstrap draws, float64 [n_draws]: (2.5th, 97.5th percentile)."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def redraw_shares(counts: npt.NDArray[np.int64], prior: Floats, n_draws: int, rng: np.random.Generator) -> Floats:
+    """Parametric bootstrap of class shares: multinomial redraws of the counts.
+
+    One pseudo-count, spread over the classes as `prior`, is added before drawing. Without it a class that was never
+    seen is never drawn either, and a sample of one class would have an interval of width zero at any n.
+
+    Args:
+        counts: int64 [K], how often each class was seen; their sum n is the size of every redraw.
+        prior: float64 [K], >= 0, summing to 1; a class with neither count nor prior is never drawn.
+        n_draws: number of redraws.
+        rng: source of randomness.
+
+    Returns:
+        float64 [n_draws, K], each row >= 0 and summing to 1.
+    """
+    n = int(counts.sum())
+    smoothed = counts + prior
+    shares: Floats = rng.multinomial(n, smoothed / smoothed.sum(), size=n_draws) / n
+    return shares
+
+
+def redraw_mean(mean: Floats, covariance: Floats, n: int, n_draws: int, rng: np.random.Generator) -> Floats:
+    """Normal redraws of the mean of n rows.
+
+    Args:
+        mean: float64 [K], the mean of the rows.
+        covariance: float64 [K, K], the covariance of one row; may be singular, as that of probabilities is.
+        n: number of rows behind the mean.
+        n_draws: number of redraws.
+        rng: source of randomness.
+
+    Returns:
+        float64 [n_draws, K].
+    """
+    values, vectors = np.linalg.eigh(covariance / n)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))  # a singular covariance has eigenvalues of about -1e-18
+    draws: Floats = mean + rng.standard_normal((n_draws, mean.size)) @ root.T
+    return draws
+
+
+def wilson_interval(count: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share; has width even where count is 0 or n.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Args:
+        count: successes, in [0, n].
+        n: trials, >= 1.
+
+    Returns:
+        (low, high), 0 <= low <= count / n <= high <= 1.
+    """
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    share = count / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
+
+
+def jackknife_interval(value: float, replicates: Floats) -> tuple[float, float]:
+    """95 % interval of a statistic by the delete-a-group jackknife.
+
+    Source: Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2, with
+    Student's t of G - 1 degrees of freedom.
+
+    Args:
+        value: the statistic of the whole sample, the centre of the interval.
+        replicates: float64 [G], G >= 2, the statistic without group g; groups of (nearly) equal size.
+
+    Returns:
+        (low, high), symmetric about `value`.
+    """
+    groups = replicates.size
+    variance = (groups - 1) / groups * float(((replicates - replicates.mean()) ** 2).sum())
+    half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * math.sqrt(variance)
+    return value - half, value + half
+
+
+def paired_discrepancy_p(
+    a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], target: Floats, rng: np.random.Generator, n_draws: int = 4000
+) -> float:
+    """Two-sided p of "both methods have the same fairness discrepancy", by paired bootstrap.
+
+    Sample i of both methods began from the same noise, so the pairs (a_i, b_i) are redrawn together: multinomial
+    redraws of their contingency table.
+
+    Args:
+        a: int64 [n], classes of the samples of one method, in [0, K).
+        b: int64 [n], classes of the other's, in the same order.
+        target: float64 [K], the distribution wanted.
+        rng: source of randomness.
+        n_draws: number of redraws; the smallest p is 2 / (n_draws + 1).
+
+    Returns:
+        p in (0, 1].
+    """
+    k = len(target)
+    table = np.bincount(a * k + b, minlength=k * k)
+    draws = rng.multinomial(len(a), table / len(a), size=n_draws).reshape(n_draws, k, k) / len(a)
+    gap_a, gap_b = (np.linalg.norm(draws.sum(axis) - target, axis=1) for axis in (2, 1))
+    fewer = min((gap_a <= gap_b).sum(), (gap_a >= gap_b).sum())
+    return min(1.0, 2 * (int(fewer) + 1) / (n_draws + 1))
+
+
+def holm(p: list[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects, at a family-wise error of alpha.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    rejected = [False] * len(p)
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda j: p[j])):
+        if p[i] > alpha / (len(p) - rank):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def holm_adjusted(p: Floats) -> Floats:
+    """Holm's adjusted p: the smallest family-wise error at which his procedure rejects each hypothesis.
+
+    Source: Holm 1979; adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
+
+    Args:
+        p: float64 [..., m], every row a family of its own.
+
+    Returns:
+        float64 [..., m] in [0, 1], each >= its p.
+    """
+    order = np.argsort(p, axis=-1)
+    scaled = np.take_along_axis(p, order, axis=-1) * np.arange(p.shape[-1], 0, -1)
+    adjusted = np.empty_like(scaled)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(scaled, axis=-1), 1.0), axis=-1)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Values with standard errors to either side, as their intervals tell them.
+
+    Attributes:
+        value: float64 of any shape.
+        below: standard error downwards, >= 0, of the same shape.
+        above: standard error upwards.
+        freedom: degrees of freedom behind the standard errors; inf where the interval is a normal one.
+    """
+
+    value: Floats
+    below: Floats
+    above: Floats
+    freedom: float = math.inf
+
+    @classmethod
+    def of_interval(cls, value: Floats, low: Floats, high: Floats, freedom: float = math.inf) -> Estimate:
+        """From 95 % intervals, low <= value <= high."""
+        quantile = float(t.ppf((1 + LEVEL) / 2, freedom))
+        return cls(value, (value - low) / quantile, (high - value) / quantile, freedom)
+
+    def mean(self) -> Estimate:
+        """Of the mean over the last axis, whose entries are independent."""
+        n = self.value.shape[-1]
+        below, above = (np.sqrt((side**2).sum(-1)) / n for side in (self.below, self.above))
+        return Estimate(self.value.mean(-1), below, above, self.freedom)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """b - a, its 95 % interval, and the two-sided p of "no difference"; all of one shape."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+
+    @property
+    def standard_error(self) -> Floats:
+        """Half the interval's width, in units of a normal interval's."""
+        return (self.high - self.low) / (2 * float(norm.ppf((1 + LEVEL) / 2)))
+
+
+def independent_difference(a: Estimate, b: Estimate) -> Difference:
+    """b - a of independent estimates, from their intervals alone.
+
+    Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (MOVER): the lower limit takes
+    b's error downwards and a's upwards, the upper limit the others, so skewed and clipped intervals stay so. p is the
+    level at which the limit on the side of 0 reaches 0; degrees of freedom after Welch and Satterthwaite. Where both
+    began from the same noise their errors go together, and the test is conservative.
+
+    Where neither has a standard error, p is 1 for equal values and 0 for others.
+    """
+    value = b.value - a.value
+    down, up = np.hypot(b.below, a.above), np.hypot(b.above, a.below)
+    one, two = (_freedom(x, y, a.freedom, b.freedom) for x, y in ((a.above, b.below), (a.below, b.above)))
+    level = (1 + LEVEL) / 2
+    towards = np.where(value > 0, down, up)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(value == 0, 0.0, np.abs(value) / towards)
+    p = 2 * t.sf(z, np.where(value > 0, one, two))
+    return Difference(value, value - t.ppf(level, one) * down, value + t.ppf(level, two) * up, np.asarray(p))
+
+
+def _freedom(a: Floats, b: Floats, freedom_a: float, freedom_b: float) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (a**2 + b**2) ** 2 / (a**4 / freedom_a + b**4 / freedom_b)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def paired_difference(
+    pairs: Sequence[tuple[Ints, Ints]],
+    statistic: Callable[[Floats], Floats],
+    n_classes: int,
+    rng: np.random.Generator,
+    n_draws: int = 20_000,
+) -> Difference:
+    """Difference of a statistic of class shares between two methods on the same noise, by paired bootstrap.
+
+    As `paired_discrepancy_p`, for any statistic and several seeds: pairs are redrawn together, within their seed, and
+    the statistic's differences averaged over seeds. Percentile interval; the smallest p is 2 / (n_draws + 1).
+
+    Args:
+        pairs: one a seed: the classes, int64 [n] in [0, n_classes), of one method's samples and of the other's.
+        statistic: shares float64 [..., n_classes] to values [...].
+        n_classes: number of classes.
+        rng: source of randomness.
+        n_draws: number of redraws.
+
+    Returns:
+        Of 0-dimensional arrays: second minus first.
+    """
+    value, draws = 0.0, np.zeros(n_draws)
+    for a, b in pairs:
+        table = np.bincount(a * n_classes + b, minlength=n_classes**2)
+        cells = np.flatnonzero(table)  # an empty cell is never drawn
+        shares = rng.multinomial(len(a), table[cells] / len(a), size=n_draws) / len(a)
+        one, two = np.eye(n_classes)[cells // n_classes], np.eye(n_classes)[cells % n_classes]
+        draws += (statistic(shares @ two) - statistic(shares @ one)) / len(pairs)
+        seen = table[cells] / len(a)
+        value += float(statistic(seen @ two) - statistic(seen @ one)) / len(pairs)
+    return _of_draws(value, draws)
+
+
+def paired_mean_difference(
+    pairs: Sequence[tuple[Floats, Floats]],
+    statistic: Callable[[Floats], Floats],
+    rng: np.random.Generator,
+    n_draws: int = 20_000,
+) -> Difference:
+    """As `paired_difference`, of a statistic of mean rows: normal redraws of both means with their joint covariance.
+
+    Args:
+        pairs: one a seed: rows float64 [n, K], n >= 2, of one method's samples and of the other's.
+        statistic: means float64 [..., K] to values [...].
+        rng: source of randomness.
+        n_draws: number of redraws.
+    """
+    value, draws = 0.0, np.zeros(n_draws)
+    for a, b in pairs:
+        both = np.hstack([a, b])
+        mean, k = both.mean(axis=0), a.shape[1]
+        means = redraw_mean(mean, np.cov(both, rowvar=False), len(a), n_draws, rng)
+        draws += (statistic(means[:, k:]) - statistic(means[:, :k])) / len(pairs)
+        value += float(statistic(mean[k:]) - statistic(mean[:k])) / len(pairs)
+    return _of_draws(value, draws)
+
+
+def _of_draws(value: float, draws: Floats) -> Difference:
+    draws = draws.round(12)  # equal distances on either side of the target differ by rounding
+    fewer = min((draws <= 0).sum(), (draws >= 0).sum())
+    low, high = percentile_interval(draws)
+    p = min(1.0, 2 * (int(fewer) + 1) / (draws.size + 1))
+    return Difference(*(np.asarray(x) for x in (value, min(low, value), max(high, value), p)))
+
+
+def minimum_detectable_difference(standard_error: Floats, alpha: float = 1 - LEVEL, power: float = 0.8) -> Floats:
+    """The smallest true difference that a two-sided test at `alpha` finds with probability `power`.
+
+    Of a normal statistic: (z_(1 - alpha/2) + z_power) standard errors; its chance of being found with the wrong sign
+    is neglected. The standard error of the difference of two independent means of n rows each is sd sqrt(2 / n); that
+    of two shares sqrt(2 p (1 - p) / n).
+
+    Args:
+        standard_error: of the difference, of any shape.
+        alpha: level of the test; divide it by the number of tests of a table.
+        power: in (0.5, 1).
+    """
+    found: Floats = (norm.ppf(1 - alpha / 2) + norm.ppf(power)) * standard_error
+    return found
+
+
+def bootstrap_interval(
+    rows: Floats,
+    statistic: Callable[..., Floats],
+    rng: np.random.Generator,
+    method: Literal["BCa", "percentile"] = "BCa",
+    n_draws: int = 2000,
+) -> tuple[float, float]:
+    """95 % interval of a smooth statistic of independent rows, such as a mean or a quantile of a per-image distance.
+
+    Source: Efron 1987, "Better bootstrap confidence intervals" (BCa), as SciPy computes it. Not for statistics whose
+    bias depends on how many rows differ (Frechet distance, nearest neighbours: `jackknife_interval`), nor for
+    distances near the 0 that they cannot go below (`redraw_shares` and a null bound).
+
+    Args:
+        rows: float64 [n], n >= 2.
+        statistic: (rows, axis) to values, vectorised along `axis`.
+        rng: source of randomness.
+        method: "BCa" corrects bias and skew; "percentile" does not, and needs no jackknife.
+        n_draws: number of redraws.
+
+    Raises:
+        Undefined: the rows are all equal, so that redraws tell nothing of the spread.
+    """
+    if np.ptp(rows) == 0:
+        raise Undefined(f"a bootstrap needs rows that differ, got {rows.size} equal ones")
+    found = bootstrap((rows,), statistic, n_resamples=n_draws, confidence_level=LEVEL, method=method, rng=rng)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)

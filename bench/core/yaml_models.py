@@ -1,0 +1,211 @@
+"""Safe YAML into frozen pydantic models, with errors that name the line, the key and what was expected."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from bench.core.errors import ConfigError, UnknownName
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _json_able(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(fields, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:  # a date, keys of two kinds, NaN
+        raise ValueError(f"must hold texts, finite numbers, lists and mappings of these, got {fields!s:.60}") from error
+    return fields
+
+
+JsonFields = Annotated[dict[str, Any], AfterValidator(_json_able)]  # of what goes into a record, under its hash
+
+M = TypeVar("M", bound=BaseModel)
+MOST = 100_000  # values that a file may stand for with its aliases, and characters of one text
+DIGITS = 1000  # characters of one number; Python itself shows none of over 4,300 digits
+
+
+def read_yaml(path: Path, model: type[M]) -> M:
+    """Read a YAML file as `model`.
+
+    Raises:
+        ConfigError: unreadable, no YAML, or not of the model's form; one sentence with file, line and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {reason}") from error
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{path}{where}: not valid YAML: {reason}") from error
+    except ValueError as error:  # such as the date 2024-13-01
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
+    if not isinstance(value, dict) or tree is None:
+        raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
+    _check_nodes(tree, path)
+    twice = _repeated_key(tree)
+    if twice is not None:
+        raise ConfigError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} is given twice; keep one")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(describe(error, model, str(path), tree)) from error
+
+
+_filled: dict[tuple[type[Any], str], Any] = {}  # frozen; the cells of a grid are many, and of few methods
+
+
+def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> Any:
+    """An instance of a dataclass with checked fields.
+
+    Args:
+        made: the dataclass, frozen: equal fields give the same instance.
+        fields: what differs from its defaults.
+        kind: what it is, for errors: "method".
+        name: its public name.
+
+    Raises:
+        UnknownName: no such field.
+        ConfigError: a field of the wrong type or out of range.
+    """
+    asked = made, repr(fields)
+    if asked in _filled:
+        return _filled[asked]
+    known = [f.name for f in dataclasses.fields(made)]
+    for key in fields:
+        if key not in known:
+            raise UnknownName(f"field of {kind} {name}", key, known)
+    try:
+        return _filled.setdefault(asked, TypeAdapter(made).validate_python(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{kind} {name}: {where}: {first['msg'].lower()}, got {first['input']!r:.80}") from error
+
+
+def _check_nodes(tree: yaml.Node, path: Path) -> None:
+    """Refuse what cannot be shown or written later, or stands for more than any file needs.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    sizes: dict[int, int] = {}  # of nodes that have been looked at: how many values they stand for
+    above = set[int]()
+    todo = [(tree, False)]
+    while todo:
+        node, last = todo.pop()
+        if isinstance(node, yaml.ScalarNode):
+            _check_scalar(node, path)
+            sizes[id(node)] = 1
+            continue
+        inside = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        if last:
+            above.remove(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(part)] for part in inside)
+        elif id(node) not in sizes and id(node) not in above:
+            above.add(id(node))
+            todo += [(node, True), *((part, False) for part in inside)]
+        if (not last and any(id(part) in above for part in inside)) or sizes.get(id(node), 0) > MOST:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{path}, line {line}: its aliases stand for more than {MOST:,} values; write it out")
+
+
+def no_text(value: str) -> str | None:
+    """The first character of a value that no table can hold and that a terminal would obey, as "U+001B"; else None."""
+    odd = (c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n")
+    return next((f"U+{ord(c):04X}" for c in odd), None)
+
+
+def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
+    odd = no_text(node.value)
+    most = DIGITS if node.tag.endswith((":int", ":float")) else MOST
+    if odd or len(node.value) > most:
+        what = f"hold {odd}" if odd else f"be longer than {most:,} characters"
+        raise ConfigError(f"{path}, line {node.start_mark.line + 1}: a value must not {what}, got {node.value!r:.60}")
+
+
+def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:
+    """The first key that its mapping has already; YAML itself would quietly take the later value."""
+    todo, seen = [tree], set[int]()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue  # an alias
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            for i, (key, value) in enumerate(node.value):
+                if key.value in names[:i]:
+                    return key  # type: ignore[no-any-return]
+                todo.append(value)
+    return None
+
+
+def describe(error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None = None) -> str:
+    """The first problem of a validation as one sentence."""
+    problems = error.errors(include_url=False)
+    # An unknown key first: a required key that is misspelt is missing as well, and the spelling is what to mend.
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    line = line_of(tree, first["loc"]) if tree else None
+    where = f"{source}, line {line}" if line else source
+    if first["type"] == "extra_forbidden":
+        wrong, beside = str(first["loc"][-1]), list(model.model_fields) if len(first["loc"]) == 1 else []
+        near = [m for keys in (beside, _all_keys(model)) for m in difflib.get_close_matches(wrong, keys, 1, 0.5)]
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(_all_keys(model)))}"
+        return f"{where}: unknown key {key!r}; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r:.80}"
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}{got}"
+
+
+def line_of(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int | None:
+    """The 1-based line of the deepest part of `loc` that is in the file."""
+    line: int | None = None
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                continue  # a part that pydantic added, such as the name of a union's member
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _all_keys(model: type[BaseModel]) -> set[str]:
+    keys: set[str] = set()
+    todo: list[Any] = [model]
+    while todo:
+        current = todo.pop()
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            for name, field in current.model_fields.items():
+                if name not in keys:
+                    keys.add(name)
+                    todo.append(field.annotation)
+        else:
+            todo.extend(getattr(current, "__args__", ()))
+    return keys

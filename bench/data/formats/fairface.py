@@ -1,0 +1,44 @@
+"""FairFace (Karkkainen & Joo 2021, arXiv 1908.04913)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.core.errors import ConfigError
+from bench.data.table import FilePictures, Table, existing, files_below, matched, read_csv, safe_name
+
+CLASSES = {
+    "age": ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70"),
+    "gender": ("Male", "Female"),
+    "race": (*("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"),),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """train/*.jpg, val/*.jpg, fairface_label_train.csv, fairface_label_val.csv (age, gender, race).
+
+    Attributes:
+        root: the folder of these.
+        split: which of the official splits.
+    """
+
+    root: str
+    split: Literal["train", "val"] = "train"
+
+    def table(self) -> Table:
+        """As of `Layout`; the files of the other split are no part of it."""
+        root = existing(self.root)
+        path = root / f"fairface_label_{self.split}.csv"
+        rows = read_csv(path, ["file", *CLASSES])
+        lines: dict[str, int] = {}
+        for line, row in rows:
+            name = safe_name(row["file"], f"{path}, line {line}")
+            if lines.setdefault(name, line) != line:
+                raise ConfigError(f"{path}, line {line}: {name} has a row on line {lines[name]} already; keep one")
+        images = existing(str(root / self.split))
+        kept, problems = matched(list(lines), (f"{self.split}/{f}" for f in files_below(images)), path.name)
+        named = list(lines)
+        columns = {name: [rows[i][1][name] for i in kept] for name in CLASSES}
+        return Table(FilePictures(root, [named[i] for i in kept]), columns, CLASSES, problems)

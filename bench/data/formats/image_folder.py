@@ -1,0 +1,60 @@
+"""Any images, labelled by the folder they are in or by a CSV."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import ConfigError
+from bench.data.table import FilePictures, Table, existing, files_below, matched, read_csv, safe_name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """CLASS/any/file.png (attribute: class), or images with a CSV: `with: {labels: labels.csv, file: file}`.
+
+    Attributes:
+        root: the folder of the images.
+        labels: a CSV with a row an image, below the root or from the current folder; the class folders unless given.
+        file: the CSV's column of files, as paths below the root; every other column may be an attribute.
+    """
+
+    root: str
+    labels: str | None = None
+    file: str = "file"
+
+    def table(self) -> Table:
+        """As of `Layout`."""
+        root = existing(self.root)
+        return _by_folder(root) if self.labels is None else _by_csv(root, self.labels, self.file)
+
+
+def _by_folder(root: Path) -> Table:
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    if not classes:
+        raise ConfigError(f"{root} must hold a folder a class, got none; or give `with: {{labels: FILE.csv}}`")
+    files = list(files_below(root))
+    labelled = [file for file in files if "/" in file]
+    values = [file.split("/")[0] for file in labelled]
+    for name in classes:
+        if name not in values:
+            raise ConfigError(f"class folder {root / name} is empty; put its images there or remove it")
+    problems = {file: "not in a class folder" for file in files if "/" not in file}
+    return Table(FilePictures(root, labelled), {"class": values}, {"class": tuple(classes)}, problems)
+
+
+def _by_csv(root: Path, labels: str, column: str) -> Table:
+    path = root / labels if (root / labels).is_file() else Path(os.path.expanduser(labels))
+    rows = read_csv(path, [column])
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        where = f"{path}, line {line}"
+        name = safe_name(row[column], where)
+        if lines.setdefault(name, line) != line:
+            raise ConfigError(f"{where}: {name} has a row on line {lines[name]} already; keep one")
+    files = [file for file in files_below(root) if not (root / file).samefile(path)]
+    kept, problems = matched(list(lines), files, path.name)
+    columns = {name: [rows[i][1][name] for i in kept] for name in rows[0][1] if name != column}
+    named = list(lines)
+    return Table(FilePictures(root, [named[i] for i in kept]), columns, {}, problems)

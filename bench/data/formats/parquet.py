@@ -1,0 +1,141 @@
+"""Parquet files with encoded images in a column, as the hub stores its image sets."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.core.errors import ConfigError
+from bench.data.table import Table, existing, stamp_of
+
+MOST_ROWS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """FILE.parquet or a folder of them, an image column of bytes and label columns: `with: {image: image}`.
+
+    Attributes:
+        root: the file, or the folder whose *.parquet are read in the order of their names.
+        image: the column of encoded images: bytes, or a struct with the field `bytes` as the hub's are.
+    """
+
+    root: str
+    image: str = "image"
+
+    def table(self) -> Table:
+        """As of `Layout`; numbers that the file's metadata has class names for become these names."""
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise ConfigError("the layout parquet needs pyarrow; pip install 'fairdiff-bench[data]'") from error
+
+        root = existing(self.root, "path")
+        paths = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
+        if not paths:
+            raise ConfigError(f"{root} must hold *.parquet files, got none")
+        try:
+            files = [pq.ParquetFile(path) for path in paths]
+            schema = files[0].schema_arrow
+            self._check(schema, paths, files)
+            n = sum(file.metadata.num_rows for file in files)
+            if n > MOST_ROWS:  # a column of one value takes a few bytes on disk, whatever its length
+                raise ConfigError(f"{root} must have at most {MOST_ROWS:,} rows, got {n:,}; take a part of it")
+            labels = [name for name in schema.names if name != self.image and _is_label(schema.field(name).type)]
+            read = pa.concat_tables([file.read(columns=labels) for file in files])
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(f"cannot read {root}: {str(error).splitlines()[0]}; copy it again") from error
+        names = _class_names(schema.metadata or {})
+        columns = {name: _texts(read.column(name).to_pylist(), names.get(name), name, root) for name in labels}
+        return Table(RowGroups(paths, files, self.image), columns, {k: v for k, v in names.items() if k in columns})
+
+    def _check(self, schema: Any, paths: list[Path], files: list[Any]) -> None:
+        import pyarrow as pa
+
+        if self.image not in schema.names:
+            raise ConfigError(f"{paths[0]} must have a column {self.image!r}, got {', '.join(schema.names)}")
+        kind = schema.field(self.image).type
+        if pa.types.is_struct(kind):
+            kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise ConfigError(f"column {self.image!r} of {paths[0]} must hold encoded images as bytes, got {kind}")
+        for path, file in zip(paths, files, strict=True):
+            if not file.schema_arrow.equals(schema):
+                raise ConfigError(f"{path} must have the columns of {paths[0].name}; keep one data set in a folder")
+
+
+def _is_label(kind: Any) -> bool:
+    from pyarrow import types
+
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
+    return any(test(kind) for test in tests)
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+    """The names of ClassLabel columns in the metadata that `datasets` writes."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {k: tuple(map(str, f["names"])) for k, f in features.items() if f.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _texts(values: list[Any], names: tuple[str, ...] | None, column: str, root: Path) -> list[str]:
+    """Values as text, "" where there is none; -1 is a missing ClassLabel."""
+    if names is None:
+        return ["" if value is None else str(value) for value in values]
+    found = []
+    for i, value in enumerate(values):
+        if value is not None and not -1 <= value < len(names):
+            raise ConfigError(f"{root}, row {i}: {column} must be 0 to {len(names) - 1}, got {value}")
+        found.append("" if value is None or value < 0 else names[value])
+    return found
+
+
+class RowGroups:
+    """The images of Parquet files; the row group that was read last is kept."""
+
+    def __init__(self, paths: list[Path], files: list[Any], column: str) -> None:
+        self.paths, self.files, self.column = paths, files, column
+        self.stamps = [stamp_of(os.path.abspath(path)) for path in paths]
+        self.groups = [(f, g) for f, file in enumerate(files) for g in range(file.num_row_groups)]
+        self.ends = np.cumsum([files[f].metadata.row_group(g).num_rows for f, g in self.groups])
+        self.lock, self.last, self.rows = threading.Lock(), -1, None
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def _place(self, index: int) -> tuple[int, int]:
+        group = int(np.searchsorted(self.ends, index, side="right"))
+        return group, index - (int(self.ends[group - 1]) if group else 0)
+
+    def name(self, index: int) -> str:
+        """The file and the row in the whole set."""
+        return f"{self.paths[self.groups[self._place(index)[0]][0]].name} row {index}"
+
+    def stamp(self, index: int) -> list[int | str]:
+        """The row, and the stamp of its file."""
+        return [index, *self.stamps[self.groups[self._place(index)[0]][0]]]
+
+    def read(self, index: int) -> bytes:
+        """The encoded image; none where the row holds null.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        group, row = self._place(index)
+        with self.lock:
+            if self.last != group:
+                file, part = self.groups[group]
+                self.rows = self.files[file].read_row_group(part, columns=[self.column]).column(0)
+                self.last = group
+            value: Any = self.rows[row].as_py()  # type: ignore[index]
+        value = value.get("bytes") if isinstance(value, dict) else value
+        return value or b""

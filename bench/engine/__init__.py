@@ -1,0 +1,1 @@
+"""A run: cells, keys, preflight, workers, scores, tables."""

@@ -1,0 +1,100 @@
+"""The cells that a suite spans."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from bench.config.build import built_methods
+from bench.config.suite import Suite, TaskChoice, _twice
+from bench.core.attributes import Attribute, check_distribution, product, target_name
+from bench.core.errors import ConfigError, UnknownName
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One point of a suite: a method on a task with a seed.
+
+    Attributes:
+        title: what the leaderboard calls the method.
+        method: the method's public name.
+        fields: every field of the method, defaults included, JSON-able.
+        attributes: of the task.
+        target: float per class of the joint of `attributes`.
+        seed: of noise, presets and fit.
+    """
+
+    title: str
+    method: str
+    fields: dict[str, Any]
+    attributes: tuple[Attribute, ...]
+    target: tuple[float, ...]
+    seed: int
+
+    @functools.cached_property
+    def task(self) -> str:
+        """The task's name: attributes and target."""
+        return f"{product(self.attributes).name} {target_name(self.target)}"
+
+
+def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tuple[Attribute, ...], tuple[float, ...]]:
+    """The attributes and the distribution over their joint that a task asks for.
+
+    Raises:
+        UnknownName: an attribute that the judge does not know.
+        ConfigError: an attribute named twice, or a target that is no distribution over the joint.
+    """
+    by_name = {a.name: a for a in known}
+    for name in choice.attributes:
+        if name not in by_name:
+            raise UnknownName("attribute", name, by_name)
+    if len(set(choice.attributes)) < len(choice.attributes):
+        raise ConfigError(f"the attributes of a task must be different, got {list(choice.attributes)}")
+    attributes = tuple(by_name[name] for name in choice.attributes)
+    joint = product(attributes)
+    if choice.target == "uniform":
+        return attributes, (1 / joint.n_classes,) * joint.n_classes
+    values = check_distribution(choice.target, joint.n_classes, f"the target over {', '.join(joint.classes)}")
+    return attributes, tuple(values.tolist())
+
+
+def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] | None = None) -> list[Cell]:
+    """The cells of a suite, in the order of tasks, methods and seeds.
+
+    Args:
+        suite: the suite.
+        known: the attributes that the judge knows.
+        only: of "task", "method" and "seed", the values to keep; a task is named by its attributes joined by "+",
+            or by its full name.
+
+    Raises:
+        ConfigError: a method or a task that cannot be, two tasks that are one, or an `only` that names nothing.
+    """
+    only = only or {}
+    for key in only:
+        if key not in ("task", "method", "seed"):
+            raise UnknownName("key of --only", key, ("task", "method", "seed"))
+    fields = {title: dataclasses.asdict(method) for title, method in built_methods(suite).items()}
+    tasks = [resolve_target(t, known) for t in suite.tasks]
+    twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
+    if twice is not None:
+        raise ConfigError(f"two tasks of suite {suite.suite} are {twice!r}; keep one")
+    found = [
+        Cell(m.title, m.name, fields[m.title], attributes, target, seed)
+        for attributes, target in tasks
+        for m in suite.methods
+        for seed in suite.seeds
+    ]
+    for key, wanted in only.items():
+        offered = {name for c in found for name in _answers(c, key)}
+        for name in wanted - offered:
+            raise UnknownName(f"{key} of suite {suite.suite}", name, offered)
+    return [c for c in found if all(wanted & _answers(c, key) for key, wanted in only.items())]
+
+
+def _answers(cell: Cell, key: str) -> set[str]:
+    """The values of --only that a cell answers to."""
+    if key == "task":
+        return {cell.task, product(cell.attributes).name}
+    return {cell.title} if key == "method" else {str(cell.seed)}

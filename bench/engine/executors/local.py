@@ -1,0 +1,186 @@
+"""Jobs in this process, or spread over worker processes of this machine: the default, which needs nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any, cast
+
+from bench.core.errors import ConfigError
+from bench.engine.executors.queue import Queue
+from bench.engine.jobs import Job, guarded, one_thread
+
+STARTS = 3  # workers in a row that may die before their first job: then none will live
+
+
+@dataclass
+class _Seat:
+    """A place for a worker: its process, what it does, and since when.
+
+    Attributes:
+        process: of `_live`.
+        line: jobs go out, and come back as `bench.engine.jobs.guarded` has them; the first word says that it
+            has started.
+        started: whether that word has come.
+        job: what it does now.
+        since: the clock's seconds when the job began; a worker that starts has not begun.
+        group: of its last job.
+    """
+
+    process: Any
+    line: Connection
+    started: bool = False
+    job: Job | None = None
+    since: float = 0.0
+    group: str = ""
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.line.close()
+
+
+def run_jobs(jobs: list[Job], workers: int, on_end: Callable[[Job], None], seconds: float | None = None) -> None:
+    """Run jobs as soon as what they wait for has succeeded: the longest groups first, a group on few workers.
+
+    A job whose worker dies, or that takes too long, is handed out again, as `Queue.lost` bounds it.
+
+    Args:
+        jobs: what one waits for stands before it.
+        workers: worker processes; with 1 and no limit, everything runs in this process, in the list's order.
+        on_end: called when a job has ended, however it did.
+        seconds: that a job may take; None waits for ever.
+
+    Raises:
+        ConfigError: workers die before their first job.
+    """
+    if workers == 1 and seconds is None:
+        one_thread()
+        for job in jobs:
+            if not job.settle_from_needs():
+                job.status, job.reason, job.result = guarded(job.call, job.args)
+            on_end(job)
+        return
+    seats: list[_Seat] = []
+    with _threads_of_one():
+        try:
+            _hand_out(Queue(jobs, on_end), seats, workers, seconds)
+        finally:
+            for seat in seats:
+                seat.end()
+
+
+@contextmanager
+def _threads_of_one() -> Iterator[None]:
+    """What workers read when they start, before their first import."""
+    saved = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(saved, "1"))
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _seat() -> _Seat:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_live, args=(there,))
+    process.start()
+    there.close()  # so that the line ends with the process
+    return _Seat(process, here)
+
+
+def _live(line: Connection) -> None:
+    """A worker's life: one job after another, until the line is closed or nobody listens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the workers
+    one_thread()
+    with suppress(EOFError, ConnectionError):
+        line.send(None)
+        while True:
+            line.send(guarded(*line.recv()))
+
+
+def _hand_out(queue: Queue, seats: list[_Seat], workers: int, seconds: float | None) -> None:
+    unborn = 0  # workers in a row that died before their first job
+    while queue.open:
+        _fill(queue, seats, workers)
+        for seat, gone in _news(seats, seconds):
+            job = cast(Job, seat.job)
+            if not gone:
+                unborn = 0
+                if job.status != "waiting":
+                    seat.job = None
+                    queue.end(job)
+                continue
+            seat.end()
+            seats.remove(seat)
+            if seat.started:
+                queue.lost(job, gone)
+                continue
+            unborn += 1
+            if unborn == STARTS * workers:
+                raise ConfigError(
+                    f"{gone}, before its first job, as did {unborn - 1} others; run with --workers 1, which needs no "
+                    "other process, and without --job-timeout"
+                )
+            queue.again(job)
+
+
+def _fill(queue: Queue, seats: list[_Seat], workers: int) -> None:
+    """Give every idle worker a job, and start workers while there are jobs for them."""
+    for dead in [seat for seat in seats if seat.job is None and not seat.process.is_alive()]:
+        dead.end()
+        seats.remove(dead)
+    idle = [seat for seat in seats if seat.job is None]
+    while idle or len(seats) < workers:
+        seat = idle.pop() if idle else None
+        job = queue.take(seat.group if seat else "", {other.group for other in seats if other.job})
+        if job is None:
+            return
+        if seat is None:
+            seat = _seat()
+            seats.append(seat)
+        seat.job, seat.group, seat.since = job, job.group, time.monotonic()
+        with suppress(ConnectionError):  # it died; its sentinel says so
+            seat.line.send((job.call, job.args))
+
+
+def _news(seats: Sequence[_Seat], seconds: float | None) -> list[tuple[_Seat, str]]:
+    """The workers that said something, with "", and those that are to be given up, each with the reason."""
+    busy = [seat for seat in seats if seat.job is not None]
+    ends = [end for seat in busy for end in (seat.line, seat.process.sentinel)]
+    ready = connection.wait(ends, None if seconds is None else min(1.0, seconds / 4))
+    found = []
+    for seat in busy:
+        if seat.line in ready or seat.process.sentinel in ready:
+            found.append((seat, _hear(seat)))
+        elif seconds is not None and seat.started and time.monotonic() - seat.since > seconds:
+            found.append((seat, f"it took longer than {seconds:g} seconds"))
+    return found
+
+
+def _hear(seat: _Seat) -> str:
+    """Take in what a worker says; why it is to be given up, or nothing."""
+    job = cast(Job, seat.job)
+    try:
+        said = seat.line.recv()
+    except (EOFError, ConnectionError):
+        seat.process.join()
+        return f"a worker process died (exit code {seat.process.exitcode}), perhaps for want of memory"
+    if said is None:
+        seat.started, seat.since = True, time.monotonic()
+    else:
+        job.status, job.reason, job.result = said
+    return ""

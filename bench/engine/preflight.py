@@ -1,0 +1,131 @@
+"""Check everything that a suite names before the first sample is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.config.suite import Suite
+from bench.core.errors import ConfigError, Incompatible
+from bench.core.progress import console
+from bench.engine.options import Options
+
+
+def prepare(suite: Suite, options: Options) -> tuple[list[Any], int]:
+    """Check everything that the suite names, before the first sample.
+
+    Returns:
+        The work of every cell with what all share, and the side of the images.
+    """
+    works, size, sets = checked(suite, options)
+    for data in sets:
+        assert len(data.images) == len(data)  # drawn here, on every core, and not by each worker for itself
+    return works, size
+
+
+def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
+    """As `prepare`, without drawing a face, and with the image sets that the run will look at."""
+    import torch
+
+    from bench.config.build import built_methods
+    from bench.data import say_left_out
+    from bench.engine.cells import cells
+    from bench.engine.plan import classifiers, learnt_from, needs, plan
+    from bench.engine.prompts import read_prompts
+    from bench.engine.reference_statistics import given_statistics
+    from bench.engine.resources import counted_model, data_set, extractor, guide
+    from bench.engine.work import Context, Judge, joined_key
+    from bench.sampling.loop import Sampler
+
+    _check_device(options.device)
+    _check_ranks(options)
+    if options.compute_batch is not None and options.compute_batch < 1:
+        raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
+    needed = needs(suite.metrics)
+    downstream = suite.downstream.sets if suite.downstream and "downstream" in needed else {}
+    for name in (*suite.references, *downstream, *learnt_from(suite).values()):
+        suite.source(name)  # refuses a name that no set has
+    judges, features, missing = _seers(suite)
+    judge = extractor(judges[0])
+    for name in classifiers(suite):
+        if not hasattr(guide(name), "logits"):
+            raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
+    for seer in judges:  # refused here, before models are loaded and references drawn
+        cells(suite, extractor(seer).attributes, options.only)
+    prompts = read_prompts(suite, options.device, extractor(judges[0]).attributes)
+    fields = prompts[0].fields if prompts else suite.model.settings
+    model: Any = counted_model(suite.model.name, options.device, fields)
+    size = model.image_size
+    Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
+    blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    seen = {seer: extractor(seer).extract(blank) for seer in (*judges, *features)}  # refuses what it cannot see
+    widths = {s: (extractor(s), seen[s]["features"].shape[1]) for s in features if "features" in seen[s]}
+    data_set.cache_clear()
+    references = {name: data_set(suite.source(name), n, size) for name, n in suite.references.items()}
+    learnt = [data_set(suite.source(name), n, size) for name, n in downstream.items()]
+    if len({data.attributes for data in learnt}) > 1:
+        raise ConfigError(
+            f"the sets of downstream must have the same attributes, got others in {', '.join(downstream)}"
+        )
+    places = {place: data_set(suite.source(name), None, size) for place, name in learnt_from(suite).items()}
+    say_left_out([*references.values(), *learnt, *places.values()])
+    context = Context(
+        model_digest=joined_key([p.model_digest for p in prompts]) if prompts else model.digest,
+        data_digests={place: data.digest for place, data in places.items()},
+        classifier_digests={name: guide(name).digest for name in classifiers(suite)},
+        judges=tuple(Judge(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in judges),
+        feature_digests=tuple(extractor(s).digest for s in features),
+        reference_digests=tuple(d.digest for d in references.values()),
+        statistics=given_statistics(suite, widths),
+        downstream_digests=tuple(d.digest for d in learnt),
+        prompts=prompts,
+    )
+    store = options.out / "store"
+    seers = (judges, features, missing)
+    works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, seers, options.only)
+    methods = built_methods(suite)
+    asked = dict.fromkeys(w.cell.attributes for w in works if "labelled" in methods[w.cell.title].traits.needs)
+    labelled = [places["labelled"]] if asked else []
+    for attributes in asked:
+        labelled[0].places(attributes)  # refuses a task about what the set does not know
+    return [(w, context) for w in works], size, [*references.values(), *learnt, *labelled]
+
+
+def _seers(suite: Suite) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, str], ...]]:
+    """The judges and the feature extractors that can be made here, and title and reason of those that cannot."""
+    from bench.engine.resources import extractor
+
+    missing: dict[str, str] = {}
+    for seer in (*suite.judges[1:], *(choice.seer for choice in suite.features)):
+        try:
+            extractor(seer)
+        except Incompatible as error:
+            missing[seer.title] = str(error)
+            console.print(f"skipped: {seer.title}: {error}", markup=False, soft_wrap=True)
+    judges = tuple(seer for seer in suite.judges if seer.title not in missing)
+    for seer in judges:
+        if not hasattr(extractor(seer), "attributes"):
+            raise ConfigError(f"a judge must be a classifier of attributes, got {seer.name}")
+    features = tuple(choice.seer for choice in suite.features if choice.seer.title not in missing)
+    return judges, features, tuple(missing.items())
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()  # read back: "meta" has no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        first = str(error).strip().splitlines()[0].split(". ")[0]
+        raise ConfigError(f"device {device!r} cannot be used here: {first}; try --device cpu") from error
+
+
+def _check_ranks(options: Options) -> None:
+    import torch
+
+    if options.ranks is None or torch.device(options.device).type != "cuda":
+        return
+    if options.device != "cuda" or options.ranks > torch.cuda.device_count():
+        raise ConfigError(
+            f"--ranks takes one GPU each, the first ones: with {options.ranks} ranks give --device cuda on a machine "
+            f"of as many GPUs, got --device {options.device} and {torch.cuda.device_count()} GPUs"
+        )

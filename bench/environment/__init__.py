@@ -1,0 +1,1 @@
+"""What is installed and what has to be fetched."""

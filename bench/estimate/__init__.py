@@ -1,0 +1,1 @@
+"""The forecast of a run: time, memory, cells that will be skipped."""

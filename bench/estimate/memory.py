@@ -1,0 +1,229 @@
+"""How much memory a model takes where it runs: its weights, and what one row and one decoded image keep alive at most.
+
+    denoising = weights + rows x KERNELS x (peak of the tensors alive in a call on one row, its backward pass included
+                where a method makes one)
+    decoding  = weights + decode_batch x KERNELS x (peak of the tensors alive while one image is decoded)
+
+Tensors are counted as PyTorch's dispatcher hands them out, on any device. Not counted: what an allocator keeps beyond
+what is in use, PyTorch itself and its GPU context, judges and extractors, and networks that methods train.
+docs/dry-run.md says how far from the truth that was.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench.config.build import built_methods
+from bench.config.suite import Suite
+from bench.core.errors import ConfigError
+from bench.engine.jobs import out_of_memory
+from bench.estimate.costs import GIB
+from bench.models.adapter import Adapter
+from bench.models.latent import LatentModel
+from bench.models.offload import device_of
+
+if TYPE_CHECKING:
+    from bench.engine.work import Work
+
+KERNELS = 1.5  # for what kernels take for themselves, convolutions most of all: 1.3 to 1.7 measured on a CPU
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on the device of a model, about.
+
+    Attributes:
+        network: of the denoiser's weights; of its largest layer, where layers visit the device one by one.
+        autoencoder: of the autoencoder's likewise; 0 without one.
+        together: whether both are there at once.
+        row: of what a call on one row keeps alive at most.
+        image: of what decoding one image keeps alive at most.
+        decode_batch: images that are decoded at once.
+        gradient: whether `row` is that of a call with its backward pass.
+    """
+
+    network: int
+    autoencoder: int
+    together: bool
+    row: int
+    image: int
+    decode_batch: int
+    gradient: bool
+
+    @property
+    def weights(self) -> int:
+        """That are there at once, at most."""
+        both = self.network, self.autoencoder
+        return sum(both) if self.together else max(both)
+
+    def peak(self, rows: int) -> int:
+        """At a compute batch of `rows`."""
+        denoising, decoding = rows * self.row, self.decode_batch * self.image
+        if self.together:
+            return self.weights + max(denoising, decoding)
+        return max(self.network + denoising, self.autoencoder + decoding)
+
+    def largest_batch(self, free: float) -> int:
+        """The largest compute batch whose denoising fits into `free` bytes; 0 where none does."""
+        held = self.weights if self.together else self.network
+        return max(int((free - held) // self.row), 0)
+
+
+def estimate_of(suite: Suite, work: Work) -> MemoryEstimate:
+    """Of the model of a run, with a backward pass where a method of the suite makes one through the network."""
+    from bench.engine.resources import counted_model
+
+    gradient = any(method.traits.backward for method in built_methods(suite).values())
+    model: Any = counted_model(work.model, work.device, work.parts[0].model_fields).model
+    return estimate_memory(model, gradient)
+
+
+def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
+    """The memory of a model, from one call on one row of noise and one decoded image.
+
+    Args:
+        model: loaded; an accelerator's memory is asked for as a run does.
+        gradient: whether a method of the run needs a backward pass through the network.
+    """
+    x = torch.randn(1, *model.shape, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
+    t = torch.full((1,), len(model.alphas_cumprod) // 2, dtype=torch.int64, device=model.device)
+
+    def call() -> None:
+        with torch.set_grad_enabled(gradient):
+            out = model.denoise(x.requires_grad_(gradient), t, torch.zeros_like(t))
+            if gradient:
+                torch.autograd.grad(out.sum(), x)
+
+    row, image, decode_batch, second = int(KERNELS * peak_of(call)), 0, 0, None
+    if isinstance(model, LatentModel):
+        second, decode_batch = model.autoencoder.network, model.autoencoder.batch
+        image = int(KERNELS * peak_of(lambda: model.decode(x.detach())))
+    networks = [network for network in (model.network, second) if network is not None]
+    visiting = [next(n.parameters()).device != device_of(n) for n in networks]
+    held = [_largest_layer(n) if away else _bytes(_tensors(n)) for n, away in zip(networks, visiting, strict=True)]
+    apart = len(networks) > 1 and device_of(networks[0]) != device_of(networks[1])
+    return MemoryEstimate(
+        held[0], held[1] if second is not None else 0, not (apart or any(visiting)), row, image, decode_batch, gradient
+    )
+
+
+def memory_warning(suite: Suite, work: Work, device: str, processes: int) -> str | None:
+    """What to say before a run on a GPU of this machine whose memory will run short; None where there is enough.
+
+    Args:
+        suite: the suite.
+        work: any of its cells; the model is loaded in this process by then.
+        device: that the run takes.
+        processes: that hold a copy of the model on it each.
+
+    Raises:
+        ConfigError: not even one image fits.
+    """
+    free = free_memory(device)
+    if free is None:
+        return None
+    try:
+        estimate = estimate_of(suite, work)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{device} has no room for one image of model {suite.model.title}; give the model another dtype, or "
+            "offload, or another device"
+        ) from error
+    return shortage(estimate, work.compute_batch, processes, device, free + estimate.weights)
+
+
+def shortage(estimate: MemoryEstimate, rows: int, processes: int, device: str, free: float) -> str | None:
+    """What to say before a run whose memory will run short; None where there is enough.
+
+    Args:
+        estimate: of the model.
+        rows: the compute batch.
+        processes: that hold a copy of the model on the device each.
+        device: its name.
+        free: bytes that these processes may use of it.
+    """
+    share = free / processes
+    if estimate.peak(rows) <= share:
+        return None
+    fits = estimate.largest_batch(share)
+    advice = f"give --compute-batch {min(fits, rows)}" if fits >= 1 else "give the model another dtype, or offload"
+    if estimate.peak(max(min(fits, rows), 1)) > share and fits >= 1:  # decoding is what does not fit
+        advice = f"{advice}, and the model a decode_batch below {estimate.decode_batch}"
+    each = f" in each of {processes} workers" if processes > 1 else ""
+    return (
+        f"warning: a compute batch of {rows} takes about {estimate.peak(rows) / GIB:.1f} GiB of {device}{each}, which "
+        f"has {free / GIB:.1f} GiB; {advice}"
+    )
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes of a GPU's memory that this process could still get; None where it is no CUDA device."""
+    if torch.device(device).type != "cuda":
+        return None
+    kept: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + kept
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors made while it is on, and the most that were alive at once.
+
+    Attributes:
+        peak: bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._alive = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+                self._add(tensor.untyped_storage())
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known[key] = weakref.finalize(storage, self._remove, key, size)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.pop(key, None)
+        self._alive -= size
+
+
+def peak_of(call: Any) -> int:
+    """Bytes of the tensors that a call makes, the most that are alive at once."""
+    live = LiveBytes()
+    with live:
+        call()
+    return live.peak
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _largest_layer(network: nn.Module) -> int:
+    leaves = (m for m in network.modules() if next(m.children(), None) is None)
+    return max(_bytes(_tensors(leaf)) for leaf in leaves)

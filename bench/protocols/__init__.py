@@ -1,0 +1,1 @@
+"""The protocols of methods, evaluators, extractors, models and image sets."""

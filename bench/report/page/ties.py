@@ -1,0 +1,54 @@
+"""Which methods of a task no test tells from the best, metric by metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from bench.compare.differences import EXACT, compare_lines
+from bench.core.stats import holm
+from bench.results.metric_info import metric
+from bench.results.quantities import over_seeds
+from bench.results.run import Key, Run, why_not
+
+ALPHA = 0.05
+
+
+def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
+    """Method to "best", "tied" or "", for the methods of one task and one metric.
+
+    The best is compared with every other method by the test of `run_bench.py compare`, with Holm's correction over
+    them. A method that cannot be compared with the best (another n, no interval) has no mark.
+
+    Args:
+        run: the finished run.
+        keys: one a method, of the same task, metric, scope and judge.
+
+    Returns:
+        Empty where the metric has no better direction, or fewer than two methods have a value.
+    """
+    better = metric(keys[0].metric).better
+    good = {key.method: rows for key in keys if (rows := run.good(key))}
+    if better is None or len(good) < 2:
+        return {}
+    sign = 1.0 if better == "lower" else -1.0
+    values = {name: sign * over_seeds([r.value for r in rows], *_blank(len(rows)))[0] for name, rows in good.items()}
+    best = min(values, key=lambda name: values[name])
+    found = dict.fromkeys(good, "")
+    found[best] = "best"
+    p: dict[str, float] = {}
+    for name, rows in good.items():
+        if name == best or why_not(good[best], rows):
+            continue
+        compared = compare_lines(run, good[best], run, rows)
+        if compared.test == EXACT:
+            found[name] = "tied" if float(compared.difference.value) == 0 else ""
+        else:
+            p[name] = float(compared.difference.p)
+    for name, rejected in zip(p, holm(list(p.values()), ALPHA), strict=True):
+        found[name] = "" if rejected else "tied"
+    return found
+
+
+def _blank(n: int) -> tuple[list[float], list[float]]:
+    return [math.nan] * n, [math.nan] * n

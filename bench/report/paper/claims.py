@@ -1,0 +1,83 @@
+"""Values that papers claim, from a CSV that the user fills: method, task, value, citation."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import ConfigError, UnknownName
+from bench.results.run import Run, Task
+
+COLUMNS = ("method", "task", "value", "citation")
+KEY = re.compile(r"@([A-Za-z0-9][A-Za-z0-9:_.+/-]*)")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A value as its source prints it, and the source: a text, or "@KEY" for an entry of a bibliography."""
+
+    value: str
+    citation: str
+
+
+def read_claims(path: Path, run: Run) -> dict[tuple[Task, str], Claim]:
+    """The claims of a file, by task and method.
+
+    Raises:
+        UnknownName: a method or task that the run does not have.
+        ConfigError: the file cannot be read, another header, a value that is no finite number, no citation, or a
+            method and task twice; the sentence names file and line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as f:  # spreadsheets put a byte order mark first
+            lines = [(number, row) for number, row in enumerate(csv.reader(f), 1) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no table of UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {reason}; give a CSV with the columns {', '.join(COLUMNS)}") from error
+    if not lines or [name.strip() for name in lines[0][1]] != list(COLUMNS):
+        got = ", ".join(lines[0][1]) if lines else "nothing"
+        raise ConfigError(f"{path}, line 1: must be the header {','.join(COLUMNS)}, got {got:.80}")
+    found: dict[tuple[Task, str], Claim] = {}
+    for number, row in lines[1:]:
+        where = f"{path}, line {number}"
+        if len(row) != len(COLUMNS):
+            raise ConfigError(f"{where}: must have {len(COLUMNS)} fields ({', '.join(COLUMNS)}), got {len(row)}")
+        method, task, value, citation = (field.strip() for field in row)
+        key = (_task(where, task, run.tasks), method)
+        if method not in run.methods:
+            raise UnknownName(f"method in {where}", method, run.methods)
+        if key in found:
+            raise ConfigError(f"{where}: {method} on {task} has a value already; keep one")
+        found[key] = Claim(_checked(where, value), citation)
+        if not citation:
+            raise ConfigError(f"{where}: citation must say where the value is from, got nothing")
+    return found
+
+
+def cited(citation: str) -> str | None:
+    """The key of a bibliography's entry that a citation "@KEY" names; None where it is a text."""
+    found = KEY.fullmatch(citation)
+    return found.group(1) if found else None
+
+
+def _task(where: str, name: str, tasks: Sequence[Task]) -> Task:
+    meant = [task for task in tasks if task.answers(name)]
+    if not meant:
+        raise UnknownName(f"task in {where}", name, [task.name for task in tasks])
+    if len(meant) > 1:
+        raise ConfigError(f"{where}: task {name!r} may be {' or '.join(task.name for task in meant)}; name one")
+    return meant[0]
+
+
+def _checked(where: str, value: str) -> str:
+    try:
+        good = math.isfinite(float(value)) and value.isascii() and "_" not in value  # float takes more than LaTeX does
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"{where}: value must be a finite number, got {value!r:.40}")
+    return value

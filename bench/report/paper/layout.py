@@ -1,0 +1,86 @@
+"""Layouts: small YAML files that say what a paper's table shows, and how it is laid out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bench.core.errors import UnknownName
+from bench.core.yaml_models import Strict, read_yaml
+
+HERE = Path(__file__).parent / "templates"
+
+
+class ColumnChoice(Strict):
+    """One column, or one a match of `metric` and `scope`, which may hold the wildcards * and ?.
+
+    Attributes:
+        heading: above the column, stacked where it has several lines; {metric} and {scope} stand for what was matched.
+        metric: as in results.csv, e.g. "fd_l2_hard" or "frechet_*".
+        scope: as in results.csv; "task" is the joint of each task's attributes.
+        cost: in place of a metric, a column of costs.csv; less is better.
+        optional: leave the column out, with a footnote, where the run does not have it, instead of refusing.
+        claimed: whether the values of --claimed stand beside it.
+    """
+
+    heading: str = Field(min_length=1)
+    metric: str | None = None
+    scope: str = "task"
+    cost: str | None = None
+    optional: bool = False
+    claimed: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ColumnChoice:
+        if (self.metric is None) == (self.cost is None):
+            raise ValueError(f"column {self.heading!r} must have either `metric` or `cost`; give one of them")
+        return self
+
+
+class Layout(Strict):
+    """A layout file.
+
+    Attributes:
+        layout: its name, also the LaTeX label.
+        caption: of the table.
+        across: "task", a group of columns a task; the name of a method's field, a group of columns a value of it;
+            none, a block of rows a task.
+        interval: "brackets", value [low, high]; "plus_minus", the value and the larger distance to an end.
+        wide: whether it spans both columns of a two-column paper.
+        columns: in order.
+    """
+
+    layout: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    caption: str
+    across: str | None = None
+    interval: Literal["brackets", "plus_minus"]
+    wide: bool = False
+    columns: tuple[ColumnChoice, ...] = Field(min_length=1)
+
+    @field_validator("columns")
+    @classmethod
+    def _one_is_claimed(cls, columns: tuple[ColumnChoice, ...]) -> tuple[ColumnChoice, ...]:
+        if sum(c.claimed for c in columns) > 1:
+            raise ValueError("only one column may have `claimed: true`, since a claim has one value a method and task")
+        return columns
+
+
+def list_layouts() -> dict[str, str]:
+    """Names of the shipped layouts, with the first line of each file's comment."""
+    return {p.stem: p.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for p in sorted(HERE.glob("*.yaml"))}
+
+
+def read_layout(name: str) -> Layout:
+    """A shipped layout by its name, or any by its file.
+
+    Raises:
+        UnknownName: no shipped layout of this name.
+        ConfigError: the file cannot be read or is not valid; file, line, key and what was expected are named.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(Path(name), Layout)
+    if name not in list_layouts():
+        raise UnknownName("layout", name, [*list_layouts(), "FILE.yaml"])
+    return read_yaml(HERE / f"{name}.yaml", Layout)

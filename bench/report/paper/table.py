@@ -1,0 +1,327 @@
+"""A layout filled with a run: heads, rows, cells and footnotes, whatever the format they are written in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from bench.core.errors import ConfigError, UnknownName
+from bench.protocols.evaluator import Better
+from bench.report.paper.claims import Claim
+from bench.report.paper.layout import ColumnChoice, Layout
+from bench.results.metric_info import metric
+from bench.results.quantities import Measured, Quantity
+from bench.results.run import Key, Run, Task
+
+WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's head: its group ("" where there are none), its heading (lines), and which direction is better."""
+
+    group: str
+    heading: str
+    better: Better | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell, and what of it only the CSV shows.
+
+    Attributes:
+        quantity: the number measured; None where there is none.
+        word: in place of it: "failed", "skipped", "undef.", "-", or a claimed value.
+        claimed: whether `word` is a value that a paper claims.
+        mark: "best", "tied" or "".
+        notes: indices of its footnotes.
+        facts: task, method, metric, scope and status, for the CSV.
+    """
+
+    quantity: Quantity | None = None
+    word: str = ""
+    claimed: bool = False
+    mark: str = ""
+    notes: tuple[int, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: the method as it is called, footnotes of it, and a cell a head."""
+
+    label: str
+    notes: tuple[int, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A filled layout: `blocks` are (title, rows), with one title "" where there is one block; `notes` have letters."""
+
+    layout: Layout
+    heads: tuple[Head, ...]
+    blocks: tuple[tuple[str, tuple[Row, ...]], ...]
+    notes: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def letter(note: int) -> str:
+    """The letter of a footnote: a to z, then aa."""
+    return letter(note // 26 - 1) + letter(note % 26) if note >= 26 else chr(ord("a") + note)
+
+
+@dataclass(frozen=True)
+class _Column:
+    choice: ColumnChoice
+    heading: str
+    metric: str = ""  # or a column of costs.csv
+    scope: str = ""
+    claims: bool = False
+
+    @property
+    def better(self) -> Better | None:
+        return None if self.claims else "lower" if self.choice.cost else metric(self.metric).better
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row to be: the method of every group, e.g. of every size of the reference set."""
+
+    label: str
+    methods: Mapping[str, str]
+
+
+def build(layout: Layout, run: Run, claims: Mapping[tuple[Task, str], Claim] | None = None) -> Table:
+    """Fill a layout.
+
+    Args:
+        layout: what to show.
+        run: a finished run.
+        claims: as `bench.report.paper.claims.read_claims`; None shows no column for them.
+
+    Raises:
+        UnknownName: a metric, scope, cost or method's field that the run does not have.
+        ConfigError: a file of the run that cannot be read or contradicts another, or claims for a layout without a
+            column that they stand beside.
+    """
+    if claims is not None and not any(c.claimed for c in layout.columns):
+        raise ConfigError(f"layout {layout.layout} must have a column with `claimed: true` to show --claimed beside")
+    return _Builder(layout, Measured(run), claims).table()
+
+
+@dataclass
+class _Builder:
+    layout: Layout
+    measured: Measured
+    claims: Mapping[tuple[Task, str], Claim] | None
+    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def run(self) -> Run:
+        return self.measured.run
+
+    def table(self) -> Table:
+        columns = [c for choice in self.layout.columns for c in self._columns(choice)]
+        if not columns:
+            raise ConfigError(f"layout {self.layout.layout}: {self.run.file} has none of its columns; choose another")
+        by_task = self.layout.across == "task"
+        groups, lines = self._lines()
+        tasks: list[list[Task]] = [self.run.tasks] if by_task else [[task] for task in self.run.tasks]
+        names = [task.name for task in self.run.tasks] if by_task else groups
+        heads = [Head(name, c.heading, c.better) for name in names for c in columns]
+        blocks = []
+        for block in tasks:
+            places = [(task, group) for task in block for group in groups]
+            rows = [
+                Row(
+                    line.label,
+                    self._guided(line),
+                    tuple(self._cell(task, line.methods.get(group, ""), c) for task, group in places for c in columns),
+                )
+                for line in lines
+            ]
+            blocks.append(("" if by_task else block[0].name, tuple(rows)))
+        remarks = tuple(self._remarks(columns, blocks))
+        return Table(self.layout, tuple(heads), tuple(blocks), tuple(self.notes), remarks)
+
+    def _columns(self, choice: ColumnChoice) -> list[_Column]:
+        if choice.cost is not None:
+            found = [_Column(choice, choice.heading, choice.cost)] if self.measured.has_cost(choice.cost) else []
+            if not found and not choice.optional:
+                raise self.measured.no_cost(choice.cost)
+        else:
+            found = self._scored(choice, choice.metric or "")
+        if not found:
+            self.left_out.append(" ".join(choice.heading.split()))
+        claimed = [_Column(choice, "claimed", c.metric, c.scope, True) for c in found]
+        return [c for pair in zip(found, claimed, strict=True) for c in pair] if self._claims(choice) else found
+
+    def _claims(self, choice: ColumnChoice) -> bool:
+        return choice.claimed and self.claims is not None
+
+    def _scored(self, choice: ColumnChoice, pattern: str) -> list[_Column]:
+        keys = [key for key in self.run.scores if fnmatchcase(key.metric, pattern)]
+        if not keys and not choice.optional:
+            raise UnknownName(f"metric of {self.run.file}", pattern, {k.metric for k in self.run.scores})
+        own = [k for k in keys if choice.scope == "task" and k.scope == k.task.attributes]
+        own = own or [k for k in keys if fnmatchcase(k.scope, choice.scope)]
+        if keys and not own and not choice.optional:
+            raise UnknownName(f"scope of {pattern} in {self.run.file}", choice.scope, {k.scope for k in keys})
+        pairs = list(dict.fromkeys((k.metric, "task" if choice.scope == "task" else k.scope) for k in own))
+        headings = [choice.heading.replace("{metric}", m).replace("{scope}", s) for m, s in pairs]
+        return [
+            _Column(choice, heading if headings.count(heading) == 1 else f"{heading} ({m}, {s})", m, s)
+            for (m, s), heading in zip(pairs, headings, strict=True)
+        ]
+
+    def _lines(self) -> tuple[list[str], list[_Line]]:
+        """The groups of columns that a method's fields make, and the rows; one group "" where they make none."""
+        name = self.layout.across
+        if name in (None, "task"):
+            return [""], [_Line(method, {"": method}) for method in self.run.methods]
+        rows = self.run.rows.drop_duplicates("method")
+        texts = (rows[column].astype(str) for column in ("method", "method_file", "fields"))
+        fields = {method: (file, json.loads(text)) for method, file, text in zip(*texts, strict=True)}
+        known = {key for _, own in fields.values() for key in own}
+        if name not in known:
+            raise UnknownName(f"field of any method of {self.run.file}", str(name), known)
+        values = {method: own.pop(name, None) for method, (_, own) in fields.items()}
+        order = sorted(dict.fromkeys(map(_said, values.values())), key=_numbers_first)
+        kin: dict[str, list[str]] = {}  # methods that differ in this field alone
+        for method, (file, own) in fields.items():
+            kin.setdefault(json.dumps([file, own], sort_keys=True), []).append(method)
+        files = [fields[methods[0]][0] for methods in kin.values()]
+        lines = []
+        for methods in kin.values():
+            file = fields[methods[0]][0]
+            alone = len(methods) > 1 and files.count(file) == 1
+            by_group = {_said(values[method]): method for method in methods}
+            if len(by_group) < len(methods):  # the same method twice, under two labels
+                lines += [_Line(method, {_said(values[method]): method}) for method in methods]
+            else:
+                lines.append(_Line(file if alone else methods[0], by_group))
+        return order, lines
+
+    def _cell(self, task: Task, method: str, column: _Column) -> Cell:
+        facts = {"task": task.name, "method": method, "metric": column.metric, "scope": column.scope}
+        if not method:
+            return Cell(word=WORDS["missing"], facts=facts | {"status": "missing"})
+        if column.claims:
+            claim = (self.claims or {}).get((task, method))
+            facts |= {"metric": f"claimed {column.metric}"}
+            if claim is None:
+                return Cell(word="", facts=facts | {"status": "missing"})
+            return Cell(
+                word=claim.value, claimed=True, notes=self._noted(claim.citation), facts=facts | {"status": "ok"}
+            )
+        if column.choice.cost is not None:
+            cost = self.measured.cost(task, method, column.metric)
+            if cost is not None:
+                return Cell(Quantity(cost), facts=facts | {"status": "ok"})
+            key = Key(task, method, "", "")
+            return self._without(key, facts, "costs.csv has no such row")
+        key = Key(task, method, column.metric, task.attributes if column.scope == "task" else column.scope)
+        facts |= {"scope": key.scope}
+        quantity = self.measured.quantity(key)
+        if quantity is None:
+            return self._without(key, facts, "the run has no such score")
+        headline = column.metric == self.run.headline and column.scope == "task"
+        mark = self.measured.mark(task, method) if headline else ""
+        return Cell(quantity, mark=mark, notes=self._short(key, quantity), facts=facts | {"status": "ok"})
+
+    def _without(self, key: Key, facts: dict[str, str], missing: str) -> Cell:
+        status, reason = self.run.reason(key)
+        if not status or status == "missing":
+            status, reason = "missing", missing
+        sentence = f"{status}: {reason}" if status != "missing" else missing
+        return Cell(word=WORDS.get(status, status), notes=self._noted(sentence), facts=facts | {"status": status})
+
+    def _short(self, key: Key, quantity: Quantity) -> tuple[int, ...]:
+        """Footnotes of a number that rests on fewer seeds or on another number of samples than the others."""
+        notes: tuple[int, ...] = ()
+        status, reason = self.run.reason(key)
+        if status:
+            notes += self._noted(f"{quantity.seeds} of {len(self._seeds())} seeds; another is {status}: {reason}")
+        if quantity.n != self._first.n_asked:
+            size = "different numbers of" if quantity.n is None else str(quantity.n)
+            notes += self._noted(f"from {size} samples")
+        return notes
+
+    def _guided(self, line: _Line) -> tuple[int, ...]:
+        rows = self.run.rows
+        if rows.loc[rows["method"].isin(list(line.methods.values())), "guided_by_judge"].any():
+            return self._noted("guided by the network that judges it")
+        return ()
+
+    def _noted(self, text: str) -> tuple[int, ...]:
+        if text not in self.notes:
+            self.notes.append(text)
+        return (self.notes.index(text),)
+
+    @property
+    def _first(self) -> Any:
+        return next(self.run.rows.itertuples())
+
+    def _seeds(self) -> list[int]:
+        return sorted(set(self.run.rows["seed"]))
+
+    def _remarks(self, columns: Sequence[_Column], blocks: Iterable[tuple[str, tuple[Row, ...]]]) -> Iterable[str]:
+        cells = [cell for _, rows in blocks for row in rows for cell in row.cells]
+        if any(cell.quantity and cell.quantity.low is not None for cell in cells):
+            several = " (Student's t over the seeds)" if len(self._seeds()) > 1 else ""
+            yield {
+                "brackets": f"In brackets: the 95 % interval{several}.",
+                "plus_minus": f"±: the larger distance to an end of the 95 % interval{several}.",
+            }[self.layout.interval]
+        marked = list(dict.fromkeys(c.heading for c in columns if c.metric == self.run.headline and c.scope == "task"))
+        if any(cell.mark for cell in cells):
+            yield (
+                f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "
+                "told from it (paired bootstrap on the same noise, Holm, 5 %); other columns have no such marks."
+            )
+        yield self._protocol()
+        if any(column.claims for column in columns):
+            yield "Claimed: as its source prints it, under that source's own protocol."
+        if self.left_out:
+            yield f"Not recorded by this run: {', '.join(self.left_out)}."
+
+    def _protocol(self) -> str:
+        one, seeds = self._first, self._seeds()
+        commits = [c[:12] for c in dict.fromkeys(self.run.rows["commit"]) if c]
+        parts = [
+            f"{one.n_asked} samples a cell, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}",
+            f"model {one.model}",
+            f"{one.sampler}, {one.steps} steps, {one.spacing} spacing, {one.precision}"
+            + (f", eta {one.eta:g}" if one.eta else "")
+            + f", guidance batch {one.guidance_batch}",
+            f"judge {one.judge} (held-out balanced accuracy {self._accuracies()})",
+            f"suite {one.suite}, protocol {one.protocol}" + (f", commit {', '.join(commits)}" if commits else ""),
+        ]
+        return "; ".join(parts) + "."
+
+    def _accuracies(self) -> str:
+        found: dict[str, float] = {}
+        for text in self.run.rows.loc[self.run.rows["judge"] == self.run.judge, "judge_confusion"].unique():
+            for name, counts in json.loads(text).items():
+                if counts is not None:  # a judge whose errors were measured
+                    table = np.array(counts, dtype=np.float64)
+                    found[name] = float((table.diagonal() / table.sum(1)).mean())
+        return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()) or "not measured"
+
+
+def _said(value: Any) -> str:
+    return "any" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _numbers_first(text: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(text), ""
+    except ValueError:
+        return 1, 0.0, text

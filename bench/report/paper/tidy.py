@@ -1,0 +1,33 @@
+"""A table as tidy CSV: one row a cell, every number exactly as results.csv has it."""
+
+from __future__ import annotations
+
+from bench.core.text import csv_table
+from bench.report.paper.table import Cell, Table
+
+
+def write_csv(table: Table) -> str:
+    """Where the cell is (row, group, heading), what it is of, value and interval, n, seeds, mark and footnotes."""
+    return csv_table(
+        [
+            {"row": row.label, "group": head.group, "heading": " ".join(head.heading.split())}
+            | _fields(table, cell, row.notes)
+            for _, rows in table.blocks
+            for row in rows
+            for head, cell in zip(table.heads, row.cells, strict=True)
+        ]
+    )
+
+
+def _fields(table: Table, cell: Cell, notes: tuple[int, ...]) -> dict[str, object]:
+    q = cell.quantity
+    return {
+        **cell.facts,
+        "value": q.value if q else float(cell.word) if cell.claimed else None,
+        "low": q.low if q else None,
+        "high": q.high if q else None,
+        "n": q.n if q else None,
+        "seeds": q.seeds if q else None,
+        "mark": cell.mark,
+        "notes": "; ".join(table.notes[i] for i in (*notes, *cell.notes)),
+    }

@@ -1,0 +1,35 @@
+"""A sheet of samples a cell, more of them than a task's sheet has: drawn when it is named, since cells are many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.report.plots.finished import Finished, unlike
+from bench.report.plots.proportions import classes
+from bench.report.plots.sheets import COLUMNS, Strip, cells, draw_sheet, no_samples, strip_of
+from bench.results.samples import credit
+from bench.storage.files import slug
+
+SHOWN = 60  # images of a sheet
+
+
+def draw(run: Finished) -> dict[str, Any]:
+    """A sheet a cell that the store has samples of.
+
+    Raises:
+        Incompatible: the store beside the run has no samples.
+    """
+    stems, sheets = [], []
+    for task in run.run.tasks:
+        for title, seed, row in cells(run, task):
+            strip = strip_of(run, title, row, SHOWN, task)
+            if strip.images is None:
+                continue
+            parts = [slice(i, i + COLUMNS) for i in range(0, len(strip.images), COLUMNS)]
+            strips = [Strip("", strip.images[part], strip.labels[part]) for part in parts]
+            name = f"{task.name}, {title}, seed {seed}: judged {task.attributes}"
+            stems.append(f"cell-{run.stems[task]}-{slug(title)}-seed{seed}")
+            sheets.append(draw_sheet(strips, classes(run, task), name, task.attributes, credit(run.run)))
+    if not sheets:
+        raise no_samples(run)
+    return dict(zip(unlike(stems), sheets, strict=True))

@@ -1,0 +1,59 @@
+"""Cost of a debiased image: sampling alone, and with what the method learnt first spread over the run's images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from bench.core.errors import Incompatible
+from bench.report.plots.finished import Finished
+from bench.report.plots.panels import ROW, headings, left, method_rows, point, task_panels, word
+from bench.report.plots.style import NEUTRAL, label
+from bench.results.run import Task
+
+SAMPLING, FIT = "seconds_per_image", "fit_seconds"
+
+
+def draw(run: Finished) -> dict[str, Any]:
+    """One figure, with a panel a task: a hollow point for sampling, a full one with the fit.
+
+    Raises:
+        Incompatible: the run has no such costs.
+        ConfigError: costs.csv cannot be read.
+    """
+    for column in (SAMPLING, FIT):
+        if not run.measured.has_cost(column):
+            raise Incompatible(f"costs.csv of the run has no column {column}")
+    most = max(len(run.methods(task)) for task in run.run.tasks)
+    fig, panels = task_panels(run, most * ROW + 0.45, sharex=True)
+    for i, (task, ax) in enumerate(panels):
+        _panel(ax, run, task)
+        method_rows(ax, run.methods(task), left(run, i))
+    headings(fig, panels)
+    n = int(run.run.rows["n_asked"].iloc[0])
+    hollow, full = (Line2D([], [], color=NEUTRAL, marker="o", linestyle="none", fillstyle=f) for f in ("none", "full"))
+    run.legend(
+        fig,
+        label("seconds an image", "lower"),
+        (),
+        [(hollow, "sampling"), (full, f"with the fit, over the {n} images of a cell")],
+    )
+    return {"cost": fig}
+
+
+def _panel(ax: Any, run: Finished, task: Task) -> None:
+    ax.set_xscale("log")
+    for place, title in enumerate(run.methods(task)):
+        seconds, fit = (run.measured.cost(task, title, column) for column in (SAMPLING, FIT))
+        if seconds is None or fit is None:
+            word(ax, place, run.status(run.ranked_by(task, title)))
+            continue
+        look, whole = run.looks[title], seconds + fit / int(run.run.rows["n_asked"].iloc[0])
+        ax.plot([seconds, whole], [place, place], color=look.colour, linewidth=0.8, zorder=2)
+        point(ax, seconds, place, look, title, fillstyle="full", markerfacecolor="white")
+        point(ax, whole, place, look, f"{title}, with the fit", fillstyle="full")
+    ax.xaxis.set_major_locator(LogLocator(numticks=5))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one is mathematics
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,38 @@
+"""Fairness against time: the discrepancy over the seconds that an image takes to sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.core.errors import Incompatible
+from bench.report.plots.finished import Finished, named
+from bench.report.plots.panels import headings, plane, task_panels, y_label
+from bench.report.plots.style import label
+from bench.results.quantities import Quantity
+
+SECONDS = "seconds_per_image"
+
+
+def draw(run: Finished) -> dict[str, Any]:
+    """One figure, with a panel a task.
+
+    Raises:
+        Incompatible: the run has no such costs.
+        ConfigError: costs.csv cannot be read.
+    """
+    if not run.measured.has_cost(SECONDS):
+        raise Incompatible(f"costs.csv of the run has no column {SECONDS}")
+    fig, panels = task_panels(run, 1.95)
+    gaps = []
+    for task, ax in panels:
+        titles = run.methods(task)
+        seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
+        plane(ax, run, task, {t: None if s is None else Quantity(s) for t, s in seconds.items()})
+        untimed = [t for t in titles if seconds[t] is None and run.headline(task, t) is not None]
+        missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("without a time", untimed)]
+        gaps.append("; ".join(filter(None, missing)))
+        ax.set_xlim(left=0)
+    headings(fig, panels, gaps)
+    y_label(panels, label("fairness discrepancy (L2)", "lower"))
+    run.legend(fig, label("sampling, seconds an image", "lower"), run.run.methods)
+    return {"latency": fig}

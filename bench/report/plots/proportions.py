@@ -1,0 +1,57 @@
+"""Shares of each class that each method made, with their intervals, and the share that was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from bench.core.errors import Incompatible
+from bench.report.plots.finished import Finished
+from bench.report.plots.panels import ROW, filled, method_rows
+from bench.report.plots.style import FONT, NEUTRAL, PAGE, figure, inches, text
+from bench.results.read import target_shares
+from bench.results.run import Key, Task
+
+ACROSS = 6  # classes side by side
+
+
+def draw(run: Finished) -> dict[str, Any]:
+    """A figure a task: a panel for each class of the task's joint, a row for each method.
+
+    Raises:
+        Incompatible: the run has no shares.
+    """
+    figures = {f"proportions-{run.stems[task]}": _of(run, task) for task in run.run.tasks if classes(run, task)}
+    if not figures:
+        raise Incompatible("the run has no share_hard; add fairness_discrepancy to the suite's metrics")
+    return figures
+
+
+def classes(run: Finished, task: Task) -> list[str]:
+    """Names of the classes of a task's joint, in the order of its target; none where the run has no shares."""
+    start = task.attributes + "="
+    rows = run.run.rows
+    of_task = rows[(rows["attributes"] == task.attributes) & (rows["metric"] == "share_hard")]
+    return [s.removeprefix(start) for s in dict.fromkeys(of_task["scope"]) if s.startswith(start)]
+
+
+def _of(run: Finished, task: Task) -> Any:
+    titles, names = run.methods(task), classes(run, task)
+    across = min(len(names), ACROSS)
+    rows = -(-len(names) // across)
+    room = int(0.75 * PAGE / across / inches("n", FONT))
+    fig, axes = figure(PAGE, rows * (len(titles) * ROW + 0.45) + 0.3, rows, across, sharex=True)
+    for ax in axes[len(names) :]:
+        ax.remove()
+    for i, (ax, name, asked) in enumerate(zip(axes, names, target_shares(task.target), strict=False)):
+        keys = {t: Key(task, t, "share_hard", f"{task.attributes}={name}") for t in titles}
+        ax.axvline(asked, color=NEUTRAL, linestyle="--", linewidth=1, label="asked for")
+        filled(ax, run, keys)
+        method_rows(ax, titles, names=i % across == 0)
+        ax.set_title(text(name, room))
+    axes[0].set_xlim(left=0)  # of all panels, and only now: it fixes the other end too
+    fig.suptitle(text(task.name, 80))
+    asked_for = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
+    run.legend(fig, "share of the samples, as judged, with its 95 % interval", (), [(asked_for, "the share asked for")])
+    return fig

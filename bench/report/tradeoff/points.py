@@ -1,0 +1,140 @@
+"""The points of a trade-off: what each cell of finished runs reached, at what quality and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config.suite import Suite
+from bench.core.errors import ConfigError
+from bench.core.schema import POOLED, headline_of
+from bench.results.leaderboard_csv import method_name, read_table
+from bench.results.quantities import Quantity
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method on a task, averaged over the seeds of its run.
+
+    Attributes:
+        task: its name.
+        run: the name of the suite it is of.
+        title: what the leaderboard calls the method.
+        method: the method's public name.
+        settings: what the sweep set, by name; without those that this method does not have.
+        fairness: the headline discrepancy, >= 0, lower is better; None where it has no value.
+        quality: the Frechet distance, lower is better; None where it has no value.
+        calls: network calls an image, at sampling.
+        backward: backward passes through the network an image, at sampling.
+        null_bound: discrepancy below which a perfect sampler stays in 95 of 100 runs of this size.
+        n: samples a seed.
+        seeds: how many.
+        status: as in the leaderboard; "undefined" where a value is missing all the same.
+        reason: why there is no value.
+        headline: the column of `fairness`.
+    """
+
+    task: str
+    run: str
+    title: str
+    method: str
+    settings: Mapping[str, Any]
+    fairness: Quantity | None
+    quality: Quantity | None
+    calls: float | None
+    backward: float | None
+    null_bound: float | None
+    n: int
+    seeds: int
+    status: str
+    reason: str
+    headline: str = POOLED
+
+    @property
+    def passes(self) -> float | None:
+        """Network passes an image, the cost of sampling: calls and backward passes alike.
+
+        A backward pass to the input, without the weights' gradients, takes about as much arithmetic as the call.
+        """
+        return None if self.calls is None or self.backward is None else self.calls + self.backward
+
+    @property
+    def objectives(self) -> tuple[float, float, float] | None:
+        """Discrepancy, Frechet distance and passes, each to be made small; None where one has no value."""
+        if self.fairness is None or self.quality is None or self.passes is None:
+            return None
+        return self.fairness.value, self.quality.value, self.passes
+
+
+def quality_of(suite: Suite) -> str:
+    """The leaderboard's column that stands for quality: the first Frechet distance to the suite's first reference set.
+
+    Raises:
+        ConfigError: the suite measures no discrepancy or no Frechet distance.
+    """
+    if not {"fairness_discrepancy", "frechet"} <= set(suite.metrics) or not suite.features or not suite.references:
+        raise ConfigError(
+            f"a trade-off needs fairness and quality: suite {suite.suite} must name the metrics fairness_discrepancy "
+            "and frechet, a feature extractor and a reference set; add them, or take another suite"
+        )
+    return f"frechet_{suite.features[0].seer.title} to {next(iter(suite.references))}"
+
+
+def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, Any]]) -> list[Point]:
+    """The points of a finished run, in the order of the suite.
+
+    Args:
+        folder: of the run.
+        suite: what was run.
+        settings: of each method, by its title.
+
+    Raises:
+        ConfigError: as `quality_of`.
+    """
+    files = {m.title: m.name for m in suite.methods}
+    order = list(files)
+    quality, headline = quality_of(suite), headline_of(suite.prompts is not None)
+    found = [
+        Point(
+            task=row["task"],
+            run=suite.suite,
+            title=method_name(row),
+            method=files[row["method"]],
+            settings=settings[row["method"]],
+            fairness=_estimate(row, headline),
+            headline=headline,
+            quality=_estimate(row, quality),
+            calls=_number(row["nfe_per_image"]),
+            backward=_number(row["backward_per_image"]),
+            null_bound=_number(row["fd_null_bound"]),
+            n=int(row["n"]),
+            seeds=int(row["seeds"]),
+            **_status(row, headline, quality),
+        )
+        for row in sorted(read_table(folder / "leaderboard.csv"), key=lambda row: order.index(row["method"]))
+    ]
+    tasks = list(dict.fromkeys(row.task for row in found))
+    return sorted(found, key=lambda point: tasks.index(point.task))
+
+
+def _status(row: Mapping[str, str], headline: str, quality: str) -> dict[str, str]:
+    if row["status"] == "ok" and not (row[headline] and row.get(quality)):
+        missing = quality if row[headline] else headline
+        return {"status": "undefined", "reason": f"no {missing}; results.csv says why"}
+    return {"status": row["status"], "reason": row["reason"]}
+
+
+def by_task(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """The points of each task, in their order."""
+    return {task: [p for p in points if p.task == task] for task in dict.fromkeys(p.task for p in points)}
+
+
+def _estimate(row: Mapping[str, str], column: str) -> Quantity | None:
+    value = _number(row.get(column, ""))
+    return None if value is None else Quantity(value, _number(row[f"{column}_low"]), _number(row[f"{column}_high"]))
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

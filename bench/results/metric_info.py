@@ -1,0 +1,67 @@
+"""What a comparison must know of a metric, by its name: results.csv has names and numbers alone."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from bench.core.plugins import load, with_member
+from bench.core.text import ARROWS
+from bench.protocols.evaluator import Better, Column
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A family of metrics.
+
+    Attributes:
+        better: the better direction; None where there is none, as of a share, or where it is not known.
+        judged: whether it is computed from the judge's classes.
+        freedom: degrees of freedom behind its interval.
+        exact: whether it is counted, not estimated: any difference is a difference.
+    """
+
+    better: Better | None
+    judged: bool = True
+    freedom: float = math.inf
+    exact: bool = False
+
+
+COUNTED = ("nfe_per_image", "backward_per_image")
+
+# fairness, prompt fit, quality, leakage, one metric each: variants of one would cost power and tell nothing new
+DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsilon_*")
+
+
+@functools.cache
+def metric(name: str) -> Metric:
+    """What is known of a metric, by its evaluator's card; nothing but caution of one that no card names."""
+    if name in COUNTED:
+        return Metric("lower", judged=False, exact=True)
+    fits = [pattern for pattern in _of_cards() if fnmatchcase(name, pattern)]
+    return _of_cards()[max(fits, key=len)] if fits else Metric(None)  # "kid_se_*" says more than "kid_*"
+
+
+@functools.cache
+def _of_cards() -> dict[str, Metric]:
+    """Pattern to metric, of every evaluator that is found."""
+    cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
+    return {
+        column.pattern: Metric(column.better, card.judge != "none", column.interval.freedom)
+        for card in cards
+        for column in card.columns
+    }
+
+
+def score_name(column: Column) -> str:
+    """A score's name with the arrow of its better direction."""
+    return column.pattern + ARROWS[column.better]
+
+
+def value_range(column: Column) -> str:
+    """The smallest and the largest possible value, such as "[0, 1]" or "[0, inf)"."""
+    low = f"[{column.low:.4g}" if math.isfinite(column.low) else "(-inf"
+    high = f"{column.high:.4g}]" if math.isfinite(column.high) else "inf)"
+    return f"{low}, {high}"

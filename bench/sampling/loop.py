@@ -1,0 +1,132 @@
+"""THE sampling loop: one, for every method and every model."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import ConfigError, Incompatible, NotFinite
+from bench.models.schedule import make_scheduler
+from bench.protocols.method import Batch, GuidedDenoiser
+from bench.protocols.model import DiffusionModel
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How samples are drawn; the same for all methods of a table.
+
+    Attributes:
+        name: "ddim", "ddpm" or "dpmsolver++".
+        steps: number of sampling steps, 1 to the model's training timesteps.
+        eta: noise of DDIM, 0 (none) to 1 (as DDPM); only for "ddim".
+        spacing: of the timesteps: "model", as its configuration says, or "logsnr", even in log-SNR.
+        precision: "fp32", or "bf16": the network under autocast, the sampler's own arithmetic as in fp32.
+    """
+
+    name: str = "ddim"
+    steps: int = 50
+    eta: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    spacing: str = "model"
+
+    def __post_init__(self) -> None:
+        """Check what does not depend on the model."""
+        if not 0 <= self.eta <= 1:
+            raise ConfigError(f"eta must be 0 to 1, got {self.eta}")
+        if self.eta and self.name != "ddim":
+            raise ConfigError(f"eta is a setting of ddim, got eta {self.eta} for {self.name}; leave it out")
+
+    def timesteps(self, model: DiffusionModel) -> tuple[int, ...]:
+        """The training timesteps that sampling visits, in order."""
+        scheduler = make_scheduler(self.name, model.scheduler_config, self.steps, self.spacing)
+        return tuple(int(t) for t in scheduler.timesteps)
+
+
+def generators(seed: int, index: Tensor) -> list[torch.Generator]:
+    """One generator a sample, on the CPU: the noise of sample i depends on (seed, i) alone."""
+    return [torch.Generator().manual_seed(_hash(seed, int(i))) for i in index]
+
+
+def _hash(seed: int, i: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"noise {seed} {i}".encode()).digest()[:8], "big") >> 1
+
+
+def draw_noise(sources: list[torch.Generator], model: DiffusionModel) -> Tensor:
+    """Standard normal [n, *shape], row i from source i, in the model's dtype and on its device."""
+    rows = [torch.randn(model.shape, generator=g) for g in sources]
+    return torch.stack(rows).to(model.device, model.dtype)
+
+
+def sample_batch(
+    model: DiffusionModel,
+    denoise: GuidedDenoiser,
+    sampler: Sampler,
+    batch: Batch,
+    seed: int,
+    repeats: int = 1,
+    on_step: Callable[[], None] | None = None,
+) -> Tensor:
+    """Draw one guidance batch.
+
+    Args:
+        model: gives the noise schedule and the shape.
+        denoise: the guided denoiser, D(x, t) for the whole batch.
+        sampler: scheduler, steps, eta and precision.
+        batch: the numbers of the samples, their conditions, and the largest compute batch.
+        seed: of the noise.
+        repeats: how often each step is taken; in between, its result is noised back to the step's noise level.
+        on_step: called after each step.
+
+    Returns:
+        x_0 [n, *shape], in the model's dtype.
+
+    Raises:
+        NotFinite: the denoiser returned NaN or infinity; the step and the samples are named.
+        Incompatible: steps are to be repeated under a sampler that remembers earlier steps.
+    """
+    if repeats > 1 and sampler.name == "dpmsolver++":
+        raise Incompatible("dpmsolver++ remembers earlier steps, so none can be repeated; use ddim or ddpm")
+    scheduler = make_scheduler(sampler.name, model.scheduler_config, sampler.steps, sampler.spacing)
+    sources = generators(seed, batch.index)
+    x = draw_noise(sources, model)
+    options: dict[str, Any] = {"generator": sources}
+    if sampler.name == "ddim":
+        options["eta"] = sampler.eta
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            for again in reversed(range(repeats)):
+                with autocast:
+                    denoised = denoise(x, int(t), batch).to(x.dtype)
+                if not torch.isfinite(denoised).all():
+                    _complain(denoised, int(t), batch.index)
+                x = scheduler.step(denoised, t, x, **options).prev_sample
+                if again:
+                    x = renoise(x, kept_signal(scheduler, int(t)), draw_noise(sources, model))
+            if on_step is not None:
+                on_step()
+    return x
+
+
+def kept_signal(scheduler: Any, t: int) -> float:
+    """a_t / a_s, s being the timestep that the scheduler's step from t leads to: the share that noising back keeps."""
+    a, s = scheduler.alphas_cumprod, int(scheduler.previous_timestep(t))
+    end = float(getattr(scheduler, "final_alpha_cumprod", 1.0))  # DDPM ends at 1
+    return float(a[t]) / (float(a[s]) if s >= 0 else end)
+
+
+def renoise(x: Tensor, kept: float, eps: Tensor) -> Tensor:
+    """x_t = sqrt(a_t / a_s) x_s + sqrt(1 - a_t / a_s) eps: the forward transition from s back to t > s."""
+    return math.sqrt(kept) * x + math.sqrt(1 - kept) * eps
+
+
+def _complain(denoised: Tensor, t: int, index: Tensor) -> None:
+    bad = index[~torch.isfinite(denoised).flatten(1).all(1).cpu()].tolist()
+    shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    raise NotFinite(f"the denoiser returned NaN or infinity at timestep {t} for {len(bad)} samples ({shown})")

@@ -1,0 +1,1 @@
+"""Files, the store of arrays, buckets and downloads."""

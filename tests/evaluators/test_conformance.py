@@ -1,0 +1,120 @@
+"""The conformance table of docs/conformance: every evaluator gives the values that closed forms and libraries give."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import itertools
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pytest
+
+from bench.core import plugins
+from bench.core.attributes import Attribute
+from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
+
+FOLDER = plugins.ROOT / "docs" / "conformance"
+EXPECTED = list(csv.DictReader((FOLDER / "expected.csv").read_text(encoding="utf-8").splitlines()))
+TOLERANCE = 1e-9  # relative or absolute, whichever is the larger
+NAMES = plugins.with_member("evaluator", "Evaluator")
+Arrays = Mapping[str, np.ndarray]
+
+
+def arrays_of(case: str) -> Arrays:
+    with np.load(FOLDER / "inputs.npz") as inputs:
+        return {key.removeprefix(f"{case}."): inputs[key] for key in inputs.files if key.startswith(f"{case}.")}
+
+
+def attribute(name: str, probabilities: np.ndarray) -> Attribute:
+    return Attribute(name, tuple(map(str, range(probabilities.shape[1]))))
+
+
+def sample_of(given: Arrays, task: tuple[Attribute, ...]) -> Sample:
+    """The case's arrays as evaluators are handed them; "other" is of an attribute "b" that the task does not name."""
+    n = len(given.get("features", given.get("probabilities", ())))
+    named = {"a": "probabilities", "b": "other" if "other" in given else "probabilities_b"}
+    twin = {"b": given["twin_other"]} if "twin_other" in given else {}
+    return Sample(
+        probabilities={name: given[key] for name, key in named.items() if key in given},
+        features={"net": given["features"]} if "features" in given else {},
+        preset=given.get("preset", np.full(n, -1)),
+        confusion={task[0].name: given["confusion"]} if "confusion" in given else {},
+        detected={"net": given["detected"]} if "detected" in given else {},
+        other_judges={"second": {"a": given["second"]}} if "second" in given else {},
+        perceptual={"lpips": given["points"]} if "points" in given else {},
+        twin=Sample(twin, {"net": given["twin"]}, np.full(n, -1), perceptual={"lpips": given["twin_points"]})
+        if "twin" in given
+        else None,
+        prompts=prompts_of(given),
+    )
+
+
+def prompts_of(given: Arrays) -> dict[str, slice]:
+    """Rows of the prompts p0, p1, ..., which end where "ends" says."""
+    ends = [0, *given.get("ends", np.zeros(0, int)).tolist()]
+    return {f"p{j}": slice(*rows) for j, rows in enumerate(itertools.pairwise(ends))}
+
+
+def reference_of(given: Arrays) -> Reference:
+    target = given.get("target", np.ones(1))
+    if "probabilities_b" in given:
+        task = (attribute("a", given["probabilities"]), attribute("b", given["probabilities_b"]))
+    else:
+        task = (Attribute("a", tuple(map(str, range(len(target))))),)
+    sets = {"net": {"real": given["reference"]}} if "reference" in given else {}
+    labels = {"real": given["labels"]} if "labels" in given else {}
+    names = ("biased", "balanced", "heldout")
+    learnt = {s: LabelledFeatures({"net": given[s]}, given[f"{s}_labels"]) for s in names if s in given}
+    downstream = Downstream((*task, Attribute("b", ("0", "1"))), **learnt) if learnt else None
+    texts = {"net": dict(zip(prompts_of(given), given["texts"], strict=True))} if "texts" in given else {}
+    return Reference(task, target, sets, labels, downstream=downstream, texts=texts)
+
+
+def scores_of(case: str, evaluator: str) -> dict[tuple[str, str], Score]:
+    given = arrays_of(case)
+    reference = reference_of(given)
+    found = plugins.load("evaluator", evaluator, "Evaluator")().evaluate(
+        sample_of(given, reference.attributes), reference
+    )
+    return {(s.metric, s.scope): s for s in found}
+
+
+def owner(score: str) -> str:
+    """The evaluator whose card has the longest pattern that fits a score's name."""
+    fits = {
+        c.pattern: name
+        for name in NAMES
+        for c in plugins.load("evaluator", name, "Evaluator").card.columns
+        if fnmatchcase(score, c.pattern)
+    }
+    return fits[max(fits, key=len)]
+
+
+@pytest.mark.parametrize(("case", "evaluator"), sorted({(row["case"], owner(row["score"])) for row in EXPECTED}))
+def test_a_case_has_the_values_that_are_expected(case: str, evaluator: str) -> None:
+    scores = scores_of(case, evaluator)
+    for row in EXPECTED:
+        if row["case"] == case and owner(row["score"]) == evaluator:
+            score = scores[row["score"], row["scope"]]
+            expected = [float(row[c]) for c in ("value", "low", "high") if row[c]]
+            found = [score.value, score.ci_low, score.ci_high][: len(expected)]
+            assert found == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE), row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_column_of_every_card_is_in_the_table(name: str) -> None:
+    patterns = {c.pattern for c in plugins.load("evaluator", name, "Evaluator").card.columns}
+    lines = {row["score"] for row in EXPECTED}
+    assert not [pattern for pattern in patterns if not any(fnmatchcase(line, pattern) for line in lines)]
+
+
+def test_the_table_is_independent_of_the_project_and_small() -> None:
+    tree = ast.parse((FOLDER / "make.py").read_text(encoding="utf-8"))
+    modules = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    modules |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    independent = {"__future__", "collections", "csv", "pathlib", "mpmath", "numpy", "scipy", "sklearn"}
+    assert {m.split(".")[0] for m in modules} <= independent
+    assert (FOLDER / "inputs.npz").stat().st_size < 200_000
+    assert all(row["origin"] for row in EXPECTED)

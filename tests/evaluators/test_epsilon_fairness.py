@@ -1,0 +1,152 @@
+"""Epsilon-fairness against the errors that are known: chance, none, and Bayes' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from bench.core.attributes import Attribute
+from bench.protocols.evaluator import Reference, Sample, Score
+from evaluators import epsilon_fairness
+from evaluators.epsilon_fairness import (
+    Evaluator,
+    balanced_error,
+    cross_validated,
+    null_bound,
+    null_draws,
+    probes,
+    redraws,
+)
+
+TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
+THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
+
+
+def score(features: np.ndarray, preset: np.ndarray, reference: Reference = TWO) -> Score:
+    (found,) = Evaluator().evaluate(Sample({}, {"toy": features}, preset), reference)
+    return found
+
+
+def gaussians(distance: float, n: int, groups: int = 2, seed: int = 0, dims: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal groups along one axis, `distance` apart."""
+    rng = np.random.default_rng(seed)
+    preset = np.arange(n) % groups
+    x = rng.standard_normal((n, dims))
+    x[:, 0] += distance * preset
+    return x, preset
+
+
+def test_balanced_error_is_the_mean_over_groups_not_over_samples() -> None:
+    group = np.array([0] * 8 + [1] * 2)
+    wrong = np.array([True] * 2 + [False] * 6 + [True] * 2)
+    assert balanced_error(wrong, group, 2) == pytest.approx((0.25 + 1) / 2)  # the plain error is 0.4
+
+
+@pytest.mark.parametrize(("groups", "reference"), [(2, TWO), (3, THREE)])
+def test_groups_that_do_not_differ_are_at_chance(groups: int, reference: Reference) -> None:
+    found = score(*gaussians(0.0, 300, groups, seed=2), reference)
+    assert found.metric == "epsilon_toy"
+    assert found.ci_low <= (groups - 1) / groups <= found.ci_high
+    assert found.null_bound < found.value
+
+
+def test_cross_validation_is_not_biased_where_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = {name: make for name, make in probes().items() if name in ("logistic_regression", "nearest_neighbours")}
+    monkeypatch.setattr(epsilon_fairness, "probes", lambda: family)
+    errors = []
+    for seed in range(25):
+        x, group = gaussians(0.0, 150, 3, seed)
+        found, _, _ = cross_validated(x, group)
+        errors.append(balanced_error(found != group, group, 3))
+    assert abs(np.mean(errors) - 2 / 3) < 4 * np.std(errors) / 5
+
+
+def test_groups_far_apart_are_always_told() -> None:
+    found = score(*gaussians(20.0, 200))
+    assert found.value == 0.0
+    assert found.ci_high > 0.0  # 200 samples do not prove that no error is ever made
+    assert found.value < found.null_bound
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.0])
+def test_at_a_distance_the_error_is_the_bayes_rate_from_above(distance: float) -> None:
+    n = 600
+    found = score(*gaussians(distance, n, dims=2))
+    bayes = norm.cdf(-distance / 2)
+    spread = (bayes * (1 - bayes) / n) ** 0.5
+    assert bayes - 2 * spread < found.value < bayes + 0.04
+    assert found.reason.startswith("best probe: ")
+
+
+def test_what_only_a_bent_border_tells_is_told() -> None:
+    """Two groups of one mean: a linear probe alone would call them fair."""
+    rng = np.random.default_rng(0)
+    preset = np.arange(400) % 2
+    angle, radius = rng.uniform(0, 2 * np.pi, 400), np.where(preset == 0, 1.0, 3.0) + 0.2 * rng.standard_normal(400)
+    found = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), preset)
+    assert found.value < 0.05
+    assert "logistic" not in found.reason
+
+
+def test_the_null_is_that_of_predictions_that_know_nothing() -> None:
+    rng = np.random.default_rng(0)
+    group, found, fold = np.arange(500) % 2, rng.integers(2, size=500), np.arange(500) // 2 % 5
+    draws = null_draws(found, group, fold, 2, rng)
+    assert draws.mean() == pytest.approx(0.5, abs=0.005)
+    assert draws.std() == pytest.approx(0.5 / 500**0.5, rel=0.1)
+
+
+def nearest_means(x: np.ndarray, group: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Out-of-fold predictions of a probe that is linear in the groups it learnt from: the nearer class mean."""
+    found = np.empty_like(group)
+    for k in range(5):
+        train, test = fold != k, fold == k
+        one, two = (x[train & (group == s)].mean(axis=0) for s in (0, 1))
+        found[test] = (x[test] - (one + two) / 2) @ (two - one) > 0
+    return found
+
+
+def test_images_that_tell_nothing_fall_below_the_null_bound_no_more_often_than_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Folds learn from each other's groups, so their errors go together; a plain percentile of the draws misses it."""
+    monkeypatch.setattr(epsilon_fairness, "N_DRAWS", 200)
+    rng, fold, below, plainly = np.random.default_rng(0), np.arange(100) // 2 % 5, 0, 0
+    for _ in range(400):
+        x, group = rng.standard_normal((100, 8)), np.tile([0, 1], 50)
+        found = nearest_means(x, group, fold)
+        draws = null_draws(found, group, fold, 2, rng)
+        value = balanced_error(found != group, group, 2)
+        below += value < null_bound(draws)
+        plainly += value < np.quantile(draws, 0.05)
+    assert plainly / 400 > 0.075
+    assert 0.005 < below / 400 < 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_the_interval_covers_the_error_of_a_fixed_probe() -> None:
+    rng, true, group = np.random.default_rng(1), np.array([0.1, 0.4]), np.arange(300) % 2
+    hits = 0
+    for _ in range(300):
+        wrong = rng.random(300) < true[group]
+        low, high = np.quantile(redraws(wrong, group, 2, rng), [0.025, 0.975])
+        hits += low <= true.mean() <= high
+    assert 0.91 < hits / 300 < 0.985
+
+
+def test_nothing_asked_or_too_little_is_undefined_with_a_reason() -> None:
+    x, preset = gaussians(1.0, 60)
+    nothing = score(x, np.full(60, -1))
+    assert (nothing.status, nothing.value, nothing.reason) == ("undefined", None, "no class was asked for")
+    few = score(x[:30], preset[:30])
+    assert few.status == "undefined"
+    assert "must have 20 samples, got [15, 15]" in few.reason
+    one = score(x, np.zeros(60, dtype=np.int64))
+    assert one.status == "undefined"
+    x[7] = np.nan  # no face was found there
+    assert score(x, preset).reason == "every sample must have features, got none of 1; take another extractor"
+
+
+def test_the_same_samples_give_the_same_number() -> None:
+    x, preset = gaussians(1.0, 120)
+    assert score(x, preset) == score(x.copy(), preset.copy())
