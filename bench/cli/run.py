@@ -58,12 +58,12 @@ def run(
     """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
     from bench.config.suite import list_suites, read_suite
     from bench.engine import runner
-    from bench.engine.options import Options
+    from bench.engine.options import Options, check_folder
     from bench.report.terminal import show_leaderboard
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
-    runner.check_folder(out)  # before it is made absolute
+    check_folder(out)  # before it is made absolute
     asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
     cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
     if job_timeout is not None and (not job_timeout > 0 or ranks):

@@ -131,7 +131,7 @@ def make_jobs(
     Cells that share their samples, such as vanilla on several tasks, share their jobs.
     """
     from bench.config.build import built_methods
-    from bench.engine import worker
+    from bench.engine import scoring, worker
     from bench.engine.jobs import Job
     from bench.engine.work import scores_key
 
@@ -164,7 +164,7 @@ def make_jobs(
             shards += sampled[work.sample_key]
     evaluations = {
         i: Job(
-            worker.evaluate,
+            scoring.evaluate,
             (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
             after=(
                 *(job for each in (work, work.twin) if each for part in each.parts for job in sampled[part.sample_key]),

@@ -12,6 +12,7 @@ from bench.core.errors import ConfigError
 from bench.core.yaml_models import read_yaml
 from bench.engine import runner
 from bench.engine.options import Options
+from bench.engine.preflight import prepare
 from bench.engine.runner import Outcome
 from bench.report.tradeoff.points import Point, read_points
 from bench.storage.files import write_bytes
@@ -49,7 +50,7 @@ def run_grid(
     suites = [with_variants(plan.suite, found) for plan in plans]
     for suite in suites:
         if _kept(suite, options) != _text(suite):
-            runner.prepare(suite, options)
+            prepare(suite, options)
     points: list[Point] = []
     outcomes = []
     for plan, suite in zip(plans, suites, strict=True):

@@ -427,7 +427,7 @@ def test_a_full_disk_is_said_without_a_traceback(
 
 def test_a_defect_of_ours_keeps_its_traceback(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the user's errors are put in a sentence; a defect is not hidden."""
-    monkeypatch.setattr("bench.engine.preflight.prepare", lambda *_: 1 / 0)
+    monkeypatch.setattr("bench.engine.runner.prepare", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("run", small_suite(tmp_path), "--out", tmp_path / "out")
 

@@ -13,6 +13,7 @@ from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine import runner
 from bench.engine.options import Options
+from bench.engine.preflight import checked
 from bench.estimate import memory
 from bench.estimate.memory import KERNELS, MemoryEstimate, estimate_memory, peak_of, shortage
 from bench.models import load_model
@@ -109,7 +110,7 @@ def test_a_shortage_is_said_with_the_batch_that_fits(rows: int, processes: int, 
 def test_a_run_says_so_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine without a GPU, one is told to be there, with little memory left."""
     suite, options = read_suite(str(small_suite(tmp_path, methods=[{"name": "vanilla"}]))), Options(tmp_path / "out")
-    works, _, _ = runner.checked(suite, options)
+    works, _, _ = checked(suite, options)
     said: list[str] = []
     monkeypatch.setattr(runner.console, "print", lambda line, **_: said.append(line))
     runner._warn_of_memory(suite, options, works[0][0])
