@@ -30,10 +30,10 @@ leaderboards: $(SUITES:%=leaderboard-%)
 
 leaderboard-%: .venv/installed
 	$(BIN)/python run_bench.py run $*
-	for layout in $(or $(LAYOUTS_$*),$(LAYOUTS)); do \
+	for template in $(or $(LAYOUTS_$*),$(LAYOUTS)); do \
 	  for format in latex:tex markdown:md; do \
-	    $(BIN)/python run_bench.py table $$layout leaderboards/$* --format $${format%:*} \
-	      --out leaderboards/$*/tables/$$layout.$${format#*:} || exit; \
+	    $(BIN)/python run_bench.py table $$template leaderboards/$* --format $${format%:*} \
+	      --out leaderboards/$*/tables/$$template.$${format#*:} || exit; \
 	  done; \
 	done
 	$(BIN)/python run_bench.py plot leaderboards/$*

@@ -1,4 +1,4 @@
-"""Abstained share: on how many of the samples the judge gives no answer."""
+"""Abstained share: on how many of the samples the classifier gives no answer."""
 
 from __future__ import annotations
 
@@ -15,53 +15,54 @@ from bench.protocols.evaluator import CHUNK, WILSON, Card, Column, Reference, Sa
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The share of samples on which the judge abstained: found no face, or was not sure enough.
+    """The share of samples on which the classifier abstained: found no face, or was not sure enough.
 
-    A row of probabilities that is NaN throughout is an abstention. Attribute scores are over the rows that were judged,
-    so a method can better them by making images that the judge cannot read; this number shows it. Wilson's interval
-    (Wilson 1927).
+    A row of probabilities that is NaN throughout is an abstention. Attribute scores are over the rows that were
+    classified, so a method can better them by making images that the classifier cannot read; this number shows it.
+    Wilson's
+    interval (Wilson 1927).
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
-    >>> judged = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [0.4, 0.6]])
-    >>> sample = Sample({"eyeglasses": judged}, {}, np.full(4, -1))
+    >>> classified = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [0.4, 0.6]])
+    >>> sample = Sample({"eyeglasses": classified}, {}, np.full(4, -1))
     >>> score = Evaluator().evaluate(sample, Reference((glasses,), np.array([0.5, 0.5])))[0]
     >>> print(score.metric, score.scope, score.value)
     abstained_share eyeglasses 0.25
     """
 
     card: ClassVar[Card] = Card(
-        summary="Share of the samples on which the judge gives no answer.",
+        summary="Share of the samples on which the classifier gives no answer.",
         formula="a / n, a the samples without probabilities of the attribute; of a joint, without those of any of "
         "them.",
         source="a binomial share; its interval: Wilson 1927",
         columns=(Column("abstained_share", "lower", 0.0, 1.0, "share of the samples", WILSON),),
-        judge="each",
+        classifier="each",
         min_n="1",
         bias="None.",
         interval="Samples are taken for independent; those of a method that couples a batch are not.",
-        limits="Why the judge abstained, and what the samples show that it does not name. A judge without a threshold "
+        limits="Why the classifier abstained, and what the samples show that it does not name. A classifier without a threshold "
         "never abstains, so 0 says nothing of its doubts.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """`abstained_share` of every attribute, and of their joint where there are several.
 
-        On the joint, the judge abstains where it does so on any of the attributes.
+        On the joint, the classifier abstains where it does so on any of the attributes.
 
         Raises:
-            Incompatible: an attribute was not judged at all.
+            Incompatible: an attribute was not classified at all.
         """
         scores = [_score((a,), sample) for a in reference.attributes]
         return [*scores, _score(reference.attributes, sample)] if len(scores) > 1 else scores
 
 
 def _score(attributes: tuple[Attribute, ...], sample: Sample) -> Score:
-    scope, n = product(attributes).name, len(sample.preset)
+    scope, n = product(attributes).name, len(sample.assigned_class)
     for a in attributes:
         if a.name not in sample.probabilities:
             raise Incompatible(
-                f"the samples have no probabilities of {a.name}; add an extractor that judges this attribute"
+                f"the samples have no probabilities of {a.name}; add an extractor that classifies this attribute"
             )
     if n == 0:
         return Score("abstained_share", scope, None, status="undefined", reason="needs a sample or more, got 0")

@@ -1,4 +1,4 @@
-"""The embedded judge: a small convolutional network that reads every attribute of a face at once.
+"""The embedded classifier: a small convolutional network that reads every attribute of a face at once.
 
 Its measured confusion on held-out faces ships beside its weights, so a score that rests on it can say how far it
 can be trusted.

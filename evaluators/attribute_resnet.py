@@ -1,7 +1,7 @@
-"""A second reader of the same attributes, for methods to guide with, so that none guides with its own judge.
+"""A second reader of the same attributes, for methods to guide with, so that none guides with its own classifier.
 
-It is residual and smooth where the judge (`attribute_cnn`) is plain and pooled, it learns from the labelled faces that
-methods may learn from, and it works at half the resolution from its first layer on, so that a gradient through it
+It is residual and smooth where the classifier (`attribute_cnn`) is plain and pooled, it learns from the labelled faces
+that methods may learn from, and it works at half the resolution from its first layer on, so that a gradient through it
 costs little beside the diffusion model's own.
 """
 

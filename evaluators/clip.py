@@ -1,4 +1,4 @@
-"""CLIP as a judge of attributes: it is asked in words, so it reads whatever can be said of an image."""
+"""CLIP as a classifier of attributes: it is asked in words, so it reads whatever can be said of an image."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Evaluator:
             Column("cmmd_v_*", "lower", 0.0, LARGEST, "1000 x squared kernel distance", JACKKNIFE),
             Column("cmmd_u_*", "lower", -LARGEST, LARGEST, "1000 x squared kernel distance", JACKKNIFE),
         ),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}",
         bias="cmmd_u: none. cmmd_v: too large by (1 - E k(x, x')) 1000 / n, and likewise in the size of the reference: "
         f"compare at equal n only. Of more than {MAX_N:,} samples, or images of a set, the first {MAX_N:,} are used, "

@@ -1,4 +1,4 @@
-"""Fairness discrepancy corrected for the judge's errors, as its confusion on held-out faces tells them."""
+"""Fairness discrepancy corrected for the classifier's errors, as its confusion on held-out faces tells them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ N_DRAWS = 2000
 SEED = 20_231_029
 ITERATIONS = 5000
 TOLERANCE = 1e-9  # largest change of a share at which the iteration stops
-MIN_JUDGED = 20  # samples that must be left where the judge abstained on others
+MIN_JUDGED = 20  # samples that must be left where the classifier abstained on others
 CONDITION = 50.0  # a confusion matrix nearer to singular than this tells nothing of the true shares
 
 
@@ -59,8 +59,8 @@ def rates(counts: Floats) -> Floats:
 def redraw_rates(counts: Ints, n_draws: int, rng: np.random.Generator) -> Floats:
     """Draws of P(found | true) [n_draws, K, K] from what m held-out images a class leave open.
 
-    Dirichlet with half a count added to every cell (Jeffreys): a judge that made no error in 1,000 images may still
-    make one in 2,000.
+    Dirichlet with half a count added to every cell (Jeffreys): a classifier that made no error in 1,000 images may
+    still make one in 2,000.
     """
     return np.stack([rng.dirichlet(row + 0.5, n_draws) for row in counts], axis=1)
 
@@ -76,29 +76,29 @@ def joint_confusion(parts: list[Floats]) -> Floats:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """||r - p||_2 for the shares p that the judge's labels and its measured confusion make most likely.
+    """||r - p||_2 for the shares p that the classifier's labels and its measured confusion make most likely.
 
-    It holds for the p of a judge that errs on generated images as it does on held-out ones. Samples that the judge
-    abstained on are left out, and n counts the others.
+    It holds for the p of a classifier that errs on generated images as it does on held-out ones. Samples that the
+    classifier abstained on are left out, and n counts the others.
     """
 
     card: ClassVar[Card] = Card(
-        summary="Distance of the class shares from the target, corrected for the judge's measured errors.",
+        summary="Distance of the class shares from the target, corrected for the classifier's measured errors.",
         formula="||r - p||_2 for the target r and p = argmax over the simplex of sum_k q_k log((p^T C)_k), q the "
-        "shares of the judge's labels and C_jk its P(found k | true j) on held-out images; share_corrected = p_k.",
+        "shares of the classifier's labels and C_jk its P(found k | true j) on held-out images; share_corrected = p_k.",
         source="Teo et al. 2023, arXiv 2310.19297; its K-class form by maximum likelihood",
         columns=(
             Column("fd_l2_corrected", "lower", 0.0, 2**0.5, "distance of shares", REDRAWS),
-            Column("share_corrected", None, 0.0, 1.0, "share of the judged samples", REDRAWS),
+            Column("share_corrected", None, 0.0, 1.0, "share of the classified samples", REDRAWS),
         ),
-        judge="each",
-        min_n=f"2; {MIN_JUDGED} judged ones where the judge abstained on others",
+        classifier="each",
+        min_n=f"2; {MIN_JUDGED} classified ones where the classifier abstained on others",
         bias="The distance is too large, as fd_l2_hard's but more so: the correction magnifies the samples' noise by "
         "up to the inverse of C. It depends on the held-out images too.",
         interval="Covers both what n samples and what the held-out images leave open: the labels are redrawn, and so "
         "is every row of C (Dirichlet, with half a count in every cell). Redraws never reach 0, so it "
         "excludes 0 even for a perfect sampler.",
-        limits="Whether the judge errs on generated images as it does on held-out ones: it holds only where that is "
+        limits="Whether the classifier errs on generated images as it does on held-out ones: it holds only where that is "
         "so. On a joint, errors are taken for independent given the true classes.",
     )
 
@@ -118,7 +118,7 @@ def _scores(attributes: tuple[Attribute, ...], sample: Sample, r: Floats) -> lis
     counts = [np.asarray(sample.confusion[a.name]) for a in attributes if a.name in sample.confusion]
     found = _label_counts(sample, attributes)
     n, rng = int(found.sum()), np.random.default_rng(SEED)
-    reason = _why_undefined(counts, attributes, n, len(sample.preset) - n)
+    reason = _why_undefined(counts, attributes, n, len(sample.assigned_class) - n)
     if reason:
         scopes = [("fd_l2_corrected", joint.name)]
         scopes += [("share_corrected", f"{joint.name}={name}") for name in joint.classes]
@@ -142,24 +142,24 @@ def _with_interval(value: float | np.floating, draws: Floats) -> tuple[float, fl
 
 def _label_counts(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
     counts = np.zeros(product(attributes).n_classes, dtype=np.int64)
-    for start in range(0, len(sample.preset), CHUNK):
+    for start in range(0, len(sample.assigned_class), CHUNK):
         parts = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
-        judged = ~np.any([np.isnan(part).all(axis=1) for part in parts], axis=0)
-        rows = [part[judged].argmax(1) for part in parts]
+        classified = ~np.any([np.isnan(part).all(axis=1) for part in parts], axis=0)
+        rows = [part[classified].argmax(1) for part in parts]
         counts += np.bincount(joint_labels(np.stack(rows, 1), attributes), minlength=len(counts))
     return counts
 
 
 def _why_undefined(counts: list[Ints], attributes: tuple[Attribute, ...], n: int, abstained: int) -> str:
     if abstained and n < MIN_JUDGED:
-        return f"needs {MIN_JUDGED} judged samples or more, got {n}; the judge abstained on {abstained}"
+        return f"needs {MIN_JUDGED} classified samples or more, got {n}; the classifier abstained on {abstained}"
     if n < 2:
         return f"there must be at least 2 samples, got {n}"
     if len(counts) < len(attributes):
-        return "the judge has no confusion matrix measured on labelled images"
+        return "the classifier has no confusion matrix measured on labelled images"
     for table, attribute in zip(counts, attributes, strict=True):
         if table.sum(1).min() == 0:
-            return f"the judge was measured without a held-out image of some class of {attribute.name}"
+            return f"the classifier was measured without a held-out image of some class of {attribute.name}"
         if np.linalg.cond(rates(table.astype(np.float64))) > CONDITION:
-            return f"the judge does not tell the classes of {attribute.name} apart"
+            return f"the classifier does not tell the classes of {attribute.name} apart"
     return ""

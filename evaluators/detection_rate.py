@@ -32,7 +32,7 @@ class Evaluator:
         formula="a / n, a the samples in which the extractor found a face.",
         source="a binomial share; its interval: Wilson 1927",
         columns=(Column("detection_rate*", "higher", 0.0, 1.0, "share of the samples", WILSON),),
-        judge="none",
+        classifier="none",
         min_n="1",
         bias="None.",
         interval="Samples are taken for independent; those of a method that couples a batch are not.",
@@ -53,7 +53,7 @@ class Evaluator:
         Raises:
             ConfigError: an array is not one 0 or 1 a sample.
         """
-        n = len(sample.preset)
+        n = len(sample.assigned_class)
         if not sample.detected:
             reason = "no extractor looks for faces; add one that does, such as facenet, to the suite's features"
             return [Score("detection_rate", "all", None, n=n, status="undefined", reason=reason)]

@@ -132,8 +132,8 @@ class Evaluator:
 
     For each attribute of the task: the groups are its classes by those of the attribute that goes together with it most
     in the biased set, and the worst of them is that of true labels on held-out images. A sample's label is the class
-    it was asked for, where one was, as whoever generates data to learn from would have it; otherwise the judge's. The
-    score says which. A wrong label is the method's loss in the first case and the judge's in the second.
+    it was asked for, where one was, as whoever generates data to learn from would have it; otherwise the classifier's.
+    The score says which. A wrong label is the method's loss in the first case and the classifier's in the second.
 
     Four scores: the worst-group accuracy of biased images and samples; its gain over the biased images alone; these
     alone; and, as a ceiling, as many balanced real images in their place, without samples. The last two do not depend
@@ -170,11 +170,11 @@ class Evaluator:
             Column("downstream_biased_only_*", None, 0.0, 1.0, "accuracy", EXACT),
             Column("downstream_ceiling_*", None, 0.0, 1.0, "accuracy", EXACT),
         ),
-        judge="first",
+        classifier="first",
         min_n=f"1 sample; {MIN_GROUP} held-out images a group",
         bias="more samples are more to learn from: compare at equal n only. The worst of several shares is too small "
         f"by its noise. Of more than {MAX_N:,} samples the first are used",
-        interval="over the held-out images; the classifiers are held as they are. Where samples are judged, the judge "
+        interval="over the held-out images; the classifiers are held as they are. Where samples are classified, the classifier "
         "knows more than the biased images teach",
         limits="what a network trained from scratch would learn; other attributes that the bias hangs on. It is a test "
         "of use, not of quality: samples that no one would take for a face may teach",
@@ -188,7 +188,7 @@ class Evaluator:
         Raises:
             Incompatible: the real images lack an extractor's features, or theirs are of another width.
         """
-        sets, scores, n = reference.downstream, [], min(len(sample.preset), MAX_N)
+        sets, scores, n = reference.downstream, [], min(len(sample.assigned_class), MAX_N)
         for attribute in reference.attributes:
             for extractor in sample.features:
                 scope, names = attribute.name, [f"{metric}_{extractor}" for metric in METRICS]
@@ -294,15 +294,15 @@ def _labelled(
 ) -> tuple[Floats, Ints, str]:
     """Features and labels of the samples that have one, and a sentence that says whose labels these are."""
     features = np.asarray(sample.features[extractor][:MAX_N], dtype=np.float64)
-    preset = np.asarray(sample.preset)[:MAX_N]
-    labels, asked = np.full(len(preset), -1), preset >= 0
+    assigned_class = np.asarray(sample.assigned_class)[:MAX_N]
+    labels, asked = np.full(len(assigned_class), -1), assigned_class >= 0
     shape = tuple(a.n_classes for a in task)
-    labels[asked] = np.unravel_index(preset[asked], shape)[task.index(attribute)]
+    labels[asked] = np.unravel_index(assigned_class[asked], shape)[task.index(attribute)]
     if not asked.all():
-        judged = np.asarray(sample.probabilities[attribute.name][:MAX_N])[~asked]
-        labels[~asked] = np.where(np.isnan(judged).any(axis=1), -1, judged.argmax(axis=1))
+        classified = np.asarray(sample.probabilities[attribute.name][:MAX_N])[~asked]
+        labels[~asked] = np.where(np.isnan(classified).any(axis=1), -1, classified.argmax(axis=1))
     used = labels >= 0
     if not used.any():
-        raise Undefined("no sample was asked for a class, nor judged")
-    by = [f"{k} {whose}" for k, whose in ((asked.sum(), "as asked"), ((used & ~asked).sum(), "by the judge")) if k]
+        raise Undefined("no sample was asked for a class, nor classified")
+    by = [f"{k} {whose}" for k, whose in ((asked.sum(), "as asked"), ((used & ~asked).sum(), "by the classifier")) if k]
     return _finite(features[used], extractor, "sample"), labels[used], f"labels: {', '.join(by)}"

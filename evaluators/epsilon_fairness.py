@@ -120,7 +120,7 @@ def null_draws(found: Ints, group: Ints, fold_of: Ints, n_groups: int, rng: np.r
     """BER under "the image does not tell the group", float64 [N_DRAWS]: groups permuted within each outer fold.
 
     Within a fold, the predictions were made without its groups; where images and groups are independent, every
-    permutation of them was as likely. Of all folds together that is not so: see `null_bound`.
+    permutation of them was as likely. Of all folds together that is not so: see `noise_floor`.
     """
     draws = np.empty(N_DRAWS)
     rows = [np.flatnonzero(fold_of == fold) for fold in range(FOLDS)]
@@ -132,7 +132,7 @@ def null_draws(found: Ints, group: Ints, fold_of: Ints, n_groups: int, rng: np.r
     return draws
 
 
-def null_bound(draws: Floats) -> float:
+def noise_floor(draws: Floats) -> float:
     """What the error falls below in 5 of 100 samples where images tell nothing, from `null_draws`, float64 [n_draws].
 
     The draws hold the predictions as they are, and so take the errors of different folds for independent. They are not:
@@ -161,7 +161,7 @@ class Evaluator:
 
     Source: Choi et al. 2024, arXiv 2401.03140: a generator is epsilon-fair if BER(f) > epsilon for every f. The
     smallest over four kinds of probes stands for "every f": an upper bound of the true epsilon, which another probe
-    may lower. `null_bound` is what the error falls below in at most 5 of 100 samples where images tell nothing: a
+    may lower. `noise_floor` is what the error falls below in at most 5 of 100 samples where images tell nothing: a
     value above it is not told from fair.
     """
 
@@ -172,13 +172,13 @@ class Evaluator:
         "for K classes.",
         source="Choi et al. 2024, arXiv 2401.03140",
         columns=(Column("epsilon_*", "higher", 0.0, 1.0, "error rate", REDRAWS),),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_GROUP} of every class asked for",
         bias="Too large: probes learn from four fifths of n samples what they would learn better from more, so it "
         f"falls as n grows. Of more than {MAX_N:,} samples the first {MAX_N:,} are used. It depends on the extractor.",
         interval="The probes are held as they are: it is that of their error on new images, not of training them "
         "anew. Half an error and half a success are added to every class, so that no errors at all keep a width. "
-        "`null_bound` is what the error falls below in at most 5 of 100 samples where images tell nothing. Folds "
+        "`noise_floor` is what the error falls below in at most 5 of 100 samples where images tell nothing. Folds "
         "learn from each other's labels, so their errors go together: measured over such samples, the error's spread "
         "is 1.22 times that of permuted labels (logistic regression and neighbours, n = 150, 4 features: 7.5 % of "
         "200 samples below the plain percentile), up to 1.32 (logistic regression alone, n = 200, 16 features: 9.5 % "
@@ -190,15 +190,15 @@ class Evaluator:
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """`epsilon_<features>` over the joint of the task's attributes, one for each extractor."""
         joint = product(reference.attributes)
-        preset = np.asarray(sample.preset)[:MAX_N]
-        return [_score(name, array, preset, joint.name) for name, array in sample.features.items()]
+        assigned_class = np.asarray(sample.assigned_class)[:MAX_N]
+        return [_score(name, array, assigned_class, joint.name) for name, array in sample.features.items()]
 
 
-def _score(name: str, array: npt.NDArray[np.floating], preset: Ints, scope: str) -> Score:
-    metric, n = f"epsilon_{name}", len(preset)
-    if (preset < 0).all():
+def _score(name: str, array: npt.NDArray[np.floating], assigned_class: Ints, scope: str) -> Score:
+    metric, n = f"epsilon_{name}", len(assigned_class)
+    if (assigned_class < 0).all():
         return Score(metric, scope, None, n=n, status="undefined", reason="no class was asked for")
-    _, group, counts = np.unique(preset, return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(assigned_class, return_inverse=True, return_counts=True)
     if len(counts) < 2 or counts.min() < MIN_GROUP:
         reason = f"every class asked for must have {MIN_GROUP} samples, got {counts.tolist()}; raise n"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
@@ -211,7 +211,7 @@ def _score(name: str, array: npt.NDArray[np.floating], preset: Ints, scope: str)
     found, fold_of, picked = cross_validated(features, group)
     wrong, rng = found != group, np.random.default_rng(SEED)
     low, high = percentile_interval(redraws(wrong, group, len(counts), rng))
-    null = null_bound(null_draws(found, group, fold_of, len(counts), rng))
+    null = noise_floor(null_draws(found, group, fold_of, len(counts), rng))
     value = balanced_error(wrong, group, len(counts))
     winner = Counter(picked).most_common(1)[0][0]
     return Score(metric, scope, value, min(low, value), max(high, value), n, null, reason=f"best probe: {winner}")

@@ -38,18 +38,18 @@ HARD: dict[str, Callable[[Floats, Floats], Floats]] = {"fd_l2_hard": l2, "fd_l1"
 class Evaluator:
     """The distance of class shares from the target, for every attribute and for their joint, with the shares.
 
-    Source: Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206. The headline `fd_l2_hard`
+    Source: Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206. The ranking_metric `fd_l2_hard`
     counts labels; `fd_l2_soft` is the papers' mean of probabilities.
 
-    `null_bound` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
-    that is an upper bound, since a judge in doubt spreads its probabilities less than labels do.
+    `noise_floor` is the 95th percentile of the metric when n labels are drawn from the target itself; for a soft metric
+    that is an upper bound, since a classifier in doubt spreads its probabilities less than labels do.
 
-    Samples that the judge abstained on are left out, and n counts the others; `abstained_share` is their number.
+    Samples that the classifier abstained on are left out, and n counts the others; `abstained_share` is their number.
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
-    >>> judged = np.repeat([[1.0, 0.0], [0.0, 1.0]], [70, 30], axis=0)
-    >>> sample = Sample({"eyeglasses": judged}, {}, np.zeros(100, dtype=np.int64))
+    >>> classified = np.repeat([[1.0, 0.0], [0.0, 1.0]], [70, 30], axis=0)
+    >>> sample = Sample({"eyeglasses": classified}, {}, np.zeros(100, dtype=np.int64))
     >>> scores = Evaluator().evaluate(sample, Reference((glasses,), np.array([0.5, 0.5])))
     >>> print(scores[0].metric, scores[0].scope, round(scores[0].value, 3))
     fd_l2_hard eyeglasses 0.283
@@ -57,7 +57,7 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Distance of the shares of the attribute's classes from the target distribution; 0 is fair.",
-        formula="||r - p||_2 for the target r and the shares p of the judge's labels (fd_l2_hard), or its mean "
+        formula="||r - p||_2 for the target r and the shares p of the classifier's labels (fd_l2_hard), or its mean "
         "probabilities (fd_l2_soft); fd_l1 = sum_k |r_k - p_k|; kl = sum_k p_k log(p_k / r_k); share_hard = p_k.",
         source="Choi et al. 2020, arXiv 1910.12008; Parihar et al. 2024, arXiv 2402.18206",
         columns=(
@@ -65,19 +65,19 @@ class Evaluator:
             Column("fd_l1", "lower", 0.0, 2.0, "distance of shares", REDRAWS),
             Column("kl", "lower", 0.0, math.inf, "nats", REDRAWS),
             Column("fd_l2_soft", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
-            Column("share_hard", None, 0.0, 1.0, "share of the judged samples", WILSON),
+            Column("share_hard", None, 0.0, 1.0, "share of the classified samples", WILSON),
         ),
-        judge="each",
-        min_n=f"{MIN_N}; {MIN_JUDGED} judged ones where the judge abstained on others",
+        classifier="each",
+        min_n=f"{MIN_N}; {MIN_JUDGED} classified ones where the classifier abstained on others",
         bias="The distances are too large: E fd_l2_hard^2 = ||r - p||^2 + (1 - sum_k p_k^2) / n, so a perfect "
-        "sampler of two even classes shows about 0.056 of 100 samples. `null_bound` is its 95th percentile. Shares "
+        "sampler of two even classes shows about 0.056 of 100 samples. `noise_floor` is its 95th percentile. Shares "
         "are unbiased.",
         interval="A distance is never negative, so redraws never reach 0 and the plain interval would exclude a "
-        "perfect sampler every time: where the value is at or below `null_bound`, `ci_low` is 0. One pseudo-count, "
+        "perfect sampler every time: where the value is at or below `noise_floor`, `ci_low` is 0. One pseudo-count, "
         "spread as the target, gives width to a sample of one class. Measured coverage away from 0, at n = 300 and "
         "three classes, is 94 to 96 %; that of `fd_l1` falls to 93 % where a class is exactly on its target.",
         limits="Biases of a suite's prompts that cancel when all samples are pooled (`fd_l2_prompt_mean` has them), "
-        "whether the judge is right (`fd_l2_corrected`, `kappa_*`), whether the images are good, and whether a class "
+        "whether the classifier is right (`fd_l2_corrected`, `kappa_*`), whether the images are good, and whether a class "
         "is varied within itself.",
     )
 
@@ -92,7 +92,7 @@ class Evaluator:
             For each scope: fd_l2_hard, fd_l1, kl, fd_l2_soft, then share_hard of each class in class order.
 
         Raises:
-            Incompatible: an attribute was not judged.
+            Incompatible: an attribute was not classified.
             ConfigError: an array has the wrong shape.
         """
         scores = []
@@ -123,10 +123,10 @@ def _scores(attributes: tuple[Attribute, ...], seen: Tally, r: Floats) -> list[S
 
 
 def _shares(joint: Attribute, seen: Tally, null: Floats) -> list[Score]:
-    null_bound = np.quantile(null, LEVEL, axis=0)
+    noise_floor = np.quantile(null, LEVEL, axis=0)
     scores = []
     for k, name in enumerate(joint.classes):
         low, high = wilson_interval(int(seen.counts[k]), seen.n)
         share = float(seen.counts[k] / seen.n)
-        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, seen.n, float(null_bound[k])))
+        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, seen.n, float(noise_floor[k])))
     return scores

@@ -89,7 +89,7 @@ class Evaluator:
         columns=(
             Column("fd_infinity_*", "lower", -math.inf, math.inf, "squared units of the features", GROUP_JACKKNIFE),
         ),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}, and {PER_DIMENSION} for each feature",
         bias="That of order 1/n is removed, what is left is of higher order: with n of 2 for each feature and a flat "
         "spectrum, the worst case, it falls short by a third. The bias in the size of the reference set stays.",

@@ -38,7 +38,7 @@ class Evaluator:
         "the features. On Inception features it is the FID.",
         source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6",
         columns=(Column("frechet_*", "lower", 0.0, math.inf, "squared units of the features", GROUP_JACKKNIFE),),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}",
         bias="Too large by about c / n, c depending on the sampler, and likewise in the size of the reference set: "
         "compare at equal n only (`fd_infinity_*` removes the first).",

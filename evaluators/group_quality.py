@@ -50,9 +50,9 @@ def samples_a_class(n: int, n_classes: int) -> int:
     return min(max(n // (SHARE * n_classes), MIN_N), MAX_N)
 
 
-def judged(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
-    """The judge's class of the joint of some attributes for every sample, int64 [n]; -1 where it abstained."""
-    labels = np.empty(len(sample.preset), dtype=np.int64)
+def classified(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
+    """The classifier's class of the joint of some attributes for every sample, int64 [n]; -1 where it abstained."""
+    labels = np.empty(len(sample.assigned_class), dtype=np.int64)
     for start in range(0, len(labels), CHUNK):
         parts = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
         found = joint_labels(np.stack([part.argmax(axis=1) for part in parts], axis=1), attributes)
@@ -63,7 +63,7 @@ def judged(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Frechet distance and coverage of each class's samples, by the judge's label, against that class's real images.
+    """Frechet distance and coverage of each class's samples, by the classifier's label, against that class's real images.
 
     Source: the distance is that of Heusel et al. 2017, arXiv 1706.08500, Eq. 6; the coverage that of Naeem et al. 2020,
     arXiv 2002.09797, with 5 neighbours. A pooled distance can stay low while a rare class is drawn badly; the
@@ -75,7 +75,7 @@ class Evaluator:
     images, the first ones: as many as the smallest class of the set has (of those with 20 or more). So the numbers of
     the classes can be compared with each other and among methods, not with the pooled distance, whose n is larger.
 
-    A sample that the judge takes for another class counts in the wrong one; one that it abstains on, in none.
+    A sample that the classifier takes for another class counts in the wrong one; one that it abstains on, in none.
 
     >>> from bench.core.attributes import Attribute
     >>> rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Frechet distance and coverage of each class against its own real images, and of the worst class.",
-        formula="frechet_* and coverage_k5_* of the samples that the judge takes for a class against the real images "
+        formula="frechet_* and coverage_k5_* of the samples that the classifier takes for a class against the real images "
         "of that class; worst_group_frechet is the largest over the classes, worst_group_coverage the smallest.",
         source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6; Naeem et al. 2020, arXiv 2002.09797",
         columns=(
@@ -101,7 +101,7 @@ class Evaluator:
             Column(f"{COVERAGE}_*", "higher", 0.0, 1.0, "share of the class's real images", GROUP_JACKKNIFE),
             Column(f"worst_{COVERAGE}_*", "higher", 0.0, 1.0, "share of the class's real images", GROUP_JACKKNIFE),
         ),
-        judge="each",
+        classifier="each",
         min_n=f"n / ({SHARE} K) of each of K classes, {MIN_N} at least; as many real images of each",
         bias="Both as their pooled forms: distances too large by about c / n, coverage rising with n. So every class "
         f"of every method is scored on equally many, its first n / ({SHARE} K) samples, {MIN_N} at least and "
@@ -109,7 +109,7 @@ class Evaluator:
         "the pooled distance, whose n is larger. The worst of several classes is further off than each of them.",
         interval="That of the worst class is of the worst of all classes, picked anew without each group. The "
         "reference is held fixed.",
-        limits="Which class an image should have been: one that the judge takes for another class counts in the "
+        limits="Which class an image should have been: one that the classifier takes for another class counts in the "
         "wrong one, and one that it abstains on in none.",
         needs=frozenset({"labels"}),
     )
@@ -131,7 +131,7 @@ class Evaluator:
             chosen.append(reference.attributes)
         scores = []
         for attributes in chosen:
-            labels = judged(sample, attributes)
+            labels = classified(sample, attributes)
             for extractor, sets in reference.features.items():
                 features = checked(sample, extractor, sets)
                 for name, array in sets.items():
@@ -164,7 +164,7 @@ class Evaluator:
             raise Undefined(f"the reference set {against.name} has no labels of {group.name}")
         wanted = samples_a_class(len(features), group.n_classes)
         if index.size < wanted:
-            raise Undefined(f"needs {wanted} samples judged {name}, got {index.size}")
+            raise Undefined(f"needs {wanted} samples classified {name}, got {index.size}")
         reals = self._reals.get(
             (*against.key, name), against.array, lambda: _reals(against, _equal_parts(real, group)[k], name)
         )

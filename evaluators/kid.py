@@ -60,7 +60,7 @@ class Evaluator:
             Column("kid_*", "lower", -math.inf, math.inf, "squared kernel distance", JACKKNIFE),
             Column("kid_se_*", None, 0.0, math.inf, "squared kernel distance", NO_INTERVAL),
         ),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}",
         bias=f"None, in n or in the size of the reference. Of more than {MAX_N:,} samples, or images of a set, the "
         f"first {MAX_N:,} are used, since the time is quadratic.",

@@ -132,7 +132,7 @@ class Evaluator:
             Column(f"density_k{K}_*", "higher", 0.0, math.inf, "1 for the reference's own distribution", JACKKNIFE),
             Column(f"coverage_k{K}_*", "higher", 0.0, 1.0, "share of the reference", GROUP_JACKKNIFE),
         ),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}, and a reference of {K + 1}",
         bias="precision and density: none in n, but they depend on the size of the reference. recall and coverage "
         "depend on both: a sampler of the reference's own distribution has a coverage of 1 - (m-1)...(m-5) / "

@@ -62,7 +62,7 @@ class Evaluator:
             Column("clip_score_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
             Column("clip_by_prompt_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
         ),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N} of each prompt",
         bias="None: it is a mean over images. The prompts are held fixed.",
         interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
@@ -89,7 +89,7 @@ class Evaluator:
         """
         if not sample.prompts or not reference.texts:
             reason = NO_READER if sample.prompts else NO_PROMPTS
-            n = len(sample.preset)
+            n = len(sample.assigned_class)
             return [Score("clip_score_none", "all", None, n=n, status="undefined", reason=reason)]
         return [score for name, texts in reference.texts.items() for score in _scores(name, texts, sample)]
 

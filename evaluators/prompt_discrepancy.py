@@ -50,9 +50,10 @@ class Evaluator:
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
-    >>> judged = np.repeat([[1.0, 0.0], [0.0, 1.0]], [100, 100], axis=0)  # without for one prompt, with for the other
+    # without for one prompt, with for the other
+    >>> classified = np.repeat([[1.0, 0.0], [0.0, 1.0]], [100, 100], axis=0)
     >>> prompts = {"a pilot": slice(0, 100), "a baker": slice(100, 200)}
-    >>> sample = Sample({"eyeglasses": judged}, {}, np.full(200, -1), prompts=prompts)
+    >>> sample = Sample({"eyeglasses": classified}, {}, np.full(200, -1), prompts=prompts)
     >>> scores = Evaluator().evaluate(sample, Reference((glasses,), np.array([0.5, 0.5])))
     >>> print(scores[0].metric, round(scores[0].value, 3))  # pooled, they would be even
     fd_l2_prompt_mean 0.707
@@ -60,7 +61,7 @@ class Evaluator:
 
     card: ClassVar[Card] = Card(
         summary="Fairness discrepancy of each prompt, and over prompts its mean, worst and 90th percentile; 0 is fair.",
-        formula="d_j = ||r - p_j||_2 for the target r and the shares p_j of the judge's labels among the samples of "
+        formula="d_j = ||r - p_j||_2 for the target r and the shares p_j of the classifier's labels among the samples of "
         "prompt j (fd_l2_by_prompt, over `ATTRIBUTES at PROMPT`); over prompts the mean of d_j, its maximum "
         "(fd_l2_prompt_worst) and its 90th percentile, between neighbours by their distance (type 7 of Hyndman & Fan "
         "1996), which is the 10th percentile of fairness, -d_j. share_by_prompt is p_j, class by class, over "
@@ -71,19 +72,19 @@ class Evaluator:
             Column("fd_l2_prompt_worst", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
             Column("fd_l2_prompt_p90", "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
             Column(ONE, "lower", 0.0, math.sqrt(2), "distance of shares", REDRAWS),
-            Column(SHARE, None, 0.0, 1.0, "share of the judged samples of a prompt", WILSON),
+            Column(SHARE, None, 0.0, 1.0, "share of the classified samples of a prompt", WILSON),
         ),
-        judge="each",
-        min_n=f"{MIN_N} of each prompt; {MIN_JUDGED} judged ones where the judge abstained on others",
+        classifier="each",
+        min_n=f"{MIN_N} of each prompt; {MIN_JUDGED} classified ones where the classifier abstained on others",
         bias="The distances are too large, as fd_l2_hard is, by what the samples of one prompt allow: the mean over "
         "many prompts does not take that away, and a maximum adds to it. Measured on a perfect sampler of two even "
         "classes with 100 samples a prompt: mean 0.056 whatever the number of prompts; worst 0.126 of 8 prompts and "
-        "0.163 of 30; 90th percentile 0.102 and 0.112. `null_bound` is the 95th percentile of each for a perfect "
+        "0.163 of 30; 90th percentile 0.102 and 0.112. `noise_floor` is the 95th percentile of each for a perfect "
         "sampler of these n, so hold the worst against its own.",
         interval="Samples are redrawn within each prompt, and the prompts are held fixed: it says nothing of other "
         "prompts. Over prompts the redraws are shifted to be centred on the value, and the interval is that of the "
         "value at this n, its bias included; measured coverage of that is 93 to 98 % at 100 samples a prompt with 8 "
-        "and 30 prompts. Where the value is at or below `null_bound`, `ci_low` is 0. `fd_l2_by_prompt` has the "
+        "and 30 prompts. Where the value is at or below `noise_floor`, `ci_low` is 0. `fd_l2_by_prompt` has the "
         "interval of fd_l2_hard.",
         limits="Which way a prompt is biased, but for share_by_prompt; fd_l2_hard of all samples together is low "
         "where the biases of prompts cancel. Whether the images show what the prompt says (`clip_score_*`), and "
@@ -102,7 +103,7 @@ class Evaluator:
             order; without prompts the first three alone, undefined.
 
         Raises:
-            Incompatible: an attribute was not judged.
+            Incompatible: an attribute was not classified.
             ConfigError: an array has the wrong shape.
         """
         scopes: list[tuple[Attribute, ...]] = [(a,) for a in reference.attributes]
@@ -130,8 +131,8 @@ def _scores(sample: Sample, attributes: tuple[Attribute, ...], r: Floats) -> lis
 
 
 def _part(sample: Sample, rows: slice) -> Sample:
-    """The judged classes of a prompt's samples."""
-    return Sample({name: array[rows] for name, array in sample.probabilities.items()}, {}, sample.preset[rows])
+    """The predicted classes of a prompt's samples."""
+    return Sample({name: array[rows] for name, array in sample.probabilities.items()}, {}, sample.assigned_class[rows])
 
 
 def _redrawn(seen: Tally, r: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -173,6 +174,6 @@ def _over(scope: str, seen: dict[str, Tally], redrawn: dict[str, tuple[Floats, F
 def _summary(metric: str, scope: str, n: int, value: Floats, draws: Floats, null: Floats) -> Score:
     """A score over prompts; its interval is that of the value at this n, so the redraws are centred on it."""
     low, high = percentile_interval(draws - draws.mean() + value)
-    null_bound = float(np.quantile(null, LEVEL))
-    low = 0.0 if value <= null_bound else max(0.0, min(low, float(value)))
-    return Score(metric, scope, float(value), low, max(high, float(value)), n, null_bound)
+    noise_floor = float(np.quantile(null, LEVEL))
+    low = 0.0 if value <= noise_floor else max(0.0, min(low, float(value)))
+    return Score(metric, scope, float(value), low, max(high, float(value)), n, noise_floor)

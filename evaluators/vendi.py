@@ -100,7 +100,7 @@ class Evaluator:
         formula="exp(-sum_i l_i log l_i), l_i the eigenvalues of X X' / n, X the samples' features over their norms.",
         source="Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1",
         columns=(Column("vendi_*", "higher", 1.0, math.inf, "effective samples", GROUP_JACKKNIFE),),
-        judge="none",
+        classifier="none",
         min_n=f"{MIN_N}",
         bias="Too small: it rises with n, up to min(n, number of features). Compare at equal n only.",
         interval="The score at this n, its bias in n included.",

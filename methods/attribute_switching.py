@@ -40,7 +40,7 @@ from bench.core.progress import track
 from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, ddim_step, noise_of
 from bench.storage.files import digest_of, remember
-from methods.targeting.assigned_classes import presets
+from methods.targeting.assigned_classes import assign_classes
 
 FORMAT = "attribute switching 1"  # part of the cache's key: raise when the search changes
 CHUNK = 16  # rows whose noise predictions are held for all steps at once
@@ -206,7 +206,7 @@ def partners(start: Ints, n_groups: int, pairs: str, seed: int, index: Ints) -> 
 class Method:
     """A sample is asked for its start class while t >= tau, and for its partner class while t < tau.
 
-    Start classes are preset, equally many of each, and kept as the condition that was asked for.
+    Start classes are assigned class, equally many of each, and kept as the condition that was asked for.
 
     Source: Choi et al. 2024, arXiv 2401.03140. The method asks that a sample not tell its start class, and for no
     distribution of classes: it does not depend on the task's target. What the paper's search is worth where the
@@ -256,7 +256,7 @@ class Method:
         asked = np.array(conditions, dtype=np.int64)
 
         def starts(index: Ints) -> Ints:
-            return presets(np.full(n, 1 / n), seed, index)
+            return assign_classes(np.full(n, 1 / n), seed, index)
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
             index = batch.index.cpu().numpy()
@@ -270,7 +270,7 @@ class Method:
             ]
             return torch.cat(rows)
 
-        return Guided(denoise, presets=starts, cost=cost, notes=found, curves=plotted(found))
+        return Guided(denoise, assigned_classes=starts, cost=cost, notes=found, curves=plotted(found))
 
     def _curves(self, task: Task, conditions: list[int], seed: int) -> tuple[Floats, Cost]:
         """What `search` finds, from the cache or found now, and its cost."""

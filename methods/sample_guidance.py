@@ -13,7 +13,7 @@ from bench.core.attributes import product
 from bench.protocols.method import Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
-from methods.targeting.assigned_classes import presets
+from methods.targeting.assigned_classes import assign_classes
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Method:
         heads = load_or_fit(task, joint, self.labels_per_class, seed)
 
         def wanted(index: np.ndarray) -> np.ndarray:
-            return presets(task.target, seed, index)
+            return assign_classes(task.target, seed, index)
 
         def gradient(p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
             chosen = torch.from_numpy(wanted(index.numpy())).to(p.device)
@@ -60,4 +60,4 @@ class Method:
 
         parts: list[Part] = [(heads, gradient, self.strength)]
         guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=False)
-        return Guided(guided, presets=wanted, cost=heads.cost, notes={joint.name: heads.notes()})
+        return Guided(guided, assigned_classes=wanted, cost=heads.cost, notes={joint.name: heads.notes()})

@@ -16,11 +16,11 @@ from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError, Incompatible
 from bench.protocols.method import Batch, Classifier, Guided, Task, Traits, check_window, micro_batches, timestep
 from bench.protocols.model import DiffusionModel
-from methods.targeting.assigned_classes import presets
+from methods.targeting.assigned_classes import assign_classes
 from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 Through = Literal["unet", "noise"]
-LossName = Literal["preset", "chi_square", "kl"]
+LossName = Literal["assigned_class", "chi_square", "kl"]
 # (log-probabilities of the joint [n, K] of some rows, mean probabilities of the whole guidance batch [K], the rows'
 # sample numbers [n]) -> a scalar whose gradient in the rows is that of L, summed over the guidance batch
 RowsLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -135,7 +135,7 @@ def predict_and_pull_back(
     return torch.cat(denoised), torch.cat(gradients)
 
 
-def preset_loss(wanted: Callable[[np.ndarray], np.ndarray]) -> RowsLoss:
+def assigned_class_loss(wanted: Callable[[np.ndarray], np.ndarray]) -> RowsLoss:
     """L = -sum_i log p(c_i | image i), for classes c = wanted(sample numbers)."""
 
     def loss(log_p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
@@ -189,9 +189,10 @@ def find_classifier(task: Task, name: str) -> Classifier:
 
 @dataclass(frozen=True)
 class Method:
-    """An image classifier f pushes x_t so that f(D(x_t)) has the class preset, or the batch the target distribution.
+    """An image classifier f pushes x_t so that f(D(x_t)) has the class assigned class, or the batch the target distribution.
 
-    Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; with `through="noise"` and `loss="preset"` the
+    Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; with `through="noise"` and
+        `loss="assigned_class"` the
     baseline of Parihar et al. 2024, arXiv 2402.18206.
 
     Through the network dD/dx = sqrt(a) / (1 - a) Cov[x_0 | x_t], so forward guidance moves D by
@@ -210,8 +211,9 @@ class Method:
         backward_steps: m of backward guidance; 0 leaves it out.
         backward_lr: its step, > 0.
         repeats: how often each step is taken (self-recurrence), >= 1.
-        loss: "preset", cross-entropy to a class that each sample is given beforehand, the classes meeting the target;
-            or "chi_square" or "kl", of the batch's mean probabilities against the target (distribution guidance in
+        loss: "assigned_class", cross-entropy to a class that each sample is given beforehand, the classes meeting the
+            target; or "chi_square" or "kl", of the batch's mean probabilities against the target (distribution guidance
+            in
             image space).
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
     """
@@ -222,7 +224,7 @@ class Method:
     backward_steps: int = 0
     backward_lr: float = 0.3
     repeats: int = 1
-    loss: LossName = "preset"
+    loss: LossName = "assigned_class"
     window: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -247,8 +249,8 @@ class Method:
             paper="Bansal et al. 2023, arXiv 2302.07121",
             stage="sampling",
             needs=frozenset({"classifier", "target"}),
-            couples_batch=self.loss != "preset",
-            couples_by_mean=self.loss != "preset",
+            couples_batch=self.loss != "assigned_class",
+            couples_by_mean=self.loss != "assigned_class",
             backward=float(self.through == "unet" and self.strength != 0),
             neutral={"strength": 0.0, "backward_steps": 0, "repeats": 1},
         )
@@ -258,13 +260,13 @@ class Method:
         classifier, model = find_classifier(task, self.classifier), task.model
 
         def wanted(index: np.ndarray) -> np.ndarray:
-            return presets(task.target, seed, index)
+            return assign_classes(task.target, seed, index)
 
         def log_probabilities(images: Tensor) -> Tensor:
             return joint_log_probabilities(classifier.logits(images), task.attributes)
 
-        coupled = self.loss != "preset"
-        loss = batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else preset_loss(wanted)
+        coupled = self.loss != "assigned_class"
+        loss = batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else assigned_class_loss(wanted)
         steering = Steering(log_probabilities, loss, coupled)
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
@@ -275,7 +277,7 @@ class Method:
 
         return Guided(
             denoise,
-            presets=None if coupled else wanted,
+            assigned_classes=None if coupled else wanted,
             repeats=self.repeats,
             notes={"classifier": self.classifier, "classifier_sha256": classifier.digest},
         )

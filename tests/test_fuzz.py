@@ -40,8 +40,8 @@ from bench.report.page import document, records
 from bench.report.page.board import Board
 from bench.report.paper.claims import read_claims
 from bench.report.paper.formats import FORMATS
-from bench.report.paper.layout import read_layout
 from bench.report.paper.table import build
+from bench.report.paper.template import read_template
 from bench.results.run import Run
 from bench.storage.files import read_arrays, write_arrays
 from bench.storage.store import Store
@@ -66,7 +66,7 @@ NAMES = (
     "suite",
     "gates",
     "prompts",
-    "layout",
+    "template",
     "recipe",
     "results.csv",
     "leaderboard.csv",
@@ -104,7 +104,7 @@ def shown_run(folder: Path) -> None:
     """All that reads the three tables of a run."""
     run = Run.open(folder)
     document.embedded([Board(run).record(), records.table(run.rows)])
-    FORMATS["latex"](build(read_layout("full"), run, None))
+    FORMATS["latex"](build(read_template("full"), run, None))
     ratios(run)
 
 
@@ -114,8 +114,8 @@ def listed(root: Path) -> None:
     load_data(DataSource.model_validate({**source, "with": {"labels": "labels.csv"}}))
 
 
-def laid_out(layout: Path, run: Path) -> None:
-    build(read_layout(str(layout)), Run.open(run), None)
+def laid_out(template: Path, run: Path) -> None:
+    build(read_template(str(template)), Run.open(run), None)
 
 
 def few(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -131,7 +131,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     (model / "conditions.json").write_text('{"conditions": ["none"]}')
     shutil.copy(ROOT / "leaderboards/gate/gates.yaml", folder / "gates.yaml")
     shutil.copy(ROOT / "bench/assets/prompts/faces.yaml", folder / "prompts.yaml")
-    shutil.copy(ROOT / "bench/report/paper/templates/full.yaml", folder / "layout.yaml")
+    shutil.copy(ROOT / "bench/report/paper/templates/full.yaml", folder / "template.yaml")
     shutil.copy(ROOT / "bench/assets/avatars-cnn/recipe.yaml", folder / "recipe.yaml")
     run = edited_run(RUN, folder / "run", few)
     (folder / "claims.csv").write_text("method,task,value,citation\nvanilla,eyeglasses,0.1,@key2024\n")
@@ -139,12 +139,12 @@ def subjects(folder: Path) -> dict[str, Subject]:
     celeba = copies.celeba(folder / "celeba")
     rng = np.random.default_rng(0)
     write_statistics(folder / "s.npz", Gaussian(rng.standard_normal(5), np.eye(5)), "d" * 64)
-    judge = folder / "judge"
+    classifier = folder / "classifier"
     read = (Attribute("a", ("x", "y")),)
     male = {"name": "celeba", "attributes": ["Male"]}
     torch.manual_seed(0)
-    save_network(AttributeCNN(read, (4, 4), 16), judge)
-    (judge / "heldout.json").write_text('{"attributes": {"a": {"confusion": [[3, 1], [0, 4]]}}}')
+    save_network(AttributeCNN(read, (4, 4), 16), classifier)
+    (classifier / "heldout.json").write_text('{"attributes": {"a": {"confusion": [[3, 1], [0, 4]]}}}')
     fit_probe(folder / "probe", rng.standard_normal((64, 3)), {"a": np.arange(64) % 2}, read, "e")
     entry = folder / "store" / "entry"
     write_arrays(entry, {"images": np.zeros((2, 3, 4, 4), np.uint8)}, {"seconds": 1.0})
@@ -163,7 +163,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
         "suite": Subject(suite, lambda: prepare(read_suite(str(suite)), out)),
         "gates": Subject(folder / "gates.yaml", lambda: read_gates(folder / "gates.yaml", known)),
         "prompts": Subject(folder / "prompts.yaml", lambda: read_prompts(str(folder / "prompts.yaml")).as_json()),
-        "layout": Subject(folder / "layout.yaml", lambda: laid_out(folder / "layout.yaml", run)),
+        "template": Subject(folder / "template.yaml", lambda: laid_out(folder / "template.yaml", run)),
         "recipe": Subject(folder / "recipe.yaml", lambda: read_recipe(folder / "recipe.yaml").training.budgets()),
         "results.csv": Subject(run / "results.csv", lambda: shown_run(run)),
         "leaderboard.csv": Subject(run / "leaderboard.csv", lambda: shown_run(run)),
@@ -175,9 +175,9 @@ def subjects(folder: Path) -> dict[str, Subject]:
             lambda: load_data(DataSource.model_validate({**male, "root": str(celeba)})),
         ),
         "statistics": Subject(folder / "s.npz", lambda: read_statistics(folder / "s.npz")),
-        "classifier weights": Subject(judge / "model.safetensors", lambda: load_network(judge, AttributeCNN), 600),
-        "classifier config": Subject(judge / "config.json", lambda: load_network(judge, AttributeCNN)),
-        "classifier confusion": Subject(judge / "heldout.json", lambda: read_confusion(judge, read)),
+        "classifier weights": Subject(classifier / "model.safetensors", lambda: load_network(classifier, AttributeCNN),
+        600), "classifier config": Subject(classifier / "config.json", lambda: load_network(classifier, AttributeCNN)),
+        "classifier confusion": Subject(classifier / "heldout.json", lambda: read_confusion(classifier, read)),
         "probe weights": Subject(folder / "probe/model.safetensors", lambda: load_probe(folder / "probe")),
         "probe config": Subject(folder / "probe/config.json", lambda: load_probe(folder / "probe")),
         "U-Net weights": Subject(model / kind, lambda: load_unet(model), 9000),
@@ -235,7 +235,19 @@ def test_every_subject_has_its_test(made: dict[str, Subject]) -> None:
     assert set(NAMES) == set(made)
 
 
-KEYS = ("suite", "model", "n", "guidance_batch", "seeds", "sampler", "tasks", "methods", "data", "judge", "features")
+KEYS = (
+    "suite",
+    "model",
+    "n",
+    "guidance_batch",
+    "seeds",
+    "sampler",
+    "tasks",
+    "methods",
+    "data",
+    "classifier",
+    "features",
+)
 VALUES = st.recursive(
     st.sampled_from(NASTY) | st.text(max_size=20) | st.integers() | st.floats(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -278,8 +290,8 @@ def test_a_yaml_file_that_cannot_be_shown_or_written_later_is_refused(tmp_path: 
 
 @pytest.mark.parametrize("fields", [{"a": datetime.date(2024, 1, 1)}, {"a": {1: 1, "b": 2}}, {"a": float("nan")}])
 def test_fields_of_an_extractor_that_no_record_can_hold_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
-    suite = small_suite(tmp_path, judge={"name": "attribute_cnn", "with": fields})
-    with pytest.raises(ConfigError, match=r"judge\.with: must hold texts, finite numbers"):
+    suite = small_suite(tmp_path, classifier={"name": "attribute_cnn", "with": fields})
+    with pytest.raises(ConfigError, match=r"classifier\.with: must hold texts, finite numbers"):
         read_suite(str(suite))
 
 

@@ -33,8 +33,8 @@ from bench.engine.runner import run
 from bench.models.unet import load_unet
 from bench.report.page import document
 from bench.report.paper.formats import FORMATS
-from bench.report.paper.layout import read_layout
 from bench.report.paper.table import build
+from bench.report.paper.template import read_layout
 from bench.results.read import read_results
 from bench.results.run import Run
 from bench.training.loop import Budget, train
@@ -167,11 +167,14 @@ HEADERS = {
 
 @pytest.mark.parametrize("data", HEADERS.values(), ids=HEADERS)
 def test_a_hostile_safetensors_header_is_refused(tmp_path: Path, data: bytes) -> None:
-    save_network(AttributeCNN((Attribute("a", ("x", "y")),), (4, 4), 16), tmp_path / "judge")
+    save_network(AttributeCNN((Attribute("a", ("x", "y")),), (4, 4), 16), tmp_path / "classifier")
     save_tiny_unet(tmp_path / "model")
-    judge, model = tmp_path / "judge/model.safetensors", tmp_path / "model/diffusion_pytorch_model.safetensors"
+    classifier, model = (
+        tmp_path / "classifier/model.safetensors",
+        tmp_path / "model/diffusion_pytorch_model.safetensors",
+    )
     for path, load in (
-        (judge, lambda: load_network(judge.parent, AttributeCNN)),
+        (classifier, lambda: load_network(classifier.parent, AttributeCNN)),
         (model, lambda: load_unet(model.parent)),
     ):
         path.write_bytes(data)
@@ -265,9 +268,9 @@ def test_a_hostile_name_is_a_text_wherever_it_is_shown(hostile: Path) -> None:
     assert "\\input" not in FORMATS["latex"](table)
 
 
-@pytest.mark.parametrize("column", ["suite", "model", "attributes", "judge", "scope", "commit", "method"])
+@pytest.mark.parametrize("column", ["suite", "model", "attributes", "classifier", "scope", "commit", "method"])
 def test_hostile_texts_of_every_column_are_inert(tmp_path: Path, column: str) -> None:
-    """A table of another's making: classes, attributes and judges are names as well."""
+    """A table of another's making: classes, attributes and classifiers are names as well."""
 
     def edit(row: dict[str, Any]) -> dict[str, Any]:
         if "metric" not in row:
@@ -275,9 +278,9 @@ def test_hostile_texts_of_every_column_are_inert(tmp_path: Path, column: str) ->
         if column == "attributes":  # which its scopes and its confusion repeat
             row |= {
                 c: row[c].replace("eyeglasses", NAME.replace("+", ""))
-                for c in ("attributes", "scope", "judge_confusion")
+                for c in ("attributes", "scope", "classifier_confusion")
             }
-            return row | {"judge_confusion": json.dumps({NAME: [[1, 0], [0, 1]]})}
+            return row | {"classifier_confusion": json.dumps({NAME: [[1, 0], [0, 1]]})}
         if column == "scope" and "=" not in row["scope"]:
             return row  # the task's own; a class's is "attribute=class"
         return row | {column: f"{row[column]}{NAME}"}

@@ -12,7 +12,7 @@ from bench.core.errors import UnknownName
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data, suites or layouts.")],
+    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data, suites or templates.")],
 ) -> None:
     """What there is to choose from."""
     lists = {
@@ -21,7 +21,7 @@ def list_(
         "models": _models,
         "data": _data,
         "suites": _suites,
-        "layouts": _layouts,
+        "templates": _templates,
     }
     if what not in lists:
         raise UnknownName("list", what, lists)
@@ -71,10 +71,10 @@ def _models() -> Table:
 
 
 def _data() -> Table:
-    from bench.data import list_data, list_layouts
+    from bench.data import list_data, list_formats
 
     rows = [(name, "shipped set", what) for name, what in list_data().items()]
-    rows += [(name, "layout of files", what) for name, what in list_layouts().items()]
+    rows += [(name, "format of files", what) for name, what in list_formats().items()]
     return screen.table("data", ("name", "kind", "what it is for, or what lies where"), rows)
 
 
@@ -89,7 +89,7 @@ def _suites() -> Table:
     return screen.table("suites", ("name", "what it runs", "needs"), rows)
 
 
-def _layouts() -> Table:
-    from bench.report.paper.layout import list_layouts
+def _templates() -> Table:
+    from bench.report.paper.template import list_templates
 
-    return screen.table("layouts", ("name", "what it shows"), list(list_layouts().items()))
+    return screen.table("templates", ("name", "what it shows"), list(list_templates().items()))

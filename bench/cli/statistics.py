@@ -45,11 +45,11 @@ def statistics(
     import json
 
     from bench.config.build import build_extractor
-    from bench.config.components import Seer
+    from bench.config.components import ExtractorSpec
     from bench.results.feature_statistics import Cell, of_run, of_set
     from evaluators.features.statistics import write_statistics
 
-    extractor = build_extractor(Seer(features, json.dumps(_fields(field or [])), features))
+    extractor = build_extractor(ExtractorSpec(features, json.dumps(_fields(field or [])), features))
     if source in known:
         fitted = of_set(source, extractor, n, 32 if size is None else size)
     else:

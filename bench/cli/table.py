@@ -12,7 +12,7 @@ from bench.core.errors import UnknownName
 
 
 def table(
-    layout: Annotated[str, typer.Argument(help="A shipped layout's name, or a YAML file.")],
+    template: Annotated[str, typer.Argument(help="A shipped template's name, or a YAML file.")],
     run: Annotated[Path, typer.Argument(help="A finished run's folder, or its results.csv.")] = screen.OUT / "quick",
     format: Annotated[str, typer.Option(help="latex, markdown, csv or html.")] = "latex",
     out: Annotated[Path | None, typer.Option(help="Write it to a file instead of the screen.")] = None,
@@ -23,14 +23,14 @@ def table(
     """Lay out a finished run as a table of a paper."""
     from bench.report.paper.claims import read_claims
     from bench.report.paper.formats import FORMATS
-    from bench.report.paper.layout import read_layout
     from bench.report.paper.table import build
+    from bench.report.paper.template import read_template
     from bench.results.run import Run
     from bench.storage.files import write_bytes
 
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
-    chosen, finished = read_layout(layout), Run.open(run)
+    chosen, finished = read_template(template), Run.open(run)
     claims = read_claims(claimed, finished) if claimed is not None else None
     text = FORMATS[format](build(chosen, finished, claims))
     if out is None:

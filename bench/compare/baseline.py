@@ -11,7 +11,7 @@ from bench.results.read import ONE_RUN
 from bench.results.run import Run
 from bench.storage.files import write_bytes
 
-SETTINGS = (*ONE_RUN, "judge", "judge_sha256", "bench_version", "commit")
+SETTINGS = (*ONE_RUN, "classifier", "classifier_sha256", "bench_version", "commit")
 
 
 def update(new: Run, file: Path) -> None:

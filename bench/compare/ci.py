@@ -29,11 +29,11 @@ def show(outcome: Outcome, console: Console) -> None:
         for item in changed:
             table.add_row(*map(escape, _cells(item)))
         console.print(table)
-    for line in (*outcome.notes, headline(outcome)):
+    for line in (*outcome.notes, ranking_metric(outcome)):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def headline(outcome: Outcome) -> str:
+def ranking_metric(outcome: Outcome) -> str:
     """The outcome in one line."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in outcome.counts.items())
     return f"{'refused' if outcome.red else 'passed'}: {counts}"
@@ -55,7 +55,7 @@ def markdown(outcome: Outcome, gates: Gates) -> str:
         f"Worse: over its gate, and significant at {gates.alpha:g} one-sided, corrected over the table "
         f"({gates.correction.replace('_', '-')})."
     )
-    parts = [f"### fairdiff-bench: {headline(outcome)}", rule, *outcome.notes]
+    parts = [f"### fairdiff-bench: {ranking_metric(outcome)}", rule, *outcome.notes]
     if changed:
         parts.append(markdown_table(HEADS, changed))
     every = markdown_table(HEADS, [_cells(item) for item in outcome.items])

@@ -83,9 +83,9 @@ def _paired(run_a: Run, a: list[Any], run_b: Run, b: list[Any]) -> Difference | 
     name = a[0].metric
     if name not in (*HARD, SOFT) or [row.seed for row in a] != [row.seed for row in b]:
         return None
-    judged = [probabilities(run, row) for run, rows in ((run_a, a), (run_b, b)) for row in rows]
-    seen = [found for found in judged if found is not None]
-    if len(seen) < len(judged):
+    classified = [probabilities(run, row) for run, rows in ((run_a, a), (run_b, b)) for row in rows]
+    seen = [found for found in classified if found is not None]
+    if len(seen) < len(classified):
         return None
     attributes = tuple(_attribute(*item) for item in seen[0].items())
     scoped = tuple(x for x in attributes if x.name in a[0].scope.split("=")[0].split("+"))

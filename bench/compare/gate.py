@@ -33,7 +33,7 @@ class Item:
         task: the task's name; "all tasks" of a latency.
         method: the method's title.
         metric: the metric's name.
-        scope: what it was computed over, and by which judge where that is not the first.
+        scope: what it was computed over, and by which classifier where that is not the first.
         verdict: one of `VERDICTS`.
         baseline: the baseline's value, None where it has none.
         new: the new value.
@@ -116,13 +116,17 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
         ConfigError: the gates fit nothing of the baseline, or a costs.csv cannot be read.
     """
     drafts = [
-        _draft(new, baseline, key, gates) for key in baseline.scores if gates.gate(key.metric, key.scope, key.judge)
+        _draft(new, baseline, key, gates)
+        for key in baseline.scores
+        if gates.gate(key.metric, key.scope, key.classifier)
     ]
-    items = _judged([draft for draft in drafts if draft is not None], gates)
+    items = _classified([draft for draft in drafts if draft is not None], gates)
     if not items:
         raise ConfigError(f"no metric of {baseline.file} with a value is gated; gate one of {_names(baseline)}")
     latency, notes = _latency(new, baseline, gates)
-    extra = [key for key in new.scores if key not in baseline.scores and gates.gate(key.metric, key.scope, key.judge)]
+    extra = [
+        key for key in new.scores if key not in baseline.scores and gates.gate(key.metric, key.scope, key.classifier)
+    ]
     if extra:
         notes.append(f"{len(extra)} numbers are not in the baseline and were not gated; --update takes them in")
     return Outcome((*items, *latency), tuple(notes))
@@ -138,10 +142,10 @@ Draft = tuple[Item, Compared | None, float]  # what is known before the table's 
 def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
     """None where the baseline itself has no value: there is nothing to hold the new run to."""
     before, after = baseline.good(key), new.good(key)
-    name = (key.task.name, key.method, key.metric, key.scope + (f" by {key.judge}" if key.judge else ""))
+    name = (key.task.name, key.method, key.metric, key.scope + (f" by {key.classifier}" if key.classifier else ""))
     if not before:
         return None
-    gate = gates.gate(key.metric, key.scope, key.judge)
+    gate = gates.gate(key.metric, key.scope, key.classifier)
     assert gate is not None
     old = float(np.mean([row.value for row in before]))
     known: dict[str, Any] = {"baseline": old, "gate": gate.size(old)}
@@ -158,7 +162,7 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
     return Item(*name, "same", **known), compare_lines(baseline, before, new, after), sign
 
 
-def _judged(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
+def _classified(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
     """The items with the verdicts of the table's tests; what is counted takes part in no correction."""
     tested = [(i, c, sign) for i, (_, c, sign) in enumerate(drafts) if c is not None]
     items = [item for item, _, _ in drafts]

@@ -23,15 +23,15 @@ class Gate(Strict):
         absolute: in the metric's unit.
         relative: as a part of the baseline's value, such as 0.05.
         scope: which scopes it is for: a name, or a pattern.
-        judge: which of the suite's other judges it is for: a name, or a pattern; "" is the first judge, whose numbers
-            order the methods, alone.
+        classifier: which of the suite's other classifiers it is for: a name, or a pattern; "" is the first classifier,
+            whose numbers order the methods, alone.
         better: the better direction of a metric that the bench does not know.
     """
 
     absolute: Size | None = None
     relative: Size | None = None
     scope: str = "*"
-    judge: str = ""
+    classifier: str = ""
     better: Better | None = None
 
     @model_validator(mode="after")
@@ -80,12 +80,12 @@ class Gates(Strict):
     metrics: Annotated[dict[str, Gate], Field(min_length=1)] = Field(default_factory=lambda: dict(DEFAULT))
     latency: Latency | None = Latency(relative=0.25)
 
-    def gate(self, name: str, scope: str, judge: str = "") -> Gate | None:
-        """The gate of a metric over a scope, by the first judge ("") or another one."""
+    def gate(self, name: str, scope: str, classifier: str = "") -> Gate | None:
+        """The gate of a metric over a scope, by the first classifier ("") or another one."""
         fits = (
             g
             for pattern, g in self.metrics.items()
-            if fnmatchcase(name, pattern) and fnmatchcase(scope, g.scope) and fnmatchcase(judge, g.judge)
+            if fnmatchcase(name, pattern) and fnmatchcase(scope, g.scope) and fnmatchcase(classifier, g.classifier)
         )
         return next(fits, None)
 
@@ -99,11 +99,12 @@ def read_gates(path: Path | None, known: dict[str, set[tuple[str, str]]]) -> Gat
 
     Args:
         path: a YAML file, or None.
-        known: the baseline's metrics, each with its scopes and judges, "" for the first.
+        known: the baseline's metrics, each with its scopes and classifiers, "" for the first.
 
     Raises:
         ConfigError: the file cannot be read or is not valid, or gates a metric whose better direction is not known.
-        UnknownName: a gate fits no metric, scope or judge of the baseline, so that a misspelt one would guard nothing.
+        UnknownName: a gate fits no metric, scope or classifier of the baseline, so that a misspelt one would guard
+            nothing.
     """
     gates = read_yaml(path, Gates) if path is not None else Gates()
     for pattern, gate in gates.metrics.items() if path is not None else ():
@@ -113,9 +114,9 @@ def read_gates(path: Path | None, known: dict[str, set[tuple[str, str]]]) -> Gat
         places = set[tuple[str, str]]().union(*(known[name] for name in fits))
         if not any(fnmatchcase(scope, gate.scope) for scope, _ in places):
             raise UnknownName(f"scope of {pattern} in {path}", gate.scope, {scope for scope, _ in places})
-        if not any(fnmatchcase(judge, gate.judge) for _, judge in places):
-            others = {judge for _, judge in places if judge} or {"none but the first"}
-            raise UnknownName(f"other judge of {pattern} in {path}", gate.judge, others)
+        if not any(fnmatchcase(classifier, gate.classifier) for _, classifier in places):
+            others = {classifier for _, classifier in places if classifier} or {"none but the first"}
+            raise UnknownName(f"other classifier of {pattern} in {path}", gate.classifier, others)
         blind = next((name for name in fits if gates.better(name, gate) is None), None)
         if blind is not None:
             raise ConfigError(

@@ -38,7 +38,7 @@ class Line:
         b: method of the second side.
         metric: the metric's name.
         scope: what it was computed over.
-        judge: whose classes it is of, where that is not the first judge's.
+        classifier: whose classes it is of, where that is not the first classifier's.
         compared: values, difference and test; None where there is none.
         p: two-sided, with Holm's correction over all lines that were tested; None where none was.
         detectable: the smallest true difference that such a test, so corrected, finds in 80 of 100 runs of this size.
@@ -51,7 +51,7 @@ class Line:
     b: str
     metric: str
     scope: str
-    judge: str
+    classifier: str
     compared: Compared | None
     p: float | None
     detectable: float | None
@@ -67,7 +67,7 @@ class Line:
             numbers = dict(zip(numbers, (found.a, found.b, *map(float, parts)), strict=True))
         return {
             **{"task": self.task, "method_a": self.a, "method_b": self.b, "metric": self.metric, "scope": self.scope},
-            "judge": self.judge,
+            "classifier": self.classifier,
             **numbers,
             "p_holm": self.p,
             "detectable": self.detectable,
@@ -144,7 +144,7 @@ def _methods(one: Side, two: Side) -> list[tuple[str, str]]:
 
 
 def _keys(one: Run, two: Run, tasks: Sequence[str], metrics: Sequence[str]) -> list[tuple[Task, str, str, str]]:
-    """(task, metric, scope, judge) of either run that are asked for."""
+    """(task, metric, scope, classifier) of either run that are asked for."""
     offered_tasks = list(dict.fromkeys((*one.tasks, *two.tasks)))
     for asked in tasks:
         if not any(task.answers(asked) for task in offered_tasks):
@@ -154,7 +154,7 @@ def _keys(one: Run, two: Run, tasks: Sequence[str], metrics: Sequence[str]) -> l
         if not any(fnmatchcase(name, pattern) for name in offered):
             raise UnknownName("metric", pattern, offered)
     found = dict.fromkeys(
-        (key.task, key.metric, key.scope, key.judge)
+        (key.task, key.metric, key.scope, key.classifier)
         for run in (one, two)
         for key in run.scores
         if (not tasks or any(key.task.answers(asked) for asked in tasks))
@@ -178,7 +178,7 @@ def _draft(one: Run, two: Run, a: Key, b: Key) -> tuple[Key, Key, Compared | Non
 
 
 def _line(a: Key, b: Key, found: Compared | None, reason: str, p: float, tests: int) -> Line:
-    common = (a.task.name, a.method, b.method, a.metric, a.scope, a.judge)
+    common = (a.task.name, a.method, b.method, a.metric, a.scope, a.classifier)
     if found is None:
         return Line(*common, None, None, None, "not comparable", reason)
     exact = found.test == EXACT

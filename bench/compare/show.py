@@ -67,7 +67,7 @@ def _side(side: Side, method: str) -> str:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    name = f"{line.metric} over {line.scope}" + (f" by {line.judge}" if line.judge else "")
+    name = f"{line.metric} over {line.scope}" + (f" by {line.classifier}" if line.classifier else "")
     found = line.compared
     if found is None:
         return (name, "-", "-", "-", "-", f"{line.verdict}: {line.reason}", "-", "-")

@@ -6,7 +6,7 @@ import inspect
 import json
 from typing import Any
 
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import load
@@ -28,7 +28,7 @@ def built_methods(suite: Suite) -> dict[str, Any]:
     return {m.title: build_method(m.name, m.fields) for m in suite.methods}
 
 
-def build_extractor(seer: Seer) -> Any:
+def build_extractor(spec: ExtractorSpec) -> Any:
     """An extractor with its fields.
 
     Raises:
@@ -36,13 +36,13 @@ def build_extractor(seer: Seer) -> Any:
         ConfigError: a field that it refuses.
         Incompatible: what it needs is not at hand.
     """
-    extractor = load("evaluator", seer.name, "Extractor")
-    fields = json.loads(seer.fields)
+    extractor = load("evaluator", spec.name, "Extractor")
+    fields = json.loads(spec.fields)
     known = list(inspect.signature(extractor).parameters)
     for key in fields:
         if key not in known:
-            raise UnknownName(f"field of extractor {seer.name}", key, known or ["none"])
+            raise UnknownName(f"field of extractor {spec.name}", key, known or ["none"])
     try:
         return extractor(**fields)
     except (TypeError, ValueError) as error:  # a value of another type; what is out of range says so itself
-        raise ConfigError(f"extractor {seer.name} cannot be made with {fields}: {error}") from error
+        raise ConfigError(f"extractor {spec.name} cannot be made with {fields}: {error}") from error

@@ -77,9 +77,9 @@ class ExtractorChoice(Strict):
         return _known("extractor", name, with_member("evaluator", "Extractor"))
 
     @property
-    def seer(self) -> Seer:
+    def spec(self) -> ExtractorSpec:
         """The extractor, as workers know it."""
-        return Seer(self.name, json.dumps(self.fields, sort_keys=True), self.label or self._backbone)
+        return ExtractorSpec(self.name, json.dumps(self.fields, sort_keys=True), self.label or self._backbone)
 
     @property
     def _backbone(self) -> str:
@@ -92,7 +92,7 @@ class ExtractorChoice(Strict):
 
 
 @dataclasses.dataclass(frozen=True)
-class Seer:
+class ExtractorSpec:
     """An extractor by its name and fields; it can be hashed, and travels between processes.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""How a data set is declared in YAML: one form for every layout, in suites and in recipes."""
+"""How a data set is declared in YAML: one form for every format, in suites and in recipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AttributeChoice(Strict):
         name: what the bench calls it.
         column: what the data set calls it; the same unless given.
         classes: its classes in label order, which must cover every value: names, or names with the values that each
-            stands for. The layout's own, else the sorted values found, unless given.
+            stands for. The format's own, else the sorted values found, unless given.
         edges: for a column of numbers: class 0 is below the first edge, class k from edge k - 1 to below edge k.
     """
 
@@ -89,14 +89,14 @@ class Subsample(Strict):
 
 
 class DataSource(Strict):
-    """A shipped set by its name alone, or files on disk: their layout, where they lie, and what to take of them.
+    """A shipped set by its name alone, or files on disk: their format, where they lie, and what to take of them.
 
     Attributes:
-        name: a shipped set, or a layout of `run_bench.py list data`.
+        name: a shipped set, or a format of `run_bench.py list data`.
         label: what the tables call the set; its name unless given.
-        root: the folder or file; for the layout `hub`, the id.
+        root: the folder or file; for the format `hub`, the id.
         attributes: a list of columns, or a mapping of attributes to their classes or to an `AttributeChoice`.
-        fields: of the layout itself (`with` in the file), such as the split.
+        fields: of the format itself (`with` in the file), such as the split.
         n: how many images, all unless given.
         size: side in pixels; in a suite, the model's.
         crop: side of the centre square that is cut out before resizing; the shorter side of an image unless given.
@@ -160,10 +160,10 @@ class DataSource(Strict):
             extra = sorted(self.model_fields_set - known)
             if extra:
                 raise ValueError(f"{self.name} is a shipped set, without {', '.join(extra)}; leave that out")
-        elif self.name not in names("data layout"):
-            raise ValueError(str(UnknownName("data set", self.name, [*SETS, *names("data layout")])))
+        elif self.name not in names("data format"):
+            raise ValueError(str(UnknownName("data set", self.name, [*SETS, *names("data format")])))
         elif self.root is None or not self.attributes:
-            raise ValueError(f"{self.name} is a layout of files; give its `root` and its `attributes`")
+            raise ValueError(f"{self.name} is a format of files; give its `root` and its `attributes`")
         elif self.subsample is not None and not set(self.subsample.over) <= {a.name for a in self.attributes}:
             raise ValueError(
                 f"subsample.over must name attributes of the set ({', '.join(a.name for a in self.attributes)}), got "
@@ -181,15 +181,15 @@ def shipped(name: str, declared: Collection[str] = ()) -> DataSource:
 
     Raises:
         UnknownName: no shipped set of this name.
-        ConfigError: it is the name of a layout, which says nothing of where the files lie.
+        ConfigError: it is the name of a format, which says nothing of where the files lie.
     """
     from bench.data.avatars import SETS
 
     if name in SETS:
         return DataSource.model_validate({"name": name})
-    if name in names("data layout"):
+    if name in names("data format"):
         raise ConfigError(
-            f"{name} is a layout of files, not a set; declare one, such as data: {{mine: {{name: {name}, root: DIR, "
+            f"{name} is a format of files, not a set; declare one, such as data: {{mine: {{name: {name}, root: DIR, "
             "attributes: [...]}}, and use its name"
         )
     raise UnknownName("data set", name, [*SETS, *declared])

@@ -103,7 +103,7 @@ def read_prompt_set(name: str) -> PromptSet:
 
 
 def check_phrases(found: PromptSet, known: tuple[Attribute, ...]) -> None:
-    """Refuse a phrase for a class that an attribute has not; attributes that the judge does not know are left alone.
+    """Refuse a phrase for a class that an attribute has not; attributes that the classifier does not know are left alone.
 
     Raises:
         UnknownName: there is one.

@@ -12,9 +12,9 @@ from bench.assets import asset_folder
 from bench.config.components import (
     DownstreamChoice,
     ExtractorChoice,
+    ExtractorSpec,
     ModelChoice,
     SamplerChoice,
-    Seer,
     StatisticsChoice,
     _known,
     check_choices,
@@ -81,9 +81,13 @@ class Suite(Strict):
     labelled: str | None = None
     observed: str | None = None
     unbiased: str | None = None
-    judge: ExtractorChoice = ExtractorChoice(name="attribute_cnn")
-    other_judges: tuple[ExtractorChoice, ...] = ()  # give scores of their own; the leaderboard's order is the judge's
-    judge_may_guide: bool = False  # let a method guide with the network that judges it; every table then says so
+    classifier: ExtractorChoice = ExtractorChoice(name="attribute_cnn")
+    other_classifiers: tuple[
+        ExtractorChoice, ...
+    ] = ()  # give scores of their own; the leaderboard's order is the classifier's
+    classifier_may_guide: bool = (
+        False  # let a method guide with the network that classifies it; every table then says so
+    )
     features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
     references: dict[str, int] = Field(default_factory=dict)
     statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
@@ -120,14 +124,14 @@ class Suite(Strict):
             raise ValueError(f"two methods are called {twice!r}; give one a `label`")
         return methods
 
-    @field_validator("features", "other_judges")
+    @field_validator("features", "other_classifiers")
     @classmethod
     def _extractors_differ(
         cls, found: tuple[ExtractorChoice, ...], info: ValidationInfo
     ) -> tuple[ExtractorChoice, ...]:
-        titles = [choice.seer.title for choice in found]
-        if info.field_name == "other_judges" and "judge" in info.data:
-            titles.append(info.data["judge"].seer.title)
+        titles = [choice.spec.title for choice in found]
+        if info.field_name == "other_classifiers" and "classifier" in info.data:
+            titles.append(info.data["classifier"].spec.title)
         twice = _twice(titles)
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once, or give one a `label`")
@@ -170,9 +174,9 @@ class Suite(Strict):
         return self.data[name] if name in self.data else shipped(name, self.data)
 
     @property
-    def judges(self) -> tuple[Seer, ...]:
-        """Every judge, the one that decides the leaderboard's order first."""
-        return tuple(choice.seer for choice in (self.judge, *self.other_judges))
+    def classifiers(self) -> tuple[ExtractorSpec, ...]:
+        """Every classifier, the one that decides the leaderboard's order first."""
+        return tuple(choice.spec for choice in (self.classifier, *self.other_classifiers))
 
     @field_validator("references")
     @classmethod
@@ -187,7 +191,7 @@ class Suite(Strict):
         cls, found: dict[str, StatisticsChoice], info: ValidationInfo
     ) -> dict[str, StatisticsChoice]:
         if {"features", "references"} <= info.data.keys():  # else what is wrong with those is said
-            check_choices(found, info.data["references"], [choice.seer.title for choice in info.data["features"]])
+            check_choices(found, info.data["references"], [choice.spec.title for choice in info.data["features"]])
         return found
 
 

@@ -1,4 +1,4 @@
-"""Methods, evaluators, extractors and layouts of data, found by their place: the file's stem is the public name."""
+"""Methods, evaluators, extractors and formats of data, found by their place: the file's stem is the public name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[2]
 GROUPS = {
     "method": "fairdiff_bench.methods",
     "evaluator": "fairdiff_bench.evaluators",
-    "data layout": "fairdiff_bench.data",
+    "data format": "fairdiff_bench.data",
 }
-FOLDERS = {"method": "methods", "evaluator": "evaluators", "data layout": "bench/data/formats"}
+FOLDERS = {"method": "methods", "evaluator": "evaluators", "data format": "bench/data/formats"}
 
 
 def names(kind: str) -> list[str]:
-    """Public names of a kind ("method", "data layout", or "evaluator" for metrics and extractors), importing none."""
+    """Public names of a kind ("method", "data format", or "evaluator" for metrics and extractors), importing none."""
     return sorted(_own(kind) | _installed(kind, entry_points).keys())
 
 

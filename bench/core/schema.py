@@ -8,7 +8,7 @@ BY_PROMPT = ("fd_l2_prompt_worst", "fd_l2_prompt_p90")  # of the leaderboard, be
 PROMPTS = "prompts.csv"  # of a run with prompts, beside its results.csv
 
 
-def headline_of(prompts: bool) -> str:
+def ranking_metric_of(prompts: bool) -> str:
     """The metric that decides the leaderboard's order and is tested there, over the joint of a task's attributes.
 
     Args:

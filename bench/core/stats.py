@@ -335,7 +335,7 @@ def bootstrap_interval(
 
     Source: Efron 1987, "Better bootstrap confidence intervals" (BCa), as SciPy computes it. Not for statistics whose
     bias depends on how many rows differ (Frechet distance, nearest neighbours: `jackknife_interval`), nor for
-    distances near the 0 that they cannot go below (`redraw_shares` and a null bound).
+    distances near the 0 that they cannot go below (`redraw_shares` and a noise floor).
 
     Args:
         rows: float64 [n], n >= 2.

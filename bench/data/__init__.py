@@ -18,12 +18,12 @@ def list_data() -> dict[str, str]:
     return {name: s.what for name, s in SETS.items()}
 
 
-def list_layouts() -> dict[str, str]:
-    """Names of the layouts of files that a set can be declared in, with what lies where."""
+def list_formats() -> dict[str, str]:
+    """Names of the formats of files that a set can be declared in, with what lies where."""
     from bench.core.plugins import load, names
 
-    found = ((name, load("data layout", name, "Layout")) for name in names("data layout"))
-    return {name: (layout.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, layout in found}
+    found = ((name, load("data format", name, "Format")) for name in names("data format"))
+    return {name: (format.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, format in found}
 
 
 def say_left_out(sets: Iterable[LabelledImages]) -> None:

@@ -1,4 +1,4 @@
-"""A declared set of files as labelled images: its layout's table, the rows that are taken, their check and hash."""
+"""A declared set of files as labelled images: its format's table, the rows that are taken, their check and hash."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
         size: side in pixels.
 
     Raises:
-        UnknownName: no such attribute, or no such field of the layout.
-        ConfigError: the layout or a label is not as it must be, more files are unusable than are tolerated, or there
+        UnknownName: no such attribute, or no such field of the format.
+        ConfigError: the format or a label is not as it must be, more files are unusable than are tolerated, or there
             are too few for the subsample.
     """
-    table = _layout(source).table()
+    table = _format(source).table()
     labels = read_labels(table, source)
     shape = Shape(size, source.crop, source.resample, source.enlarge, source.max_pixels)
     unusable = dict(labels.problems)
@@ -55,15 +55,15 @@ def stamp(source: DataSource) -> str:
 
     if source.name in SETS:
         return digest_of(source.model_dump(mode="json"))  # drawn, by code that the run's fingerprint has
-    table = _layout(source).table()
+    table = _format(source).table()
     stamps = [table.pictures.stamp(i) for i in range(len(table.pictures))]
     columns = {choice.column: list(table.columns.get(choice.column, ())) for choice in source.attributes}
     return digest_of([source.model_dump(mode="json"), stamps, columns, dict(table.problems)])
 
 
-def _layout(source: DataSource) -> Any:
-    layout = load("data layout", source.name, "Layout")
-    return fill(layout, {"root": source.root, **source.fields}, "layout", source.name)
+def _format(source: DataSource) -> Any:
+    format = load("data format", source.name, "Format")
+    return fill(format, {"root": source.root, **source.fields}, "format", source.name)
 
 
 def _tolerate(problems: dict[str, str], source: DataSource, n: int) -> None:

@@ -92,7 +92,9 @@ SETS = {
     "avatars-unbiased": AvatarSet(
         BALANCED, 5, 10_000, "the small unbiased set of training-time methods is taken from it"
     ),
-    "avatars-guide": AvatarSet(BALANCED, 6, 4_000, "what the classifier that guides is trained on; no judge saw them"),
+    "avatars-guide": AvatarSet(
+        BALANCED, 6, 4_000, "what the classifier that guides is trained on; no classifier saw them"
+    ),
 }
 
 

@@ -60,7 +60,7 @@ def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple
     if isinstance(choice.classes, dict):
         names = tuple(choice.classes)
         place = {value: k for k, group in enumerate(choice.classes.values()) for value in group}
-    elif choice.classes is not None and choice.column in table.classes:  # other names for the layout's own classes
+    elif choice.classes is not None and choice.column in table.classes:  # other names for the format's own classes
         names = choice.classes
         if set(names) != set(values) and len(names) != len(values):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a layout reads: pictures that are opened when they are looked at, and the columns of their labels."""
+"""What a format reads: pictures that are opened when they are looked at, and the columns of their labels."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def stamp_of(path: str) -> list[int | str]:
 
 @dataclass(frozen=True)
 class Table:
-    """The pictures of a layout with their labels as text.
+    """The pictures of a format with their labels as text.
 
     Attributes:
         pictures: the images that have labels.
         columns: name to one value a picture; "" where a picture has none.
-        classes: name to all values of a column in label order, where the layout knows them.
+        classes: name to all values of a column in label order, where the format knows them.
         problems: file to the reason why it cannot be used: named but missing, there but without a label.
     """
 
@@ -86,8 +86,8 @@ class Table:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-class Layout(Protocol):
-    """One way in which image sets lie on disk: bench/data/layouts/NAME.py has a frozen dataclass `Layout`.
+class Format(Protocol):
+    """One way in which image sets lie on disk: bench/data/formats/NAME.py has a frozen dataclass `Format`.
 
     Its first field is `root`, as the declaration gives it; the others are what a declaration may say in `with`. The
     first line of its docstring is what `run_bench.py list data` shows.
@@ -99,7 +99,7 @@ class Layout(Protocol):
         """Read everything but the pixels.
 
         Raises:
-            ConfigError: the layout is not as it must be.
+            ConfigError: the format is not as it must be.
         """
 
 

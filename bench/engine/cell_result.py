@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.attributes import product
-from bench.core.schema import headline_of
+from bench.core.schema import ranking_metric_of
 from bench.engine.work import Context, Work
 from bench.engine.worker import fit_record
 from bench.storage.store import Store
@@ -47,23 +47,23 @@ class CellResult:
         return f"{self.work.cell.task}, {self.work.cell.title}, seed {self.work.cell.seed}"
 
     @property
-    def headline(self) -> str:
+    def ranking_metric(self) -> str:
         """The metric that the leaderboard is ordered by."""
-        return headline_of(prompts=bool(self.work.prompted))
+        return ranking_metric_of(prompts=bool(self.work.prompted))
 
     @property
     def scope(self) -> str:
-        """The scope of the headline score: the joint of the task's attributes."""
+        """The scope of the ranking_metric score: the joint of the task's attributes."""
         return product(self.work.cell.attributes).name
 
-    def score(self, metric: str, scope: str, judge: str | None = None) -> dict[str, Any] | None:
-        """The score of a metric over a scope by a judge (the first unless named), if it has a value."""
-        wanted = (metric, scope, judge or self.work.judge.title, "ok")
-        return next((s for s in self.scores if (s["metric"], s["scope"], s["judge"], s["status"]) == wanted), None)
+    def score(self, metric: str, scope: str, classifier: str | None = None) -> dict[str, Any] | None:
+        """The score of a metric over a scope by a classifier (the first unless named), if it has a value."""
+        wanted = (metric, scope, classifier or self.work.classifier.title, "ok")
+        return next((s for s in self.scores if (s["metric"], s["scope"], s["classifier"], s["status"]) == wanted), None)
 
-    def judge_accuracy(self) -> float | None:
-        """Held-out accuracy of the judge, balanced over classes, of its worst attribute of the task, if measured."""
-        measured = self.context.judges[0].confusion
+    def classifier_accuracy(self) -> float | None:
+        """Held-out accuracy of the classifier, balanced over classes, of its worst attribute of the task, if measured."""
+        measured = self.context.classifiers[0].confusion
         if any(a.name not in measured for a in self.work.cell.attributes):
             return None
         tables = [np.array(measured[a.name], dtype=np.float64) for a in self.work.cell.attributes]
@@ -71,7 +71,9 @@ class CellResult:
 
     def entries(self) -> list[Path]:
         """The store's folders that this result rests on."""
-        return list(dict.fromkeys(folder for work in (self.work, self.work.twin) if work for folder in work.folders))
+        return list(
+            dict.fromkeys(folder for work in (self.work, self.work.paired_baseline) if work for folder in work.folders)
+        )
 
 
 def _cost(work: Work) -> dict[str, float]:

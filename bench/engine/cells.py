@@ -22,7 +22,7 @@ class Cell:
         fields: every field of the method, defaults included, JSON-able.
         attributes: of the task.
         target: float per class of the joint of `attributes`.
-        seed: of noise, presets and fit.
+        seed: of noise, assigned classes and fit.
     """
 
     title: str
@@ -42,7 +42,7 @@ def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tu
     """The attributes and the distribution over their joint that a task asks for.
 
     Raises:
-        UnknownName: an attribute that the judge does not know.
+        UnknownName: an attribute that the classifier does not know.
         ConfigError: an attribute named twice, or a target that is no distribution over the joint.
     """
     by_name = {a.name: a for a in known}
@@ -64,7 +64,7 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] 
 
     Args:
         suite: the suite.
-        known: the attributes that the judge knows.
+        known: the attributes that the classifier knows.
         only: of "task", "method" and "seed", the values to keep; a task is named by its attributes joined by "+",
             or by its full name.
 

@@ -1,4 +1,4 @@
-"""The tests of "both methods have the same headline", on judged classes of samples that began from the same noise."""
+"""The tests of "both methods have the same ranking_metric", on predicted classes of samples that began from the same noise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from bench.core.schema import BY_PROMPT, POOLED
 from bench.engine.cell_result import CellResult
-from bench.engine.scoring import judged_labels
+from bench.engine.scoring import predicted_labels
 
-OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the headline
+OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the ranking_metric
 
 Ints = npt.NDArray[np.int64]
 
@@ -24,7 +24,7 @@ def p_pooled(one: Sequence[Ints], other: Sequence[Ints], target: Floats, rng: np
     """Two-sided p of one discrepancy over all samples.
 
     Args:
-        one: classes of the joint of one method, int64 [n] a seed, -1 where the judge abstained.
+        one: classes of the joint of one method, int64 [n] a seed, -1 where the classifier abstained.
         other: the other's, in the same order.
         target: float64 [K].
         rng: source of randomness.
@@ -39,7 +39,7 @@ def p_pooled(one: Sequence[Ints], other: Sequence[Ints], target: Floats, rng: np
 def p_by_prompt(one: Sequence[Ints], other: Sequence[Ints], target: Floats, rng: np.random.Generator) -> float:
     """As `p_pooled`, of the mean of the discrepancies of prompts: pairs are redrawn within each prompt and seed.
 
-    1 where a prompt has no pair that was judged twice: the mean is then undefined.
+    1 where a prompt has no pair that was classified twice: the mean is then undefined.
     """
     from bench.core.stats import paired_difference
 
@@ -57,7 +57,7 @@ def p_by_prompt(one: Sequence[Ints], other: Sequence[Ints], target: Floats, rng:
 
 
 def leaderboard(results: Sequence[CellResult]) -> list[dict[str, Any]]:
-    """One row a method and task, best headline first within a task; failed and skipped ones last, with the reason.
+    """One row a method and task, best ranking_metric first within a task; failed and skipped ones last, with the reason.
 
     With several seeds, value and interval are the mean over seeds and Student's t of it; with one, the cell's own.
     """
@@ -68,16 +68,16 @@ def leaderboard(results: Sequence[CellResult]) -> list[dict[str, Any]]:
     for task, methods in tasks.items():
         of_task = [r for of_method in methods.values() for r in of_method]
         lines = [_line(task, title, of_method) for title, of_method in methods.items()]
-        headline = of_task[0].headline
-        lines.sort(key=lambda row: (row["status"] != "ok", _rank(row, headline)))
+        ranking_metric = of_task[0].ranking_metric
+        lines.sort(key=lambda row: (row["status"] != "ok", _rank(row, ranking_metric)))
         ties = tied_with_best(lines, of_task)
         rows += [{**row, "tied_best": title_tied} for row, title_tied in zip(lines, ties, strict=True)]
     return rows
 
 
-def _rank(row: dict[str, Any], headline: str) -> float:
-    """The headline of a row that has one; what is undefined comes last of those that ran."""
-    return math.inf if row[headline] is None else float(row[headline])
+def _rank(row: dict[str, Any], ranking_metric: str) -> float:
+    """The ranking_metric of a row that has one; what is undefined comes last of those that ran."""
+    return math.inf if row[ranking_metric] is None else float(row[ranking_metric])
 
 
 def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
     bad = [r for r in results if r.status != "ok"]
     first = results[0]
     row: dict[str, Any] = {"task": task, "method": title}
-    headline = first.headline
-    for metric in dict.fromkeys((headline, *(BY_PROMPT if first.work.prompted else ()), POOLED, *OF_JOINT)):
+    ranking_metric = first.ranking_metric
+    for metric in dict.fromkeys((ranking_metric, *(BY_PROMPT if first.work.prompted else ()), POOLED, *OF_JOINT)):
         row |= _average(metric, metric, first.scope, good)
-    for judge in first.work.judges[1:]:
-        row |= _average(f"{headline} by {judge.title}", headline, first.scope, good, judge.title)
+    for classifier in first.work.classifiers[1:]:
+        row |= _average(f"{ranking_metric} by {classifier.title}", ranking_metric, first.scope, good, classifier.title)
     found = sorted({(s["metric"], s["scope"]) for r in good for s in r.scores})
     for metric, scope in found:
         if metric.startswith("frechet_"):
@@ -100,11 +100,11 @@ def _line(task: str, title: str, results: list[CellResult]) -> dict[str, Any]:
             or (metric.startswith("clip_score_") and scope == "all")
         ):
             row |= _average(metric, metric, scope, good)
-    null = good[0].score(headline, first.scope) if good else None
+    null = good[0].score(ranking_metric, first.scope) if good else None
     return row | {
-        "fd_null_bound": null["null_bound"] if null else None,
-        "judge_accuracy": first.judge_accuracy(),
-        "guided_by_judge": first.work.guided_by_judge,
+        "fd_noise_floor": null["noise_floor"] if null else None,
+        "classifier_accuracy": first.classifier_accuracy(),
+        "guided_by_classifier": first.work.guided_by_classifier,
         "nfe_per_image": float(np.mean([r.cost["nfe"] for r in good])) if good else None,
         "backward_per_image": float(np.mean([r.cost["backward"] for r in good])) if good else None,
         "n": first.work.n,
@@ -122,9 +122,9 @@ def last_line(reason: str) -> str:
 
 
 def _average(
-    column: str, metric: str, scope: str, results: list[CellResult], judge: str | None = None
+    column: str, metric: str, scope: str, results: list[CellResult], classifier: str | None = None
 ) -> dict[str, Any]:
-    found = [s for r in results if (s := r.score(metric, scope, judge))]
+    found = [s for r in results if (s := r.score(metric, scope, classifier))]
     keys = (column, f"{column}_low", f"{column}_high")
     if not found:
         return dict.fromkeys(keys)
@@ -139,7 +139,7 @@ def _average(
 
 
 def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> list[str]:
-    """Say "yes" where the headline's difference from the best row of the task is not significant, else "no".
+    """Say "yes" where the ranking_metric's difference from the best row of the task is not significant, else "no".
 
     Paired bootstrap over the samples: sample i of every method began from the same noise, so both methods are
     redrawn with the same sample numbers (per seed, and per prompt where there are several). Differences are tested at
@@ -161,6 +161,6 @@ def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> li
 
 
 def _labels(results: list[CellResult]) -> list[np.ndarray]:
-    """Judged classes of the joint, int64 [n], -1 for none, of every seed, and of every prompt of it, in order."""
+    """Predicted classes of the joint, int64 [n], -1 for none, of every seed, and of every prompt of it, in order."""
     ordered = sorted(results, key=lambda r: r.work.cell.seed)
-    return [judged_labels(part) for r in ordered for part in r.work.parts]
+    return [predicted_labels(part) for r in ordered for part in r.work.parts]

@@ -29,11 +29,11 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     from bench.config.build import built_methods
     from bench.data import say_left_out
     from bench.engine.cells import cells
-    from bench.engine.plan import classifiers, learnt_from, needs, plan
+    from bench.engine.plan import guides, learnt_from, needs, plan
     from bench.engine.prompts import read_prompts
     from bench.engine.reference_statistics import given_statistics
     from bench.engine.resources import counted_model, data_set, extractor, guide
-    from bench.engine.work import Context, Judge, joined_key
+    from bench.engine.work import Classifier, Context, joined_key
     from bench.sampling.loop import Sampler
 
     _check_device(options.device)
@@ -44,20 +44,20 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     downstream = suite.downstream.sets if suite.downstream and "downstream" in needed else {}
     for name in (*suite.references, *downstream, *learnt_from(suite).values()):
         suite.source(name)  # refuses a name that no set has
-    judges, features, missing = _seers(suite)
-    judge = extractor(judges[0])
-    for name in classifiers(suite):
+    classifiers, features, missing = _specs(suite)
+    classifier = extractor(classifiers[0])
+    for name in guides(suite):
         if not hasattr(guide(name), "logits"):
             raise ConfigError(f"a method's classifier must be differentiable, with `logits`, got {name}")
-    for seer in judges:  # refused here, before models are loaded and references drawn
-        cells(suite, extractor(seer).attributes, options.only)
-    prompts = read_prompts(suite, options.device, extractor(judges[0]).attributes)
+    for spec in classifiers:  # refused here, before models are loaded and references drawn
+        cells(suite, extractor(spec).attributes, options.only)
+    prompts = read_prompts(suite, options.device, extractor(classifiers[0]).attributes)
     fields = prompts[0].fields if prompts else suite.model.settings
     model: Any = counted_model(suite.model.name, options.device, fields)
     size = model.image_size
     Sampler(**suite.sampler.model_dump()).timesteps(model)  # refuses more steps than the model has
     blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
-    seen = {seer: extractor(seer).extract(blank) for seer in (*judges, *features)}  # refuses what it cannot see
+    seen = {spec: extractor(spec).extract(blank) for spec in (*classifiers, *features)}  # refuses what it cannot see
     widths = {s: (extractor(s), seen[s]["features"].shape[1]) for s in features if "features" in seen[s]}
     data_set.cache_clear()
     references = {name: data_set(suite.source(name), n, size) for name, n in suite.references.items()}
@@ -71,8 +71,8 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     context = Context(
         model_digest=joined_key([p.model_digest for p in prompts]) if prompts else model.digest,
         data_digests={place: data.digest for place, data in places.items()},
-        classifier_digests={name: guide(name).digest for name in classifiers(suite)},
-        judges=tuple(Judge(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in judges),
+        guide_digests={name: guide(name).digest for name in guides(suite)},
+        classifiers=tuple(Classifier(s.title, extractor(s).digest, dict(extractor(s).confusion)) for s in classifiers),
         feature_digests=tuple(extractor(s).digest for s in features),
         reference_digests=tuple(d.digest for d in references.values()),
         statistics=given_statistics(suite, widths),
@@ -80,8 +80,10 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
         prompts=prompts,
     )
     store = options.out / "store"
-    seers = (judges, features, missing)
-    works = plan(suite, judge.attributes, context, store, options.device, options.compute_batch, seers, options.only)
+    specs = (classifiers, features, missing)
+    works = plan(
+        suite, classifier.attributes, context, store, options.device, options.compute_batch, specs, options.only
+    )
     methods = built_methods(suite)
     asked = dict.fromkeys(w.cell.attributes for w in works if "labelled" in methods[w.cell.title].traits.needs)
     labelled = [places["labelled"]] if asked else []
@@ -90,23 +92,23 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     return [(w, context) for w in works], size, [*references.values(), *learnt, *labelled]
 
 
-def _seers(suite: Suite) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, str], ...]]:
-    """The judges and the feature extractors that can be made here, and title and reason of those that cannot."""
+def _specs(suite: Suite) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, str], ...]]:
+    """The classifiers and the feature extractors that can be made here, and title and reason of those that cannot."""
     from bench.engine.resources import extractor
 
     missing: dict[str, str] = {}
-    for seer in (*suite.judges[1:], *(choice.seer for choice in suite.features)):
+    for spec in (*suite.classifiers[1:], *(choice.spec for choice in suite.features)):
         try:
-            extractor(seer)
+            extractor(spec)
         except Incompatible as error:
-            missing[seer.title] = str(error)
-            console.print(f"skipped: {seer.title}: {error}", markup=False, soft_wrap=True)
-    judges = tuple(seer for seer in suite.judges if seer.title not in missing)
-    for seer in judges:
-        if not hasattr(extractor(seer), "attributes"):
-            raise ConfigError(f"a judge must be a classifier of attributes, got {seer.name}")
-    features = tuple(choice.seer for choice in suite.features if choice.seer.title not in missing)
-    return judges, features, tuple(missing.items())
+            missing[spec.title] = str(error)
+            console.print(f"skipped: {spec.title}: {error}", markup=False, soft_wrap=True)
+    classifiers = tuple(spec for spec in suite.classifiers if spec.title not in missing)
+    for spec in classifiers:
+        if not hasattr(extractor(spec), "attributes"):
+            raise ConfigError(f"an attribute classifier must give probabilities of attributes, got {spec.name}")
+    features = tuple(choice.spec for choice in suite.features if choice.spec.title not in missing)
+    return classifiers, features, tuple(missing.items())
 
 
 def _check_device(device: str) -> None:

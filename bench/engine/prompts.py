@@ -46,7 +46,7 @@ def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tup
     Args:
         suite: the suite.
         device: a torch device.
-        known: the attributes that the judge knows.
+        known: the attributes that the classifier knows.
 
     Raises:
         UnknownName: no such prompt set, or a phrase for a class that an attribute has not.

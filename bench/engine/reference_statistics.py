@@ -11,7 +11,7 @@ from bench.core.errors import ConfigError
 from bench.storage.files import file_digest
 
 if TYPE_CHECKING:
-    from bench.config.components import Seer
+    from bench.config.components import ExtractorSpec
     from bench.config.suite import Suite
     from bench.core.gaussian import Gaussian
 
@@ -38,7 +38,7 @@ class GivenStatistics:
         return [self.name, self.features, self.digest]
 
 
-def given_statistics(suite: Suite, features: dict[Seer, tuple[Any, int]]) -> tuple[GivenStatistics, ...]:
+def given_statistics(suite: Suite, features: dict[ExtractorSpec, tuple[Any, int]]) -> tuple[GivenStatistics, ...]:
     """Every file of a suite whose extractor is at hand.
 
     Args:
@@ -50,7 +50,7 @@ def given_statistics(suite: Suite, features: dict[Seer, tuple[Any, int]]) -> tup
     """
     from evaluators.features.statistics import read_statistics
 
-    by_title = {seer.title: (made, width) for seer, (made, width) in features.items()}
+    by_title = {spec.title: (made, width) for spec, (made, width) in features.items()}
     found = []
     for name, choice in suite.statistics.items():
         if choice.features not in by_title:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from bench.config.build import build_extractor
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.data_source import DataSource
 from bench.core.plugins import load
 from bench.data import load_data
@@ -29,14 +29,14 @@ def data_set(source: DataSource | str, n: int | None, size: int) -> LabelledImag
 
 
 @functools.lru_cache(maxsize=8)
-def extractor(seer: Seer) -> Any:
+def extractor(spec: ExtractorSpec) -> Any:
     """An extractor, made once a process."""
-    return build_extractor(seer)
+    return build_extractor(spec)
 
 
 def guide(name: str) -> Any:
     """The extractor of a name that a method guides with, with the defaults of its fields."""
-    return extractor(Seer(name, "{}", name))
+    return extractor(ExtractorSpec(name, "{}", name))
 
 
 @functools.lru_cache(maxsize=4)

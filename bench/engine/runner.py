@@ -1,4 +1,4 @@
-"""A run: plan the cells, sample and judge what is missing, write the tables and the pictures."""
+"""A run: plan the cells, sample and classifier what is missing, write the tables and the pictures."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def make_jobs(
     reference_jobs += [Job(worker.referred, (), after=tuple(reference_jobs))] if reference_jobs else []
     sampled: dict[str, list[Any]] = {}
     fits, shards, methods = [], [], built_methods(suite)
-    every = (each for cell_work, _ in works for each in (cell_work, cell_work.twin) if each)
+    every = (each for cell_work, _ in works for each in (cell_work, cell_work.paired_baseline) if each)
     for work in (part for each in every for part in each.parts):
         if work.sample_key not in sampled:
             traits = methods[work.cell.title].traits
@@ -167,7 +167,13 @@ def make_jobs(
             scoring.evaluate,
             (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
             after=(
-                *(job for each in (work, work.twin) if each for part in each.parts for job in sampled[part.sample_key]),
+                *(
+                    job
+                    for each in (work, work.paired_baseline)
+                    if each
+                    for part in each.parts
+                    for job in sampled[part.sample_key]
+                ),
                 *reference_jobs[-1:],
             ),
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.config.components import DownstreamChoice, Seer
+from bench.config.components import DownstreamChoice, ExtractorSpec
 from bench.core.attributes import joint_labels
 from bench.core.errors import ConfigError
 from bench.core.gaussian import Gaussian
@@ -43,12 +43,12 @@ def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], s
         ConfigError: the store lacks an array.
     """
     needed = needs(metrics)
-    samples, twins = _samples(work), _samples(work.twin) if work.twin else None
-    features = [seer for seer in work.features if seer.title in samples[work.judge].features]
+    samples, paired_baselines = _samples(work), _samples(work.paired_baseline) if work.paired_baseline else None
+    features = [spec for spec in work.features if spec.title in samples[work.classifier].features]
     sets = {ref: data_set(work.source(ref), n, size) for ref, n in references.items()}
     seen: Any = {
-        seer.title: {ref: _reference_features(work.store, seer, s.digest, len(s)) for ref, s in sets.items()}
-        for seer in features
+        spec.title: {ref: _reference_features(work.store, spec, s.digest, len(s)) for ref, s in sets.items()}
+        for spec in features
     }
     labels = {
         ref: data.labels[:, [data.attributes.index(a) for a in work.cell.attributes]]
@@ -62,56 +62,58 @@ def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], s
     texts = _texts(work, features) if "texts" in needed else {}
     reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels, statistics, downstream, texts)
     records = []
-    for judge in work.judges:
-        sample = dataclasses.replace(samples[judge], twin=twins[judge] if twins else None)
+    for classifier in work.classifiers:
+        sample = dataclasses.replace(
+            samples[classifier], paired_baseline=paired_baselines[classifier] if paired_baselines else None
+        )
         for metric in metrics:
-            if judge == work.judge or evaluator(metric).card.judge == "each":
+            if classifier == work.classifier or evaluator(metric).card.classifier == "each":
                 scores = evaluator(metric).evaluate(sample, reference)
-                records += [{**dataclasses.asdict(one), "judge": judge.title} for one in scores]
+                records += [{**dataclasses.asdict(one), "classifier": classifier.title} for one in scores]
     for title, reason in work.missing:
         skipped = Score("", title, None, n=work.n, status="skipped", reason=reason)
-        records.append({**dataclasses.asdict(skipped), "judge": work.judge.title})
+        records.append({**dataclasses.asdict(skipped), "classifier": work.classifier.title})
     return records
 
 
-def _texts(work: Work, features: list[Seer]) -> dict[str, dict[str, npt.NDArray[np.floating]]]:
+def _texts(work: Work, features: list[ExtractorSpec]) -> dict[str, dict[str, npt.NDArray[np.floating]]]:
     """Title of every extractor that reads texts to (name of a prompt to the embedding of its text)."""
     found = {}
-    for seer in features:
-        made = extractor(seer)
+    for spec in features:
+        made = extractor(spec)
         if hasattr(made, "embed_texts") and work.parts[0].prompt:
             rows = made.embed_texts([part.text for part in work.parts])
-            found[seer.title] = dict(zip((part.prompt for part in work.parts), rows, strict=True))
+            found[spec.title] = dict(zip((part.prompt for part in work.parts), rows, strict=True))
     return found
 
 
-def _samples(work: Work) -> dict[Seer, Sample]:
-    """What a cell produced, as each judge saw it."""
+def _samples(work: Work) -> dict[ExtractorSpec, Sample]:
+    """What a cell produced, as each classifier saw it."""
     store = Store(work.store)
     ends = np.cumsum([0, *(part.n for part in work.parts)]).tolist()
     prompts = {p.prompt: slice(*rows) for p, *rows in zip(work.parts, ends, ends[1:], strict=False) if p.prompt}
-    found: Any = {seer: _gather(store, work, seer) for seer in work.seers}
-    judged = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.judges}
+    found: Any = {spec: _gather(store, work, spec) for spec in work.specs}
+    classified = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.classifiers}
     features, perceptual = (
-        {seer.title: found[seer][kind] for seer in work.features if kind in found[seer]}
+        {spec.title: found[spec][kind] for spec in work.features if kind in found[spec]}
         for kind in ("features", "perceptual")
     )
     return {
-        judge: Sample(
-            probabilities=judged[judge],
+        classifier: Sample(
+            probabilities=classified[classifier],
             features=features,
-            preset=_presets(store, work),
-            confusion=extractor(judge).confusion,
-            detected={seer.title: arrays["detected"] for seer, arrays in found.items() if "detected" in arrays},
-            other_judges={other.title: judged[other] for other in work.judges if other != judge},
+            assigned_class=_assigned_classes(store, work),
+            confusion=extractor(classifier).confusion,
+            detected={spec.title: arrays["detected"] for spec, arrays in found.items() if "detected" in arrays},
+            other_classifiers={other.title: classified[other] for other in work.classifiers if other != classifier},
             perceptual=perceptual,
             prompts=prompts,
         )
-        for judge in work.judges
+        for classifier in work.classifiers
     }
 
 
-def _downstream(work: Work, choice: DownstreamChoice, features: list[Seer], size: int) -> Downstream:
+def _downstream(work: Work, choice: DownstreamChoice, features: list[ExtractorSpec], size: int) -> Downstream:
     """The real images of the downstream test, as the extractors of features saw them."""
 
     def labelled(name: str) -> LabelledFeatures:
@@ -124,20 +126,20 @@ def _downstream(work: Work, choice: DownstreamChoice, features: list[Seer], size
 
 
 @functools.lru_cache(maxsize=16)
-def _reference_features(root: Path, seer: Seer, data_digest: str, n: int) -> Rows:
+def _reference_features(root: Path, spec: ExtractorSpec, data_digest: str, n: int) -> Rows:
     """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
-    store, digest = Store(root), extractor(seer).digest
+    store, digest = Store(root), extractor(spec).digest
     sources = [reference_source(store, data_digest, *block) for block in reference_blocks(n)]
-    return Rows([_entry(store, store.features(seer.name, digest, source))["features"] for source in sources])
+    return Rows([_entry(store, store.features(spec.name, digest, source))["features"] for source in sources])
 
 
-def _presets(store: Store, work: Work) -> npt.NDArray[np.int64]:
-    return np.concatenate([_entry(store, folder)["preset"] for folder in work.folders])
+def _assigned_classes(store: Store, work: Work) -> npt.NDArray[np.int64]:
+    return np.concatenate([_entry(store, folder)["assigned_class"] for folder in work.folders])
 
 
-def _gather(store: Store, work: Work, seer: Seer) -> dict[str, Any]:
-    digest = extractor(seer).digest
-    entries = [_entry(store, store.features(seer.name, digest, folder)) for folder in work.folders]
+def _gather(store: Store, work: Work, spec: ExtractorSpec) -> dict[str, Any]:
+    digest = extractor(spec).digest
+    entries = [_entry(store, store.features(spec.name, digest, folder)) for folder in work.folders]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
 
 
@@ -148,9 +150,9 @@ def _entry(store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
     return arrays
 
 
-def judged_labels(work: Work) -> npt.NDArray[np.int64]:
-    """The judge's class of the joint of the task's attributes for every sample, int64 [n]; -1 where it abstained."""
-    judged = _gather(Store(work.store), work, work.judge)
-    probabilities = [judged[a.name][:] for a in work.cell.attributes]
+def predicted_labels(work: Work) -> npt.NDArray[np.int64]:
+    """The classifier's class of the joint of the task's attributes for every sample, int64 [n]; -1 where it abstained."""
+    classified = _gather(Store(work.store), work, work.classifier)
+    probabilities = [classified[a.name][:] for a in work.cell.attributes]
     labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), work.cell.attributes)
     return np.where(np.any([np.isnan(p).any(1) for p in probabilities], axis=0), -1, labels)

@@ -16,10 +16,10 @@ from bench.core.provenance import _version, commit
 from bench.core.schema import PROMPTS
 from bench.engine.cell_result import CellResult
 from bench.engine.leaderboard import last_line, leaderboard
-from bench.engine.work import PROTOCOL, Context, Judge, Work
+from bench.engine.work import PROTOCOL, Classifier, Context, Work
 from bench.storage.files import write_bytes, write_pieces
 
-SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "null_bound", "n", "status", "reason")  # what rows differ in
+SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")  # what rows differ in
 
 SAMPLER = ("name", "steps", "eta", "spacing", "precision")
 
@@ -63,33 +63,44 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
     build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
     start, end = _joined(run.values()), _joined(build.values())
     methods: dict[str, str] = {}  # by title
-    judges: dict[tuple[Any, ...], dict[str, str]] = {}  # by title, of the cells that are judged alike
+    classifiers: dict[tuple[Any, ...], dict[str, str]] = {}  # by title, of the cells that are classified alike
     for place, r in enumerate(results):
         work, cell, columns = r.work, r.work.cell, _cell_columns(r.work)
         if not place:
             by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
             names = [*run, *columns, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
-            yield _joined([*names, "judge", "guided_by_judge", "judge_confusion", "judge_sha256"]) + "\n"
+            yield (
+                _joined([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"])
+                + "\n"
+            )
         if cell.title not in methods:
             methods[cell.title] = _joined([cell.method, json.dumps(cell.fields, sort_keys=True)])
-        alike = columns["attributes"], work.guided_by_judge
-        if alike not in judges:
-            judges[alike] = {judge.title: _joined(_judge_columns(judge, work)) for judge in r.context.judges}
+        alike = columns["attributes"], work.guided_by_classifier
+        if alike not in classifiers:
+            classifiers[alike] = {
+                classifier.title: _joined(_classifier_columns(classifier, work)) for classifier in r.context.classifiers
+            }
         before = f"{start},{_joined(columns.values())}"
         sampler = (work.sampler[name] for name in SAMPLER)
         sampled = _joined([work.n, suite.guidance_batch, *sampler, r.cost.get("nfe"), r.cost.get("backward")])
         after = f"{sampled},{methods[cell.title]},{_joined([r.context.model_digest, work.sample_key])},{end}"
-        nothing = {"metric": "", "scope": "", "status": r.status, "reason": r.reason, "judge": work.judge.title}
+        nothing = {
+            "metric": "",
+            "scope": "",
+            "status": r.status,
+            "reason": r.reason,
+            "classifier": work.classifier.title,
+        }
         for score in r.scores or [nothing]:
             texts = (score["metric"], score["scope"], score["status"], last_line(score["reason"]))
             metric, scope, *said = map(_inert, texts)
             own = _fields([metric, scope, *map(score.get, SCORE[2:7]), *said])
-            yield f"{before},{own},{after},{judges[alike][score['judge']]}\n"
+            yield f"{before},{own},{after},{classifiers[alike][score['classifier']]}\n"
 
 
-def _judge_columns(judge: Judge, work: Work) -> list[Any]:
-    confusion = {a.name: judge.confusion.get(a.name) for a in work.cell.attributes}
-    return [judge.title, work.guided_by_judge, json.dumps(confusion), judge.digest]
+def _classifier_columns(classifier: Classifier, work: Work) -> list[Any]:
+    confusion = {a.name: classifier.confusion.get(a.name) for a in work.cell.attributes}
+    return [classifier.title, work.guided_by_classifier, json.dumps(confusion), classifier.digest]
 
 
 def _cost_row(r: CellResult) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.components import DownstreamChoice, Seer
+from bench.config.components import DownstreamChoice, ExtractorSpec
 from bench.config.data_source import DataSource
 from bench.core.plugins import source_digest
 from bench.engine.cells import Cell
@@ -27,7 +27,7 @@ LEARNT_FROM = ("labelled", "observed", "unbiased")  # keys of a suite, needs of 
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker needs to sample and judge one cell; it travels between processes.
+    """All that a worker needs to sample and classifier one cell; it travels between processes.
 
     Attributes:
         cell: the cell.
@@ -40,15 +40,15 @@ class Work:
         n: number of samples.
         device: a torch device.
         store: the store's root.
-        judges: the extractors that judge; the first decides the leaderboard's order.
+        classifiers: the attribute classifiers; the first decides the leaderboard's order.
         features: the extractors whose features are kept.
         missing: of the suite's other extractors, title and reason of those that cannot be made here.
         statistics: the references that are files of mean and covariance.
         sets: the image sets that the suite declares, by their names there.
-        guided_by_judge: whether the method guides with a network that judges the cell.
+        guided_by_classifier: whether the method guides with a network that classifies the cell.
         sample_key: hash of everything that decides the samples.
         downstream: the real images of the downstream test; None where no metric needs them.
-        twin: vanilla on the same noises; None where no metric needs it or the suite has none.
+        paired_baseline: vanilla on the same noises; None where no metric needs it or the suite has none.
         model_fields: JSON of the model's fields that are not the defaults.
         prompt: the name of its prompt, where it is of one prompt of several.
         text: what that prompt says.
@@ -65,15 +65,15 @@ class Work:
     n: int
     device: str
     store: Path
-    judges: tuple[Seer, ...]
-    features: tuple[Seer, ...]
+    classifiers: tuple[ExtractorSpec, ...]
+    features: tuple[ExtractorSpec, ...]
     missing: tuple[tuple[str, str], ...] = ()
     statistics: tuple[GivenStatistics, ...] = ()
     sets: dict[str, DataSource] = dataclasses.field(default_factory=dict)
-    guided_by_judge: bool = False
+    guided_by_classifier: bool = False
     sample_key: str = ""
     downstream: DownstreamChoice | None = None
-    twin: Work | None = None
+    paired_baseline: Work | None = None
     model_fields: str = "{}"
     prompt: str = ""
     text: str = ""
@@ -95,14 +95,14 @@ class Work:
         return self.sets.get(name, name)
 
     @property
-    def judge(self) -> Seer:
-        """The judge that decides the leaderboard's order."""
-        return self.judges[0]
+    def classifier(self) -> ExtractorSpec:
+        """The classifier that decides the leaderboard's order."""
+        return self.classifiers[0]
 
     @property
-    def seers(self) -> tuple[Seer, ...]:
+    def specs(self) -> tuple[ExtractorSpec, ...]:
         """Every extractor that looks at the samples, once each."""
-        return tuple(dict.fromkeys((*self.judges, *self.features)))
+        return tuple(dict.fromkeys((*self.classifiers, *self.features)))
 
     def shards(self) -> list[tuple[int, int]]:
         """(index, size) of every shard of a part: whole guidance batches, the last one smaller where n asks for it."""
@@ -111,8 +111,8 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What a table says of a judge.
+class Classifier:
+    """What a table says of a classifier.
 
     Attributes:
         title: what the tables call it.
@@ -131,8 +131,8 @@ class Context:
 
     model_digest: str  # of a suite with prompts, the hash of theirs in order
     data_digests: dict[str, str]  # as `Work.data`, with hashes in the place of names
-    classifier_digests: dict[str, str]  # of the classifiers that methods guide with, by name
-    judges: tuple[Judge, ...]  # as `Work.judges`
+    guide_digests: dict[str, str]  # of the classifiers that methods guide with, by name
+    classifiers: tuple[Classifier, ...]  # as `Work.classifiers`
     feature_digests: tuple[str, ...]
     reference_digests: tuple[str, ...]
     statistics: tuple[GivenStatistics, ...] = ()  # as `Work.statistics`
@@ -165,7 +165,7 @@ def sample_key(cell: Cell, traits: Traits, sampler: dict[str, Any], guidance_bat
         parts["task"] = [[a.name for a in cell.attributes], list(cell.target) if "target" in traits.needs else None]
     parts |= {need: context.data_digests[need] for need in LEARNT_FROM if need in traits.needs}
     if "classifier" in traits.needs:
-        parts["classifier"] = context.classifier_digests[cell.fields["classifier"]]
+        parts["classifier"] = context.guide_digests[cell.fields["classifier"]]
     return digest_of(parts)
 
 
@@ -177,7 +177,7 @@ def joined_key(keys: Sequence[str]) -> str:
 def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
     """Hash of everything that decides the scores of a cell."""
     needed = {
-        **({"twin": work.twin.sample_key} if work.twin else {}),
+        **({"paired_baseline": work.paired_baseline.sample_key} if work.paired_baseline else {}),
         **({"downstream": [context.downstream_digests, work.downstream.model_dump()]} if work.downstream else {}),
         **({"prompts": [part.prompt for part in work.prompted]} if work.prompted else {}),
     }
@@ -185,7 +185,7 @@ def scores_key(work: Work, context: Context, metrics: tuple[str, ...]) -> str:
         {
             "samples": [work.sample_key, work.n],
             "task": [[[a.name, list(a.classes)] for a in work.cell.attributes], list(work.cell.target)],
-            "judges": [[j.title, j.digest, j.confusion] for j in context.judges],
+            "classifiers": [[j.title, j.digest, j.confusion] for j in context.classifiers],
             "features": [[f.title for f in work.features], context.feature_digests, work.missing],
             "references": [*context.reference_digests, *(given.record for given in context.statistics)],
             "metrics": [[m, source_digest("evaluator", m)] for m in metrics],

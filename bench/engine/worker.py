@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from bench.config.build import build_method
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.data_source import DataSource
 from bench.core.progress import console
 from bench.engine.jobs import out_of_memory
@@ -87,8 +87,8 @@ def sample_shard(work: Work, index: int, size: int) -> None:
     if ranks.agreed(arrays is None):
         arrays = _draw(work, index, size, store, folder)
     if ranks.first and arrays is not None:
-        for seer in work.seers:
-            extract(store, seer, folder, arrays["images"])
+        for spec in work.specs:
+            extract(store, spec, folder, arrays["images"])
 
 
 def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -126,23 +126,23 @@ def draw(work: Work, index: int, size: int) -> tuple[dict[str, npt.NDArray[Any]]
     images = ranks.gather(model.decode(x), size).cpu().numpy()
     forward, backward = batch.total(torch.tensor(dataclasses.astuple(counts), dtype=torch.float64)).tolist()
     seconds = time.perf_counter() - start
-    preset = guided.presets(numbers.numpy()) if guided.presets else np.full(size, -1)
+    assigned_class = guided.assigned_classes(numbers.numpy()) if guided.assigned_classes else np.full(size, -1)
     note = {"seconds": seconds, "forward_rows": forward, "backward_rows": backward}
-    return {"images": images, "preset": preset.astype(np.int64)}, note
+    return {"images": images, "assigned_class": assigned_class.astype(np.int64)}, note
 
 
-def extract(store: Store, seer: Seer, source: Path, images: npt.NDArray[np.uint8]) -> None:
+def extract(store: Store, spec: ExtractorSpec, source: Path, images: npt.NDArray[np.uint8]) -> None:
     """Keep what an extractor makes of the images of an entry."""
-    made = extractor(seer)
-    folder = store.features(seer.name, made.digest, source)
+    made = extractor(spec)
+    folder = store.features(spec.name, made.digest, source)
     if store.read(folder) is None:
         store.write(folder, made.extract(torch.from_numpy(np.array(images))), {})
 
 
 @functools.lru_cache(maxsize=8)
-def gives_features(seer: Seer, size: int) -> bool:
+def gives_features(spec: ExtractorSpec, size: int) -> bool:
     """Whether an extractor gives features of images of this side: references are compared by them alone."""
-    return "features" in extractor(seer).extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    return "features" in extractor(spec).extract(torch.zeros(1, 3, size, size, dtype=torch.uint8))
 
 
 def reference_blocks(n: int) -> list[tuple[int, int]]:
@@ -156,12 +156,12 @@ def reference_source(store: Store, digest: str, start: int, stop: int) -> Path:
 
 
 def extract_reference(
-    root: Path, source: DataSource | str, n: int, size: int, features: tuple[Seer, ...], block: tuple[int, int]
+    root: Path, source: DataSource | str, n: int, size: int, features: tuple[ExtractorSpec, ...], block: tuple[int, int]
 ) -> None:
     """Keep what the feature extractors make of one block of a reference set."""
     store, data = Store(root), data_set(source, n, size)
     start, stop = block
-    for feature in (seer for seer in features if gives_features(seer, size)):
+    for feature in (spec for spec in features if gives_features(spec, size)):
         extract(store, feature, reference_source(store, data.digest, start, stop), data.images[start:stop])
 
 

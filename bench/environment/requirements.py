@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.build import build_extractor
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.data_source import DataSource
 from bench.config.suite import Suite
 from bench.core.errors import BenchError, ConfigError, Incompatible
@@ -44,9 +44,9 @@ class Item:
 
 def takes_from_elsewhere(suite: Suite) -> bool:
     """Whether a suite names anything that the bench does not bring, without looking for it."""
-    seers = [*suite.judges, *(choice.seer for choice in suite.features)]
+    specs = [*suite.classifiers, *(choice.spec for choice in suite.features)]
     own = any(source.root is not None for source in suite.data.values())
-    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields for s in seers))))
+    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields for s in specs))))
 
 
 def _elsewhere(text: str) -> bool:
@@ -94,8 +94,8 @@ def _data(suite: Suite, opened: bool) -> list[Item]:
 
 def _wrong_with(source: DataSource, opened: bool) -> str:
     """What a folder of data lacks, in a sentence; empty where its labels and files are there."""
-    layout = load("data layout", source.name, "Layout")
-    form = (layout.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    format = load("data format", source.name, "Format")
+    form = (format.__doc__ or "").strip().splitlines()[0].rstrip(".")
     root = Path(source.root or "").expanduser()
     if source.name == "hub":
         return ""  # the run itself fetches it
@@ -104,7 +104,7 @@ def _wrong_with(source: DataSource, opened: bool) -> str:
     if not opened:
         return ""
     try:
-        layout(source.root, **source.fields).table()
+        format(source.root, **source.fields).table()
     except (BenchError, TypeError) as error:
         return f"{error} ({source.name} must hold {form})"
     return ""
@@ -118,26 +118,26 @@ def _statistics(suite: Suite) -> Iterator[Item]:
 
 
 def _extractors(suite: Suite, opened: bool) -> Iterator[Item]:
-    first = suite.judge.seer
-    for seer in dict.fromkeys((*suite.judges, *(choice.seer for choice in suite.features))):
-        what = f"extractor {seer.title}"
-        fields = _strings(seer)
-        found = [item for text in fields for item in _places(what, text, seer == first)]
+    first = suite.classifier.spec
+    for spec in dict.fromkeys((*suite.classifiers, *(choice.spec for choice in suite.features))):
+        what = f"extractor {spec.title}"
+        fields = _strings(spec)
+        found = [item for text in fields for item in _places(what, text, spec == first)]
         yield from found
         if opened and not any(item.missing for item in found):
-            wrong = _cannot_make(seer)
+            wrong = _cannot_make(spec)
             if wrong:
-                yield Item(what, seer.name, wrong, seer == first)
+                yield Item(what, spec.name, wrong, spec == first)
 
 
-def _strings(seer: Seer) -> list[str]:
-    return [value for value in json.loads(seer.fields).values() if isinstance(value, str)]
+def _strings(spec: ExtractorSpec) -> list[str]:
+    return [value for value in json.loads(spec.fields).values() if isinstance(value, str)]
 
 
-def _cannot_make(seer: Seer) -> str:
+def _cannot_make(spec: ExtractorSpec) -> str:
     """Why an extractor cannot be made here, in its own words; empty where it can."""
     try:
-        build_extractor(seer)
+        build_extractor(spec)
     except BenchError as error:
         return str(error)
     return ""

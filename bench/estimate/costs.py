@@ -172,7 +172,7 @@ def entry_bytes(row_bytes: Mapping[str, int], rows: int) -> int:
         row_bytes: array name to bytes of one row.
         rows: of each array.
 
-    >>> entry_bytes({"images": 3072, "preset": 8}, 100)
+    >>> entry_bytes({"images": 3072, "assigned_class": 8}, 100)
     308656
     """
     return sum(NPY_HEADER + rows * size for size in row_bytes.values()) + ENTRY

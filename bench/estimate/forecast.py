@@ -74,7 +74,7 @@ class Forecast:
     """What a run would do.
 
     Attributes:
-        rows: one a cell, in the suite's order, and one a twin that is not a cell.
+        rows: one a cell, in the suite's order, and one a paired baseline that is not a cell.
         workers: that sampling is spread over.
         fit_seconds: of what methods learn before they sample, at most.
         training_seconds: of the networks that methods train, unless they are shipped or kept.
@@ -167,11 +167,13 @@ def foresee(suite: Suite, options: Options) -> Forecast:
 
 
 def _every(works: Sequence[tuple[Work, Any]]) -> Iterator[Work]:
-    """The cells, and after them the twins that are no cells."""
+    """The cells, and after them the paired baselines that are no cells."""
     yield from (work for work, _ in works)
     cells = {work.sample_key for work, _ in works}
-    twins = {work.twin.sample_key: work.twin for work, _ in works if work.twin}
-    yield from (twin for key, twin in twins.items() if key not in cells)
+    paired_baselines = {
+        work.paired_baseline.sample_key: work.paired_baseline for work, _ in works if work.paired_baseline
+    }
+    yield from (paired_baseline for key, paired_baseline in paired_baselines.items() if key not in cells)
 
 
 def _shards(work: Work) -> Iterator[tuple[Path, int]]:
@@ -201,23 +203,23 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: 
     from bench.storage.store import Store
 
     blank, first = torch.zeros(1, 3, size, size, dtype=torch.uint8), works[0][0]
-    seen = {seer: _row_bytes(extractor(seer).extract(blank)) for seer in first.seers}
-    samples = {"images": 3 * size * size, "preset": 8}
+    seen = {spec: _row_bytes(extractor(spec).extract(blank)) for spec in first.specs}
+    samples = {"images": 3 * size * size, "assigned_class": 8}
     store, added = Store(first.store), 0
     for work in {work.sample_key: work for work in _every(works) if not reasons[work.sample_key]}.values():
         for folder, n in _shards(work):
             added += 0 if is_kept(folder, verify=False) else entry_bytes(samples, n)
-            for seer, one in seen.items():
-                if not is_kept(store.features(seer.name, extractor(seer).digest, folder), verify=False):
+            for spec, one in seen.items():
+                if not is_kept(store.features(spec.name, extractor(spec).digest, folder), verify=False):
                     added += entry_bytes(one, n)
     sets = dict.fromkeys((*suite.references.items(), *(first.downstream.sets.items() if first.downstream else ())))
     for name, n in sets:
         digest = data_set(first.source(name), n, size).digest
         for start, stop in reference_blocks(n):
             source = reference_source(store, digest, start, stop)
-            for seer in (seer for seer in first.features if "features" in seen[seer]):
-                if not is_kept(store.features(seer.name, extractor(seer).digest, source), verify=False):
-                    added += entry_bytes(seen[seer], stop - start)
+            for spec in (spec for spec in first.features if "features" in seen[spec]):
+                if not is_kept(store.features(spec.name, extractor(spec).digest, source), verify=False):
+                    added += entry_bytes(seen[spec], stop - start)
     whole = first.guidance_batch
     an_image = sum(entry_bytes(one, whole) for one in (samples, *seen.values())) / whole
     return added, an_image

@@ -5,7 +5,7 @@
     decoding  = weights + decode_batch x KERNELS x (peak of the tensors alive while one image is decoded)
 
 Tensors are counted as PyTorch's dispatcher hands them out, on any device. Not counted: what an allocator keeps beyond
-what is in use, PyTorch itself and its GPU context, judges and extractors, and networks that methods train.
+what is in use, PyTorch itself and its GPU context, classifiers and extractors, and networks that methods train.
 docs/dry-run.md says how far from the truth that was.
 """
 

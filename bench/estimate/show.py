@@ -63,7 +63,7 @@ def _sums(forecast: Forecast) -> list[str]:
     lines += [
         _memory(forecast),
         f"GiB: {forecast.gib:.3g} in the store ({forecast.image_bytes / 1024:.1f} KiB an image, features included)",
-        "not in it: looking at images (judges, features), metrics, references that are not drawn yet",
+        "not in it: looking at images (classifiers, features), metrics, references that are not drawn yet",
     ]
     return lines
 

@@ -150,8 +150,8 @@ def _with_clock(built: Built, batch: Batch, clock: Clock) -> Tensor:
 
 def _extract(built: Built, images: Tensor, clock: Clock) -> None:
     with clock.within("extract"):
-        for seer in built.work.seers:
-            extractor(seer).extract(images)
+        for spec in built.work.specs:
+            extractor(spec).extract(images)
 
 
 def evaluation(built: Built, suite: Suite, size: int, rounds: int) -> Row | None:

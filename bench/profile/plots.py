@@ -117,8 +117,8 @@ def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Any:
     fig, axes = figure(max(COLUMN, PAGE / 3 * len(run.tasks)), 2.6, columns=len(run.tasks), sharex=True)
     shown: dict[str, Look] = {}
     for ax, task in zip(axes, run.tasks, strict=True):
-        wanted = (task, run.headline, task.attributes, "")
-        for key in (k for k in run.scores if (k.task, k.metric, k.scope, k.judge) == wanted):
+        wanted = (task, run.ranking_metric, task.attributes, "")
+        for key in (k for k in run.scores if (k.task, k.metric, k.scope, k.classifier) == wanted):
             good = run.good(key)
             if key.method not in seconds or not good:
                 continue
@@ -128,6 +128,6 @@ def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Any:
             ends = [[value - good[0].ci_low], [good[0].ci_high - value]] if len(good) == 1 else None
             ax.errorbar(seconds[key.method], value, yerr=ends, elinewidth=0.6, **look[key.method].points())
         ax.set(title=text(task.name), xlabel=label("seconds an image", "lower"), ylim=(0, None))
-    axes[0].set_ylabel(label(run.headline, "lower"))
+    axes[0].set_ylabel(label(run.ranking_metric, "lower"))
     legend(fig, [(text(m), own) for m, own in shown.items()])
     return fig

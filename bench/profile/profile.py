@@ -56,7 +56,7 @@ class Profile:
     Attributes:
         rows: with ratios to vanilla, in the order measured.
         notes: what could not be measured, and why.
-        unjudged: methods whose cell has not been run, so that its evaluation could not be measured.
+        unclassified: methods whose cell has not been run, so that its evaluation could not be measured.
         vanilla: its title, None where the suite has none.
         files: method title to the stem of its file, for the looks of plots.
     """
@@ -65,7 +65,7 @@ class Profile:
     files: dict[str, str]
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    unjudged: list[str] = field(default_factory=list)
+    unclassified: list[str] = field(default_factory=list)
 
 
 def profile(suite: Suite, choice: Choice) -> Profile:
@@ -145,8 +145,8 @@ def _method(
     if choice.trace:
         name = f"trace-{slug(title)}-{slug(work.device)}-{work.sampler['steps']}-steps.json"
         trace(built, min(choice.batches), choice.folder(suite) / name, write_bytes)
-    judged = evaluation(built, suite, size, choice.rounds)
-    if judged is None:
-        profiled.unjudged.append(title)
+    classified = evaluation(built, suite, size, choice.rounds)
+    if classified is None:
+        profiled.unclassified.append(title)
     else:
-        yield [judged], 0
+        yield [classified], 0

@@ -23,8 +23,8 @@ def show(profiled: Profile, console: Console) -> None:
         if table.row_count:
             console.print(table)
     notes = list(profiled.notes)
-    if profiled.unjudged:
-        names = ", ".join(dict.fromkeys(profiled.unjudged))
+    if profiled.unclassified:
+        names = ", ".join(dict.fromkeys(profiled.unclassified))
         notes.append(f"evaluate is not measured where the suite has not been run: {names}")
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -23,11 +23,13 @@ if TYPE_CHECKING:  # reports read the cards, and start without torch
     from bench.core.gaussian import Gaussian
 
 Better = Literal["lower", "higher"]
-Judge = Literal["none", "first", "each"]
-Need = Literal["labels", "twin", "downstream", "texts"]  # what is read for a metric only where it is needed
+Classifier = Literal["none", "first", "each"]
+Need = Literal["labels", "paired_baseline", "downstream", "texts"]  # what is read for a metric only where it is needed
 Status = Literal["ok", "undefined", "skipped", "failed"]
 CHUNK = 4096  # rows an evaluator holds at a time
-NO_TWIN = "the suite has no method vanilla, which the samples would be compared with; add it to the suite's methods"
+NO_PAIRED_BASELINE = (
+    "the suite has no method vanilla, which the samples would be compared with; add it to the suite's methods"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Score:
         ci_low: lower end of the 95 % interval; None where there is none.
         ci_high: upper end of the 95 % interval; None where there is none.
         n: number of samples it was computed from.
-        null_bound: what a perfect sampler reaches or betters in 95 of 100 samples of this n; None where that is not
+        noise_floor: what a perfect sampler reaches or betters in 95 of 100 samples of this n; None where that is not
             known.
         status: "ok", or why there is no value, as one word.
         reason: why there is no value, as a sentence; empty where status is "ok".
@@ -54,7 +56,7 @@ class Score:
     ci_low: float | None = None
     ci_high: float | None = None
     n: int = 0
-    null_bound: float | None = None
+    noise_floor: float | None = None
     status: Status = "ok"
     reason: str = ""
 
@@ -64,27 +66,28 @@ class Sample:
     """What a cell produced, as extractors saw it. Every array may be memory-mapped; row i is sample i.
 
     Attributes:
-        probabilities: attribute name to float [n, K], the judge's class probabilities; a row that is NaN throughout
-            was not judged.
+        probabilities: attribute name to float [n, K], the classifier's class probabilities; a row that is NaN
+            throughout was not classified.
         features: extractor name to float [n, d].
-        preset: int64 [n], the class of the task's joint that each sample was asked for or given beforehand; -1
+        assigned_class: int64 [n], the class of the task's joint that each sample was asked for or given beforehand; -1
             where it was not.
-        confusion: attribute name to counts [K, K] of the judge on held-out labelled images, rows the true class.
+        confusion: attribute name to counts [K, K] of the classifier on held-out labelled images, rows the true class.
         detected: extractor name to float [n], 1 where it found a face and 0 where it did not.
-        other_judges: name of every other judge of the suite to its probabilities, as `probabilities`.
+        other_classifiers: name of every other classifier of the suite to its probabilities, as `probabilities`.
         perceptual: extractor name to float [n, d], points whose squared distance is how different two images look.
-        twin: what vanilla made of the same starting noises, row for row; None where the suite has no vanilla.
+        paired_baseline: what vanilla made of the same starting noises, row for row; None where the suite has no
+            vanilla.
         prompts: of a suite with prompts, the name of each to its rows, in order and together all of them; else empty.
     """
 
     probabilities: Mapping[str, npt.NDArray[np.floating]]
     features: Mapping[str, npt.NDArray[np.floating]]
-    preset: npt.NDArray[np.int64]
+    assigned_class: npt.NDArray[np.int64]
     confusion: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
     detected: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
-    other_judges: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
+    other_classifiers: Mapping[str, Mapping[str, npt.NDArray[np.floating]]] = field(default_factory=dict)
     perceptual: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
-    twin: Sample | None = None
+    paired_baseline: Sample | None = None
     prompts: Mapping[str, slice] = field(default_factory=dict)
 
 
@@ -196,7 +199,7 @@ class Column:
     """The scores of one name that an evaluator gives.
 
     Attributes:
-        pattern: their `metric`, "*" standing for an extractor's or a judge's name.
+        pattern: their `metric`, "*" standing for an extractor's or a classifier's name.
         better: the better direction; None where neither is, as of a share that has a target of its own.
         low: smallest possible value, -inf where there is none.
         high: largest possible value, inf where there is none.
@@ -221,19 +224,19 @@ class Card:
         formula: the definition, with every symbol named.
         source: paper and equation.
         columns: every name of its scores, in the order of the scores.
-        judge: whose classes it is computed from: none's, the first judge's, or each judge's in turn.
+        classifier: whose classes it is computed from: none's, the first classifier's, or each classifier's in turn.
         min_n: the smallest number of samples that has a value.
         bias: how its expectation depends on the number of samples, and what else it depends on.
         interval: what of its interval is its own: what is held fixed, where it is known to be too wide or too narrow.
         limits: what it does not tell.
-        needs: what it needs beyond features and judgements; left out of `Sample` and `Reference` otherwise.
+        needs: what it needs beyond features and predictions; left out of `Sample` and `Reference` otherwise.
     """
 
     summary: str
     formula: str
     source: str
     columns: tuple[Column, ...]
-    judge: Judge
+    classifier: Classifier
     min_n: str
     bias: str
     interval: str

@@ -42,8 +42,8 @@ class Traits:
         couples_by_mean: whether it does so through `Batch.mean` alone, so that the batch may be spread over devices.
         calls: denoiser calls a sample and step, where the guidance batch is one compute batch.
         backward: backward passes through the network a sample and step, where a_t > 0.
-        neutral: fields with which it equals the base model bit for bit (asked for the preset class, where it needs
-            "conditions"); None where no field does that, since another model is trained.
+        neutral: fields with which it equals the base model bit for bit (asked for the assigned class class, where it
+            needs "conditions"); None where no field does that, since another model is trained.
     """
 
     paper: str
@@ -104,7 +104,7 @@ class Batch:
     """One guidance batch, or the rows of it that are drawn here, as handed to the guided denoiser.
 
     Attributes:
-        index: int64 [n], the numbers of its samples; noise and presets of sample i depend on (seed, i) alone.
+        index: int64 [n], the numbers of its samples; noise and assigned classes of sample i depend on (seed, i) alone.
         condition: int64 [n], what the model is asked for.
         micro: largest number of rows the network runs on at once.
         size: samples of the whole guidance batch; None where all are here.
@@ -177,8 +177,9 @@ class Guided:
 
     Attributes:
         denoise: the guided denoiser.
-        presets: sample numbers int64 [n] -> the class of the joint that each was given beforehand, int64 [n]; None
-            where nothing is preset. A method that asks the model for a class, or starts from one, presets it.
+        assigned_classes: sample numbers int64 [n] -> the class of the joint that each was given beforehand, int64 [n];
+            None where nothing is assigned_class. A method that asks the model for a class, or starts from one, assigned
+            classes it.
         repeats: how often each step is taken (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section 3.3):
             after all but the last time the sampler noises its result back to the step's noise level.
         cost: of what `build` learnt.
@@ -187,7 +188,7 @@ class Guided:
     """
 
     denoise: GuidedDenoiser
-    presets: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None
+    assigned_classes: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None
     repeats: int = 1
     cost: Cost = Cost()
     notes: dict[str, object] | None = None

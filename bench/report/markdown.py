@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
+from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, ranking_metric_of
 from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval, method_name, read_table
 
 
@@ -12,16 +12,16 @@ def leaderboard_markdown(folder: Path) -> str:
     """One table over all tasks of a suite's folder; failed and skipped rows say so."""
     rows = read_table(folder / "leaderboard.csv")
     frechet, epsilon = columns(rows[0], "frechet_"), columns(rows[0], "epsilon_")
-    headline, clip = headline_of(OVER_PROMPTS in rows[0]), columns(rows[0], "clip_score_")
-    beside = [*BY_PROMPT, POOLED] if headline == OVER_PROMPTS else []
-    others = columns(rows[0], f"{headline} by ")
+    ranking_metric, clip = ranking_metric_of(OVER_PROMPTS in rows[0]), columns(rows[0], "clip_score_")
+    beside = [*BY_PROMPT, POOLED] if ranking_metric == OVER_PROMPTS else []
+    others = columns(rows[0], f"{ranking_metric} by ")
     heads = [
         "task",
         "method",
-        f"{headline} ↓",
+        f"{ranking_metric} ↓",
         "",
         *(f"{c} ↓" for c in beside),
-        *(f"{c.removeprefix(f'{headline} ')} ↓" for c in others),
+        *(f"{c.removeprefix(f'{ranking_metric} ')} ↓" for c in others),
         *("CLIP score ↑" for _ in clip),
         *(f"Fréchet {frechet_head(c, frechet)} ↓" for c in frechet),
         *("epsilon ↑" for _ in epsilon),
@@ -30,7 +30,7 @@ def leaderboard_markdown(folder: Path) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for row in rows:
         if row["status"] == "ok":
-            cells = [interval(row, headline, 3), MARKS[row["tied_best"]]]
+            cells = [interval(row, ranking_metric, 3), MARKS[row["tied_best"]]]
             cells += [interval(row, column, 3) for column in (*beside, *others)]
             cells += [interval(row, column, 1) for column in clip]
             cells += [interval(row, column, 0) for column in frechet] + [interval(row, column, 3) for column in epsilon]

@@ -16,7 +16,7 @@ PAGE = ROOT / "docs" / "metrics.md"
 
 COSTS = ROOT / "docs" / "metric-costs.csv"  # what tests/benchmarks/metrics.py measured, with its command
 
-JUDGES = {"none": "none", "first": "of the first judge", "each": "of each judge in turn"}
+CLASSIFIERS = {"none": "none", "first": "of the first classifier", "each": "of each classifier in turn"}
 
 HEAD = """# Metrics
 
@@ -24,14 +24,14 @@ Made by `python -m bench.report.metric_cards` from the cards in [evaluators/](..
 to date. Other projects can hold their own implementation against [conformance/](conformance/README.md).
 
 Every score is a number of one cell with its interval, in `results.csv`. An arrow is the better direction; a score
-without one has none. `*` stands for an extractor or another judge. Scores of different extractors, of different n, or
-of other reference sets are not comparable unless the card says so.
+without one has none. `*` stands for an extractor or another classifier. Scores of different extractors, of different n,
+or of other reference sets are not comparable unless the card says so.
 """
 
 INTERVALS = """## Which interval, and why
 
-All are 95 % intervals of the value over new samples of the same size; the judge and the reference are held fixed unless
-the card says otherwise. Which test a difference has is in [regression-gate.md](regression-gate.md).
+All are 95 % intervals of the value over new samples of the same size; the classifier and the reference are held fixed
+unless the card says otherwise. Which test a difference has is in [regression-gate.md](regression-gate.md).
 """
 
 
@@ -93,7 +93,7 @@ def card_text(name: str, card: Card) -> str:
         "Bias in n": card.bias,
         "Interval": card.interval,
         "What it does not tell": card.limits,
-        "Classes": JUDGES[card.judge],
+        "Classes": CLASSIFIERS[card.classifier],
     }
     lines = [f"- **{what}**: {prose(text)}" for what, text in facts.items()]
     return (

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, headline_of
+from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, ranking_metric_of
 from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval, method_name, read_table
 
 TIED = "rank"  # head of the marks
@@ -32,18 +32,18 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
     names the others.
     """
     first = rows[0]
-    headline = headline_of(OVER_PROMPTS in first)
+    ranking_metric = ranking_metric_of(OVER_PROMPTS in first)
     shown = _columns(rows, costs)
-    title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, judge {_percent(first['judge_accuracy'])})"
-    null = float(first["fd_null_bound"] or "nan")
+    title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, classifier {_percent(first['classifier_accuracy'])})"
+    null = float(first["fd_noise_floor"] or "nan")
     notes = [
         *(f"{method_name(row)} {row['status']} ({row['reason']})." for row in rows if row["status"] != "ok"),
-        f"{headline}: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
+        f"{ranking_metric}: lower is better; a perfect sampler stays below {null:.3f} in 95 of 100 runs of this size.",
         "epsilon: balanced error of the best probe that guesses which class was asked for; higher is fairer.",
         "tied: not significantly worse than the best (paired bootstrap on the same noise, Holm, 5 %).",
         "s/image and fit s are of this machine, one thread a worker.",
     ]
-    kept = ["method", f"{headline} [95 %]"]
+    kept = ["method", f"{ranking_metric} [95 %]"]
     unbound = console.options.update(width=sys.maxsize)
     for head in _by_importance(list(shown)[len(kept) :]):
         wider = _table(title, {h: cells for h, cells in shown.items() if h in kept or h == head})
@@ -60,18 +60,18 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
 def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[str, list[str]]:
     """Head of a column to its cells, in the order of the table."""
     first = rows[0]
-    headline = headline_of(OVER_PROMPTS in first)
-    frechet, others = columns(first, "frechet_"), columns(first, f"{headline} by ")
+    ranking_metric = ranking_metric_of(OVER_PROMPTS in first)
+    frechet, others = columns(first, "frechet_"), columns(first, f"{ranking_metric} by ")
     epsilon, clip = columns(first, "epsilon_"), columns(first, "clip_score_")
-    prompts = [*BY_PROMPT, POOLED] if headline == OVER_PROMPTS else []
+    prompts = [*BY_PROMPT, POOLED] if ranking_metric == OVER_PROMPTS else []
 
     def measured(column: str, digits: int) -> Callable[[dict[str, str]], str]:
         return lambda row: interval(row, column, 0 if digits == 2 and float(row[column] or 0) >= 100 else digits)
 
     of: dict[str, Callable[[dict[str, str]], str]] = {
-        f"{headline} [95 %]": measured(headline, 3),
+        f"{ranking_metric} [95 %]": measured(ranking_metric, 3),
         TIED: lambda row: MARKS[row["tied_best"]],
-        **{column.removeprefix(f"{headline} "): measured(column, 3) for column in others},
+        **{column.removeprefix(f"{ranking_metric} "): measured(column, 3) for column in others},
         **{column: measured(column, 3) for column in prompts},
         **{f"CLIP score\n{column.removeprefix('clip_score_')}": measured(column, 1) for column in clip},
         **{f"Frechet\n{frechet_head(column, frechet)}": measured(column, 2) for column in frechet},
@@ -82,9 +82,9 @@ def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[st
         "fit s": lambda row: f"{_mean(row, costs, 'fit_seconds'):.1f}",
     }
     found = {head: [cell(row) if row["status"] == "ok" else "-" for row in rows] for head, cell in of.items()}
-    found[f"{headline} [95 %]"] = [
+    found[f"{ranking_metric} [95 %]"] = [
         cell if row["status"] == "ok" else row["status"]
-        for row, cell in zip(rows, found[f"{headline} [95 %]"], strict=True)
+        for row, cell in zip(rows, found[f"{ranking_metric} [95 %]"], strict=True)
     ]
     return {"method": [method_name(row) for row in rows], **found}
 

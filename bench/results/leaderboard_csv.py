@@ -21,8 +21,8 @@ def columns(row: dict[str, str], prefix: str) -> list[str]:
 
 
 def method_name(row: dict[str, str]) -> str:
-    """The method of a leaderboard row, with a warning where it guided with the network that judges it."""
-    return row["method"] + (" (guided by its judge)" if row.get("guided_by_judge") == "True" else "")
+    """The method of a leaderboard row, with a warning where it guided with the network that classifies it."""
+    return row["method"] + (" (guided by its classifier)" if row.get("guided_by_classifier") == "True" else "")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

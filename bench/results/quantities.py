@@ -88,20 +88,20 @@ class Measured:
         return quantity(good) if good else None
 
     def mark(self, task: Task, method: str) -> str:
-        """Where a method's headline stands on a task by the leaderboard's test: "best", "tied" or "".
+        """Where a method's ranking_metric stands on a task by the leaderboard's test: "best", "tied" or "".
 
         Raises:
             ConfigError: no leaderboard.csv, or one that is of another run.
         """
         row = self._leaderboard.get((task.name, method))
-        headline = self.run.headline
-        found = self.quantity(Key(task, method, headline, task.attributes))
+        ranking_metric = self.run.ranking_metric
+        found = self.quantity(Key(task, method, ranking_metric, task.attributes))
         if row is None or found is None:
             return ""
-        if row["status"] == "ok" and not _equal(row[headline], found.value):
+        if row["status"] == "ok" and not _equal(row[ranking_metric], found.value):
             raise ConfigError(
-                f"{self._beside('leaderboard.csv')} is not of the same run as {self.run.file}: {headline} of {method} "
-                f"on {task.name} is {row[headline]!r:.40} there and {found.value!r} here; run the suite again"
+                f"{self._beside('leaderboard.csv')} is not of the same run as {self.run.file}: {ranking_metric} of {method} "
+                f"on {task.name} is {row[ranking_metric]!r:.40} there and {found.value!r} here; run the suite again"
             )
         if row["tied_best"] not in MARKS:
             raise ConfigError(
@@ -141,7 +141,9 @@ class Measured:
 
     @cached_property
     def _leaderboard(self) -> dict[tuple[str, str], dict[str, str]]:
-        rows = _read(self._beside("leaderboard.csv"), ("task", "method", self.run.headline, "status", "tied_best"))
+        rows = _read(
+            self._beside("leaderboard.csv"), ("task", "method", self.run.ranking_metric, "status", "tied_best")
+        )
         return {(row["task"], row["method"]): row for row in rows}
 
     @cached_property

@@ -20,20 +20,29 @@ from bench.core.errors import ConfigError
 from bench.core.gc_pause import many_made
 
 WHOLE = ("seed", "n_asked", "guidance_batch", "steps", "protocol")
-NUMBERS = ("value", "ci_low", "ci_high", "null_bound", "eta", "nfe_per_image", "backward_per_image")
+NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "eta", "nfe_per_image", "backward_per_image")
 TEXTS = (
     *("suite", "model", "attributes", "target", "method", "metric", "scope", "status", "reason", "sampler", "spacing"),
-    *("precision", "method_file", "fields", "judge", "judge_confusion", "model_sha256", "judge_sha256", "sample_key"),
+    *(
+        "precision",
+        "method_file",
+        "fields",
+        "classifier",
+        "classifier_confusion",
+        "model_sha256",
+        "classifier_sha256",
+        "sample_key",
+    ),
     *("bench_version", "commit"),
 )
-COLUMNS = (*TEXTS, *WHOLE, *NUMBERS, "n", "guided_by_judge")
+COLUMNS = (*TEXTS, *WHOLE, *NUMBERS, "n", "guided_by_classifier")
 STATUSES = ("ok", "undefined", "skipped", "failed")
 BLANK = ("metric", "scope", "reason", "bench_version", "commit")  # texts that may be
 ONE_RUN = (
     *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
     *("model_sha256", "protocol"),
 )
-KEY = ("attributes", "target", "method", "seed", "judge", "metric", "scope")
+KEY = ("attributes", "target", "method", "seed", "classifier", "metric", "scope")
 APOSTROPHE = re.compile(r"^'(?=\s*[=+\-@])")
 ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
 LARGEST = 2.0**53  # above it a float64 does not hold every whole number
@@ -68,8 +77,8 @@ def read_results(path: Path) -> pd.DataFrame:
 
     Returns:
         A frame with at least `COLUMNS`: `WHOLE` as int64, `NUMBERS` as float64 with NaN where blank, `n` as nullable
-        Int64, `guided_by_judge` as bool, everything else, further columns included, as categoricals of str; the index
-        is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
+        Int64, `guided_by_classifier` as bool, everything else, further columns included, as categoricals of str; the
+        index is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
 
     Raises:
         ConfigError: no such file, no rows, a missing column, a field that is not of its column's kind, an unknown
@@ -92,9 +101,9 @@ def read_results(path: Path) -> pd.DataFrame:
     frame["n"] = _whole(path, frame, "n", blank=True)
     for column in NUMBERS:
         frame[column] = _numbers(path, frame, column)
-    _each(path, frame, "guided_by_judge", lambda text: text in ("True", "False"), "must be True or False")
-    frame["guided_by_judge"] = frame["guided_by_judge"] == "True"
-    for column in ("fields", "judge_confusion"):
+    _each(path, frame, "guided_by_classifier", lambda text: text in ("True", "False"), "must be True or False")
+    frame["guided_by_classifier"] = frame["guided_by_classifier"] == "True"
+    for column in ("fields", "classifier_confusion"):
         _each(path, frame, column, _is_object, "must be a JSON object")
     _each(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
     _check_values(path, frame)
@@ -259,12 +268,15 @@ def _check_one_run(path: Path, frame: pd.DataFrame) -> None:
     twice = frame.duplicated(list(KEY))
     if twice.any():
         _refuse(
-            path, twice.idxmax(), "metric", "the same task, method, seed, judge, metric and scope is in an earlier line"
+            path,
+            twice.idxmax(),
+            "metric",
+            "the same task, method, seed, classifier, metric and scope is in an earlier line",
         )
 
 
 def _check_shares(path: Path, frame: pd.DataFrame) -> None:
-    """The headline of a joint is a function of its shares: a row that contradicts them was edited."""
+    """The ranking_metric of a joint is a function of its shares: a row that contradicts them was edited."""
     good = frame[(frame["status"] == "ok") & frame["metric"].isin(["fd_l2_hard", "share_hard"])]
     targets = {text: target_shares(text).tolist() for text in good["target"].unique()}
     cell = good.groupby(list(KEY[:5]), sort=False, observed=True).ngroup().to_numpy()

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench.core.attributes import target_name
 from bench.core.gc_pause import many_made
-from bench.core.schema import headline_of
+from bench.core.schema import ranking_metric_of
 from bench.results.metric_info import COUNTED, metric
 from bench.results.read import distinct, read_results, results_file, target_shares
 
@@ -35,7 +35,11 @@ PROTOCOL = {
 }
 BLOCK = 10_000  # rows that are made objects at a time
 CELL = ("attributes", "target", "method", "seed")
-JUDGE = {"judge": "judge", "judge_sha256": "judge's weights", "judge_confusion": "judge's measured confusion"}
+JUDGE = {
+    "classifier": "classifier",
+    "classifier_sha256": "classifier's weights",
+    "classifier_confusion": "classifier's measured confusion",
+}
 
 
 class Task(NamedTuple):
@@ -66,12 +70,12 @@ class Key(NamedTuple):
     method: str
     metric: str
     scope: str
-    judge: str = ""  # whose classes it is of, where that is not the run's first judge
+    classifier: str = ""  # whose classes it is of, where that is not the run's first classifier
 
     @property
     def label(self) -> str:
         """The number's name within its task and method."""
-        return f"{self.metric} over {self.scope}" + (f" by {self.judge}" if self.judge else "")
+        return f"{self.metric} over {self.scope}" + (f" by {self.classifier}" if self.classifier else "")
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Run:
         order = np.argsort(self.rows["seed"].to_numpy(), kind="stable")
         first = ~self.rows.duplicated(list(CELL)).to_numpy()[order]  # of its cell
         counted = zip(*(_lines(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
-        groups = self.rows.groupby([*CELL[:3], "metric", "scope", "judge"], sort=False, observed=True).ngroup()
+        groups = self.rows.groupby([*CELL[:3], "metric", "scope", "classifier"], sort=False, observed=True).ngroup()
         of_group: dict[int, list[Any]] = {}
         lines = _lines(self.rows, order)
         for row, is_first, group in zip(lines, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
@@ -114,16 +118,16 @@ class Run:
                     key = Key(tasks[line.attributes, line.target], line.method, line.metric, line.scope)
                     found.setdefault(key, []).append(line)
             if group not in of_group:
-                other = row.judge if row.judge != self.judge and metric(row.metric).judged else ""
+                other = row.classifier if row.classifier != self.classifier and metric(row.metric).classified else ""
                 key = Key(tasks[row.attributes, row.target], row.method, row.metric, row.scope, other)
                 of_group[group] = found.setdefault(key, []) if row.metric else []
             of_group[group].append(row)
         return found
 
     @cached_property
-    def judge(self) -> str:
-        """The first judge, which decides the leaderboard's order."""
-        return str(self.rows["judge"].iloc[0])
+    def classifier(self) -> str:
+        """The first classifier, which decides the leaderboard's order."""
+        return str(self.rows["classifier"].iloc[0])
 
     @cached_property
     def has_prompts(self) -> bool:
@@ -131,9 +135,9 @@ class Run:
         return "prompts" in self.rows.columns
 
     @property
-    def headline(self) -> str:
+    def ranking_metric(self) -> str:
         """The metric that decides the leaderboard's order."""
-        return headline_of(self.has_prompts)
+        return ranking_metric_of(self.has_prompts)
 
     @cached_property
     def methods(self) -> list[str]:
@@ -152,11 +156,11 @@ class Run:
 
     @property
     def gateable(self) -> dict[str, set[tuple[str, str]]]:
-        """Every metric that has a value, with its scopes and, where that is not the first, its judge."""
+        """Every metric that has a value, with its scopes and, where that is not the first, its classifier."""
         found: dict[str, set[tuple[str, str]]] = {}
         for key in self.scores:
             if self.good(key):
-                found.setdefault(key.metric, set()).add((key.scope, key.judge))
+                found.setdefault(key.metric, set()).add((key.scope, key.classifier))
         return found
 
     def good(self, key: Key) -> list[Any]:
@@ -226,9 +230,9 @@ def _no_task(run: Run, task: Task) -> str:
 
 
 def _no_metric(run: Run, key: Key) -> str:
-    judges = dict.fromkeys(k.judge or run.judge for k in run.scores if k[:4] == key[:4])
-    if judges:
-        return f"another judge: {run.file} has {key.metric} by {', '.join(judges)}, not by {key.judge}"
+    classifiers = dict.fromkeys(k.classifier or run.classifier for k in run.scores if k[:4] == key[:4])
+    if classifiers:
+        return f"another classifier: {run.file} has {key.metric} by {', '.join(classifiers)}, not by {key.classifier}"
     scopes = dict.fromkeys(k.scope for k in run.scores if k[:3] == key[:3])
     if scopes:
         return f"another reference: {run.file} has {key.metric} against {', '.join(scopes)}, not {key.scope}"
@@ -238,7 +242,7 @@ def _no_metric(run: Run, key: Key) -> str:
 def why_not(a: list[Any], b: list[Any]) -> str:
     """Why rows of two lines of one metric are not comparable; empty where they are."""
     one, two = a[0], b[0]
-    names = {**PROTOCOL, **(JUDGE if metric(one.metric).judged else {})}
+    names = {**PROTOCOL, **(JUDGE if metric(one.metric).classified else {})}
     facts = attrgetter(*names)
     columns = (map(set, zip(*map(facts, rows), strict=True)) for rows in (a, b))
     for name, mine, other in zip(names.values(), *columns, strict=True):

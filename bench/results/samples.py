@@ -1,4 +1,4 @@
-"""The samples of a finished run's cells: pictures, and what the judge took them for, read from the store beside it."""
+"""The samples of a finished run's cells: pictures, and what the classifier took them for, read from the store beside it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def images(run: Run, row: Any, n: int) -> npt.NDArray[np.uint8] | None:
 
 
 def labels(run: Run, row: Any, n: int) -> npt.NDArray[np.int64] | None:
-    """The judged class of the joint of a row's task for the samples of `images`, int64 [at most n]; -1: it abstained.
+    """The predicted class of the joint of a row's task for the samples of `images`, int64 [at most n]; -1: it abstained.
 
-    The judge is the row's. None where the store has not all that the judge saw, undamaged.
+    The classifier is the row's. None where the store has not all that the classifier saw, undamaged.
     """
     found = answers(run, row)
     if found is None:

@@ -2,8 +2,8 @@
 
 Ranks are the processes of a torch.distributed group, as `run --ranks N` or torchrun start them. A method is handed a
 `Batch` of its rank's rows whose `total` adds up over the group, so that the whole batch meets the target and not each
-rank's part of it; noise and presets go by sample number and need nothing. What is exchanged is the K sums of each sum
-over the batch, and at the end the images.
+rank's part of it; noise and assigned classes go by sample number and need nothing. What is exchanged is the K sums of
+each sum over the batch, and at the end the images.
 """
 
 from __future__ import annotations

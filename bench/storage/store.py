@@ -1,7 +1,7 @@
 """The content-addressed store: what was sampled, extracted and evaluated, by the hash of what decides it.
 
-    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, preset; .../004/004123-100 from the 1,000th on
-    ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
+    ROOT/samples/ab/abcd.../000003-100/     shard 3 of a sample: images, assigned class; .../004/004123-100 from the
+    1,000th on ROOT/features/<extractor>/<source>/...  what an extractor saw in the shard or block of that name
     ROOT/fits/...                           what methods learnt, in a thousand folders (`bench.storage.files.remember`);
                                             records/ab/... what the fit of a cell took
     ROOT/scores/ab/abcd....json             what the evaluators made of a cell

@@ -58,8 +58,8 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
     losses = train_cycles(network, loss, settings.budgets(), folder / "checkpoint.pt", f"classifier {folder.name}")
     save_network(network, folder)
-    judge = load_network(folder, architecture)  # what was written, half precision included
-    measured = measure(probabilities(judge, torch.from_numpy(np.array(heldout.images))), heldout)
+    classifier = load_network(folder, architecture)  # what was written, half precision included
+    measured = measure(probabilities(classifier, torch.from_numpy(np.array(heldout.images))), heldout)
     write_json(folder / HELDOUT, measured)
     console.print(f"wrote {folder}")
     accuracy = {name: values["accuracy"] for name, values in measured["attributes"].items()}
@@ -68,7 +68,7 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
 
 def augment(x: Tensor, shift: int, flips: bool, g: torch.Generator) -> Tensor:
-    """Small changes that leave every attribute as it is, so that the softer images of a generator are judged too.
+    """Small changes that leave every attribute as it is, so that the softer images of a generator are classified too.
 
     Args:
         x: float [n, 3, h, w] in [-1, 1].

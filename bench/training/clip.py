@@ -131,8 +131,8 @@ def _half(value: Tensor) -> Tensor:
 
 def _measure(folder: Path, prompts: str, heldout: LabelledImages) -> dict[str, Any]:
     """What was written, half precision included, on the held-out set: confusion, accuracy, temperature."""
-    judge = Extractor(f"path:{folder}", prompts=prompts, temperature=1.0)
-    logits = judge.zero_shot(torch.from_numpy(np.array(heldout.images)))
+    classifier = Extractor(f"path:{folder}", prompts=prompts, temperature=1.0)
+    logits = classifier.zero_shot(torch.from_numpy(np.array(heldout.images)))
     measured = measure({name: softmax(z) for name, z in logits.items()}, heldout)
     labels = {a.name: heldout.labels[:, j] for j, a in enumerate(heldout.attributes)}
     try:

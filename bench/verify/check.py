@@ -25,7 +25,7 @@ class Check:
     what: str
 
 
-def judged(name: str, wrong: Sequence[str], fine: str, unseen: Sequence[str] = ()) -> Check:
+def classified(name: str, wrong: Sequence[str], fine: str, unseen: Sequence[str] = ()) -> Check:
     """The check of many things: differs where any is wrong, and is checkable where any could be looked at.
 
     Args:

@@ -16,7 +16,7 @@ from bench.engine.prompts import prompt_seed
 from bench.engine.work import LEARNT_FROM, Context, joined_key, sample_key
 from bench.results.run import Run
 from bench.results.shards import parts
-from bench.verify.check import Check, judged
+from bench.verify.check import Check, classified
 from bench.verify.table import CELL, exact_target, name_of
 
 
@@ -46,7 +46,7 @@ def check_keys(run: Run, data_digests: Mapping[str, str]) -> Check:
             wrong.append(f"the key of {name_of(cell)} is not that of its settings")
         else:
             seen += 1
-    return judged("sample keys", wrong, f"{seen} keys follow from their rows", unseen)
+    return classified("sample keys", wrong, f"{seen} keys follow from their rows", unseen)
 
 
 def _cell_key(run: Run, row: Any, data_digests: Mapping[str, str]) -> str | None:

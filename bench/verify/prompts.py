@@ -10,7 +10,7 @@ from bench.engine.tables import prompt_rows
 from bench.results.read import APOSTROPHE
 from bench.results.run import Run
 from bench.results.shards import Part, parts
-from bench.verify.check import Check, judged
+from bench.verify.check import Check, classified
 from bench.verify.recompute import Compared
 
 
@@ -35,7 +35,7 @@ def check_prompts(run: Run, cells: Sequence[Compared]) -> Check:
     """Whether prompts.csv has the suite's prompts: names, texts, numbers of samples, and the models asked in them."""
     wrong = [clause for cell in cells for clause in _differences(run, cell)]
     count = len(cells[0].context.prompts) if cells else 0
-    return judged("prompts", wrong, f"{count} prompts, those of the suite's set")
+    return classified("prompts", wrong, f"{count} prompts, those of the suite's set")
 
 
 def _differences(run: Run, cell: Compared) -> Iterator[str]:

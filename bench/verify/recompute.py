@@ -24,7 +24,7 @@ from bench.engine.work import Context, Work
 from bench.results.read import KEY
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
-from bench.verify.check import Check, judged
+from bench.verify.check import Check, classified
 from bench.verify.table import CELL, name_of
 
 Row = Mapping[str, str]
@@ -33,9 +33,9 @@ SETTINGS = (
     *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
     *("method_file", "fields"),
 )
-WEIGHTS = ("model_sha256", "judge_sha256", "judge_confusion", "guided_by_judge")
+WEIGHTS = ("model_sha256", "classifier_sha256", "classifier_confusion", "guided_by_classifier")
 CALLS = ("nfe_per_image", "backward_per_image")
-NUMBERS = ("value", "ci_low", "ci_high", "null_bound", "n", "status", "reason")
+NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def pair(path: Path, suite: Suite, works: Sequence[tuple[Work, Context]]) -> tup
         else:
             cells.append(Compared(dataclasses.replace(work, sample_key=rows[0]["sample_key"]), context, tuple(rows)))
     wrong += [f"{name_of(key)} is no cell of the suite" for key in found]
-    return cells, judged("cells", wrong, f"{len(cells)} cells, those of the suite")
+    return cells, classified("cells", wrong, f"{len(cells)} cells, those of the suite")
 
 
 def _expected(suite: Suite, result: CellResult) -> list[Row]:
@@ -93,9 +93,9 @@ def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
         wrong = []
         for cell in cells:
             (own,) = _expected(suite, CellResult(cell.work, cell.context, "ok", "", [], {}))
-            same_judge = [row for row in cell.rows if row["judge"] == own["judge"]]
-            wrong += [clause for row in same_judge for clause in _differences(cell, own, row, columns)]
-        yield judged(name, wrong, f"those of suite {suite.suite}")
+            same_classifier = [row for row in cell.rows if row["classifier"] == own["classifier"]]
+            wrong += [clause for row in same_classifier for clause in _differences(cell, own, row, columns)]
+        yield classified(name, wrong, f"those of suite {suite.suite}")
 
 
 def _differences(cell: Compared, own: Row, row: Row, columns: Iterable[str]) -> Iterator[str]:
@@ -134,16 +134,16 @@ def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
         else:
             whole.append(cell)
     held = sum(cell.scored for cell in whole)
-    return whole, judged("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
+    return whole, classified("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
 
 
 def _entries(work: Work) -> Iterator[Path]:
     store = Store(work.store)
-    for each in (work, work.twin):
+    for each in (work, work.paired_baseline):
         for shard in each.folders if each is not None else ():
             yield shard
-            for seer in work.seers:
-                yield store.features(seer.name, extractor(seer).digest, shard)
+            for spec in work.specs:
+                yield store.features(spec.name, extractor(spec).digest, shard)
 
 
 def _state(folder: Path) -> str:
@@ -188,10 +188,10 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path
             calls += _differences(cell, own[key], theirs[key], CALLS)
     if not any(cell.scored for cell in cells):
         unseen.append("the store has no cell whole")
-    yield judged(
+    yield classified(
         "calls", calls, f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells", unseen
     )
-    yield judged("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
+    yield classified("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
     if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unseen:
         yield _check_leaderboard(path.parent / "leaderboard.csv", results)
 
@@ -206,4 +206,4 @@ def _check_leaderboard(path: Path, results: Sequence[CellResult]) -> Check:
         columns = [c for c in row if not _same(row[c], found.get(c, row[c] if found else ""))]
         wrong += [f"{c} of {row['method']} on {row['task']}" for c in columns[:1]]
     wrong += [f"{method} on {task} is no row of it" for task, method in theirs]
-    return judged("leaderboard.csv", wrong, f"{len(own)} rows follow from the store")
+    return classified("leaderboard.csv", wrong, f"{len(own)} rows follow from the store")

@@ -15,7 +15,7 @@ from bench.engine.work import Work
 from bench.engine.worker import draw
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
-from bench.verify.check import Check, judged
+from bench.verify.check import Check, classified
 from bench.verify.recompute import Compared
 
 LEVELS = 2  # of 255 by which another machine's arithmetic may move a value; on one machine the bytes are the same
@@ -46,7 +46,7 @@ def check_images(cells: Sequence[Compared], k: int) -> Check:
     names = ", ".join(dict.fromkeys(part.cell.title for part, _ in chosen))
     how = f"at most {most} of 255 levels off" if most else "the same bytes"
     cells_drawn = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
-    return judged("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")
+    return classified("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")
 
 
 def _compare(work: Work, name: str) -> tuple[list[str], int]:
@@ -62,13 +62,13 @@ def _compare(work: Work, name: str) -> tuple[list[str], int]:
     if levels.max() > LEVELS:
         n, most = int((levels > LEVELS).sum()), levels.max()
         wrong.append(f"{n} of the first {size} images of {name} are others, by up to {most} of 255 levels")
-    if not np.array_equal(arrays["preset"], kept["preset"]):
+    if not np.array_equal(arrays["assigned_class"], kept["assigned_class"]):
         wrong.append(f"the classes given beforehand to the first {size} samples of {name} are others")
-    for seer in work.seers:
-        seen = read_arrays(store.features(seer.name, extractor(seer).digest, shard)) or {}
-        own = extractor(seer).extract(torch.from_numpy(np.array(kept["images"])))
+    for spec in work.specs:
+        seen = read_arrays(store.features(spec.name, extractor(spec).digest, shard)) or {}
+        own = extractor(spec).extract(torch.from_numpy(np.array(kept["images"])))
         if any(not _near(own[key], np.asarray(seen[key])) for key in own):
-            wrong.append(f"{seer.title} sees other things in the first {size} images of {name} than is stored")
+            wrong.append(f"{spec.title} sees other things in the first {size} images of {name} than is stored")
     return wrong, int(levels.max())
 
 

@@ -272,16 +272,16 @@ def corrections() -> None:
 
 
 def counts() -> None:
-    judged = np.tile([0.9, 0.1], (40, 1))
-    judged[:7] = np.nan
+    classified = np.tile([0.9, 0.1], (40, 1))
+    classified[:7] = np.nan
     detected = (np.arange(40) % 4 > 0).astype(float)
-    given("abstained", probabilities=judged, target=np.full(2, 0.5), detected=detected)
+    given("abstained", probabilities=classified, target=np.full(2, 0.5), detected=detected)
     expect("abstained", "abstained_share", "a", 7 / 40, "closed form; interval: scipy's Wilson", wilson(7, 40))
     expect("abstained", "detection_rate_net", "all", 0.75, "closed form; interval: scipy's Wilson", wilson(30, 40))
     one, two = RNG.integers(0, 3, (2, 60))
     two = np.where(np.arange(60) % 3 == 0, two, one)
-    given("judges", probabilities=np.eye(3)[one], second=np.eye(3)[two], target=np.full(3, 1 / 3))
-    expect("judges", "kappa_second", "a", cohen_kappa_score(one, two), "scikit-learn's cohen_kappa_score")
+    given("classifiers", probabilities=np.eye(3)[one], second=np.eye(3)[two], target=np.full(3, 1 / 3))
+    expect("classifiers", "kappa_second", "a", cohen_kappa_score(one, two), "scikit-learn's cohen_kappa_score")
     one, two = np.repeat([0, 0, 1, 1], [20, 5, 10, 15]), np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
     given("cohen", probabilities=np.eye(2)[one], second=np.eye(2)[two], target=np.full(2, 0.5))
     expect("cohen", "kappa_second", "a", 0.4, "closed form: (0.7 - 0.5) / (1 - 0.5) of the table 20 5 10 15")
@@ -289,34 +289,42 @@ def counts() -> None:
 
 def leakage() -> None:
     asked = np.arange(60) % 2
-    given("told", features=drawn(60, 2) + 100.0 * asked[:, None], preset=asked, target=np.full(2, 0.5))
+    given("told", features=drawn(60, 2) + 100.0 * asked[:, None], assigned_class=asked, target=np.full(2, 0.5))
     expect("told", "epsilon_net", "a", 0.0, "closed form: two groups 100 standard deviations apart")
-    given("untold", features=np.ones((60, 2)), preset=asked, target=np.full(2, 0.5))
+    given("untold", features=np.ones((60, 2)), assigned_class=asked, target=np.full(2, 0.5))
     expect(
         "untold", "epsilon_net", "a", 0.5, "closed form: equal images, one answer for all is wrong on one group of 2"
     )
     asked = np.arange(75) % 3
-    given("untold three", features=np.ones((75, 2)), preset=asked, target=np.full(3, 1 / 3))
+    given("untold three", features=np.ones((75, 2)), assigned_class=asked, target=np.full(3, 1 / 3))
     expect("untold three", "epsilon_net", "a", 2 / 3, "closed form: one answer for all is wrong on two groups of 3")
 
 
-def twins() -> None:
+def paired_baselines() -> None:
     x, y = drawn(25, 6), drawn(25, 6)
     points, others = drawn(25, 8), drawn(25, 8)
     before, after = np.repeat([0, 1], [15, 10]), np.repeat([0, 1, 0, 1], [9, 6, 2, 8])
     given(
-        "twins", features=x, twin=y, points=points, twin_points=others, target=np.full(2, 0.5),
-        other=np.eye(2)[after], twin_other=np.eye(2)[before],
+        "paired_baselines", features=x, paired_baseline=y, points=points, paired_baseline_points=others,
+        target=np.full(2, 0.5), other=np.eye(2)[after], paired_baseline_other=np.eye(2)[before],
     )  # fmt: skip
     mean = "mean of scipy.spatial.distance"
     apart = np.array([[cosine(a, b)] for a, b in zip(x, y, strict=True)])
     value, interval = jackknifed(lambda v: float(v.mean()), apart, 25)
-    expect("twins", "twin_cosine_net", "all", value, f"{mean}.cosine", at_least(0, interval))
+    expect("paired_baselines", "paired_cosine_net", "all", value, f"{mean}.cosine", at_least(0, interval))
     apart = cdist(points, others, "sqeuclidean").diagonal()[:, None]
     value, interval = jackknifed(lambda v: float(v.mean()), apart, 25)
-    expect("twins", "twin_distance_lpips", "all", value, f"{mean}.cdist, sqeuclidean", at_least(0, interval))
-    expect("twins", "drift_changed", "b", 8 / 25, "closed form: 6 + 2 of 25; scipy's Wilson", wilson(8, 25))
-    expect("twins", "drift_l2", "b", float(mpmath.sqrt(2) * 4 / 25), "closed form: shares 14/25 and 10/25 of class 1")
+    expect(
+        "paired_baselines", "paired_distance_lpips", "all", value, f"{mean}.cdist, sqeuclidean", at_least(0, interval)
+    )
+    expect("paired_baselines", "drift_changed", "b", 8 / 25, "closed form: 6 + 2 of 25; scipy's Wilson", wilson(8, 25))
+    expect(
+        "paired_baselines",
+        "drift_l2",
+        "b",
+        float(mpmath.sqrt(2) * 4 / 25),
+        "closed form: shares 14/25 and 10/25 of class 1",
+    )
 
 
 def downstream() -> None:
@@ -376,7 +384,7 @@ def main() -> None:
         corrections,
         counts,
         leakage,
-        twins,
+        paired_baselines,
         downstream,
         prompts,
     ):

@@ -44,11 +44,13 @@ class LinearProbe:
 
     def probabilities(self, features: Floats) -> dict[str, Floats]:
         """Attribute name to float32 softmax(W x + b) [n, K] of features [n, d]; a row of NaN stays NaN."""
-        judged = np.isfinite(features).all(axis=1)
+        classified = np.isfinite(features).all(axis=1)
         found = {}
         for a in self.attributes:
             rows = np.full((len(features), a.n_classes), np.nan, dtype=np.float32)
-            rows[judged] = softmax(features[judged].astype(np.float32) @ self.weight[a.name].T + self.bias[a.name])
+            rows[classified] = softmax(
+                features[classified].astype(np.float32) @ self.weight[a.name].T + self.bias[a.name]
+            )
             found[a.name] = rows
         return found
 

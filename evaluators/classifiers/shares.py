@@ -1,4 +1,4 @@
-"""Shares of the classes that a judge found: counts, their distance from a target, and what chance makes of it."""
+"""Shares of the classes that a classifier found: counts, their distance from a target, and what chance makes of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.protocols.evaluator import CHUNK, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 MIN_N = 2  # one sample has no spread
-MIN_JUDGED = 20  # samples that must be left where the judge abstained on others
+MIN_JUDGED = 20  # samples that must be left where the classifier abstained on others
 
 
 def l2(p: Floats, r: Floats) -> Floats:
@@ -31,7 +31,7 @@ class Tally:
         counts: int64 [K], how often each class is the most probable one.
         mean: float64 [K], the mean probabilities.
         covariance: float64 [K, K], the covariance of one row of probabilities, over n - 1; zero for one row.
-        abstained: number of samples that were not judged, and are in none of the above.
+        abstained: number of samples that were not classified, and are in none of the above.
     """
 
     counts: npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class Tally:
 
     @property
     def n(self) -> int:
-        """Number of samples that were judged."""
+        """Number of samples that were classified."""
         return int(self.counts.sum())
 
 
@@ -56,16 +56,16 @@ def joint_probabilities(parts: list[Floats]) -> Floats:
 def tally(sample: Sample, attributes: tuple[Attribute, ...]) -> Tally:
     """Counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint.
 
-    A row that is NaN throughout for one of the attributes was not judged, and is counted as that alone.
+    A row that is NaN throughout for one of the attributes was not classified, and is counted as that alone.
     """
     size = product(attributes).n_classes
     counts = np.zeros(size, dtype=np.int64)
     total, square = np.zeros(size), np.zeros((size, size))
     abstained = 0
     for rows in _chunks(sample, attributes):
-        judged = ~np.any([np.isnan(part).all(axis=1) for part in rows], axis=0)
-        abstained += int((~judged).sum())
-        parts = rows if judged.all() else [part[judged] for part in rows]
+        classified = ~np.any([np.isnan(part).all(axis=1) for part in rows], axis=0)
+        abstained += int((~classified).sum())
+        parts = rows if classified.all() else [part[classified] for part in rows]
         labels = np.stack([part.argmax(axis=1) for part in parts], axis=1).astype(np.int64)
         counts += np.bincount(joint_labels(labels, attributes), minlength=size)
         joint = joint_probabilities(parts)
@@ -81,7 +81,7 @@ def _chunks(sample: Sample, attributes: tuple[Attribute, ...]) -> Iterator[list[
     if len({len(array) for array in arrays}) > 1:
         raise ConfigError(
             f"the probabilities of {product(attributes).name} must have one row a sample, "
-            f"got {[len(array) for array in arrays]} rows; judge the same samples for every attribute"
+            f"got {[len(array) for array in arrays]} rows; classifier the same samples for every attribute"
         )
     for start in range(0, len(arrays[0]), CHUNK):
         yield [np.asarray(array[start : start + CHUNK], dtype=np.float64) for array in arrays]
@@ -90,13 +90,13 @@ def _chunks(sample: Sample, attributes: tuple[Attribute, ...]) -> Iterator[list[
 def _probabilities(sample: Sample, attribute: Attribute) -> npt.NDArray[np.floating]:
     if attribute.name not in sample.probabilities:
         raise Incompatible(
-            f"the samples have no probabilities of {attribute.name}; add an extractor that judges this attribute"
+            f"the samples have no probabilities of {attribute.name}; add an extractor that classifies this attribute"
         )
     array = sample.probabilities[attribute.name]
     if array.ndim != 2 or array.shape[1] != attribute.n_classes:
         raise ConfigError(
             f"the probabilities of {attribute.name} must have shape [n, {attribute.n_classes}], got "
-            f"{list(array.shape)}; use a judge of the classes {', '.join(attribute.classes)}"
+            f"{list(array.shape)}; use a classifier of the classes {', '.join(attribute.classes)}"
         )
     return array
 
@@ -106,9 +106,11 @@ def why_undefined(seen: Tally) -> str:
     if seen.n < MIN_N:
         return f"needs {MIN_N} samples or more, got {seen.n}"
     if seen.abstained and seen.n < MIN_JUDGED:
-        return f"needs {MIN_JUDGED} judged samples or more, got {seen.n}; the judge abstained on {seen.abstained}"
+        return (
+            f"needs {MIN_JUDGED} classified samples or more, got {seen.n}; the classifier abstained on {seen.abstained}"
+        )
     if not np.isfinite(seen.mean).all():
-        return "the judge's probabilities hold NaN or infinity"
+        return "the classifier's probabilities hold NaN or infinity"
     return ""
 
 
@@ -118,7 +120,7 @@ def distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, null
     Args:
         metric: its name.
         scope: what it was computed over.
-        n: judged samples.
+        n: classified samples.
         value: float64, 0-dimensional.
         draws: float64 [n_draws], of redrawn shares.
         null: float64 [n_draws], of shares drawn from the target itself.
@@ -126,7 +128,7 @@ def distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, null
     if not np.isfinite(value):
         reason = "a class that the target excludes was generated, so the divergence is infinite"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
-    null_bound = float(np.quantile(null, LEVEL))
+    noise_floor = float(np.quantile(null, LEVEL))
     low, high = percentile_interval(draws)
-    low = 0.0 if value <= null_bound else min(low, float(value))
-    return Score(metric, scope, float(value), low, max(high, float(value)), n, null_bound)
+    low = 0.0 if value <= noise_floor else min(low, float(value))
+    return Score(metric, scope, float(value), low, max(high, float(value)), n, noise_floor)

@@ -1,11 +1,11 @@
-"""Presets: a class for every sample beforehand, the classes meeting the target exactly."""
+"""Assigned classes: a class for every sample beforehand, the classes meeting the target exactly."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 60  # samples whose presets meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
+BLOCK = 60  # samples whose assigned classes meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
 
 
 def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
@@ -20,8 +20,8 @@ def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int6
     return counts
 
 
-def presets(r: npt.NDArray[np.float64], seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The class preset for each sample: every BLOCK of sample numbers meets r, in random order.
+def assign_classes(r: npt.NDArray[np.float64], seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The class assigned class for each sample: every BLOCK of sample numbers meets r, in random order.
 
     The class of sample i depends on (r, seed, i) alone, so it does not change with the batch.
     """

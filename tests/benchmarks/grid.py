@@ -51,17 +51,17 @@ def suite_of(cells: int) -> Any:
 
 def planned(cells: int, out: Path) -> tuple[Any, list[Any], Any]:
     """The suite, its works and what they share, as `preflight.prepare` gives them, without loading a network."""
-    from bench.config.components import Seer
+    from bench.config.components import ExtractorSpec
     from bench.core.attributes import Attribute
     from bench.engine.plan import plan
-    from bench.engine.work import Context, Judge
+    from bench.engine.work import Classifier, Context
 
     suite = suite_of(cells)
-    seer = Seer("attribute_cnn", "{}", "attribute_cnn")
+    spec = ExtractorSpec("attribute_cnn", "{}", "attribute_cnn")
     confusion = {"eyeglasses": [[99, 1], [1, 99]]}
-    context = Context("m" * 64, {"labelled": "d" * 64}, {}, (Judge("attribute_cnn", "j" * 64, confusion),), (), ())
+    context = Context("m" * 64, {"labelled": "d" * 64}, {}, (Classifier("attribute_cnn", "j" * 64, confusion),), (), ())
     known = (Attribute("eyeglasses", ("absent", "present")),)
-    return suite, plan(suite, known, context, out / "store", "cpu", None, ((seer,), (), ())), context
+    return suite, plan(suite, known, context, out / "store", "cpu", None, ((spec,), (), ())), context
 
 
 def plan_grid(cells: int, out: Path) -> Iterator[None]:
@@ -99,15 +99,15 @@ def resume(cells: int, out: Path) -> Iterator[None]:
 def scores_of(seed: int) -> list[dict[str, Any]]:
     """What the fairness evaluator gives of a cell: five numbers."""
     shares = [("share_hard", f"eyeglasses={c}") for c in ("absent", "present")]
-    common = {"ci_low": None, "ci_high": None, "null_bound": None, "n": 100, "status": "ok", "reason": ""}
+    common = {"ci_low": None, "ci_high": None, "noise_floor": None, "n": 100, "status": "ok", "reason": ""}
     return [
-        {"metric": metric, "scope": scope, "value": 0.5, "judge": "attribute_cnn", **common}
+        {"metric": metric, "scope": scope, "value": 0.5, "classifier": "attribute_cnn", **common}
         for metric, scope in [("fd_l2_soft", "eyeglasses"), ("fd_l1", "eyeglasses"), *shares]
     ]
 
 
 def leaderboard(cells: int, out: Path) -> Iterator[None]:
-    """The three tables of finished results; the judged classes, which the test of ties reads, come from no store."""
+    """The three tables of finished results; the predicted classes, which the test of ties reads, come from no store."""
     from bench.engine import leaderboard as ranking
     from bench.engine import tables
     from bench.engine.cell_result import CellResult
@@ -118,9 +118,15 @@ def leaderboard(cells: int, out: Path) -> Iterator[None]:
     for work in works:
         first, second = work.cell.target
         distance = ((0.5 - first) ** 2 + (0.5 - second) ** 2) ** 0.5
-        headline = {"metric": "fd_l2_hard", "scope": "eyeglasses", "value": distance, "ci_low": 0.0, "ci_high": 1.0}
-        rest = {"null_bound": 0.1, "n": 100, "status": "ok", "reason": "", "judge": "attribute_cnn"}
-        results.append(CellResult(work, context, "ok", "", [headline | rest, *scores_of(0)], cost))
+        ranking_metric = {
+            "metric": "fd_l2_hard",
+            "scope": "eyeglasses",
+            "value": distance,
+            "ci_low": 0.0,
+            "ci_high": 1.0,
+        }
+        rest = {"noise_floor": 0.1, "n": 100, "status": "ok", "reason": "", "classifier": "attribute_cnn"}
+        results.append(CellResult(work, context, "ok", "", [ranking_metric | rest, *scores_of(0)], cost))
     ranking.tied_with_best = lambda lines, _: ["best", *["no"] * (len(lines) - 1)]
     yield
     tables.write_tables(suite, out / "grid", results)

@@ -59,19 +59,19 @@ def anonymous() -> int:
 def measure(folder: Path, metric: str, n: int) -> None:
     """Evaluate n samples twice and print the peak growth of anonymous memory in kB and the seconds of both."""
     labels = rows(folder, "sample-labels", n)[:][:, 0]
-    judged = {a.name: np.eye(2, dtype=np.float32)[labels] for a in (GLASSES, HAT)}
+    classified = {a.name: np.eye(2, dtype=np.float32)[labels] for a in (GLASSES, HAT)}
     real = rows(folder, "reference", MANY)
     known = rows(folder, "reference-labels", MANY)[:]
     sample = Sample(
-        judged,
+        classified,
         {"f": rows(folder, "sample", n)},
         labels,
         confusion={GLASSES.name: np.array([[980, 20], [10, 990]])},
         detected={"f": np.ones(n)},
-        other_judges={"second": judged},
+        other_classifiers={"second": classified},
         perceptual={"p": rows(folder, "sample", n)},
-        twin=Sample(
-            judged, {"f": rows(folder, "reference", n)}, labels, perceptual={"p": rows(folder, "reference", n)}
+        paired_baseline=Sample(
+            classified, {"f": rows(folder, "reference", n)}, labels, perceptual={"p": rows(folder, "reference", n)}
         ),
     )
 

@@ -100,17 +100,23 @@ def tiny(folder: Path, **changes: Any) -> Path:
             {"references": {"avatars-balance": 10}},
             "unknown data set 'avatars-balance'; did you mean 'avatars-balanced'",
         ),
-        ({"judge": "attribute_cn"}, "judge.name: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'"),
         (
-            {"judge": "frechet"},
-            "judge.name: unknown extractor 'frechet'; did you mean 'facenet'? known: age_gender, attribute_cnn",
+            {"classifier": "attribute_cn"},
+            "classifier.name: unknown extractor 'attribute_cn'; did you mean 'attribute_cnn'",
         ),
-        ({"judge": "efficientnet_lite0"}, "judge must be a classifier of attributes, got efficientnet_lite0"),
+        (
+            {"classifier": "frechet"},
+            "classifier.name: unknown extractor 'frechet'; did you mean 'facenet'? known: age_gender, attribute_cnn",
+        ),
+        (
+            {"classifier": "efficientnet_lite0"},
+            "an attribute classifier must give probabilities of attributes, got efficientnet_lite0",
+        ),
         ({"features": ["efficientnet"]}, "unknown extractor 'efficientnet'; did you mean 'efficientnet_lite0'"),
         ({"labelled": None}, "learns from labelled images; add `labelled: NAME` to the suite"),
         (
             {"methods": [{"name": "universal_guidance", "with": {"classifier": "attribute_cnn"}}]},
-            "method universal_guidance must not guide with attribute_cnn, which also judges it",
+            "method universal_guidance must not guide with attribute_cnn, which also classifies it",
         ),
         (
             {"methods": [{"name": "universal_guidance", "with": {"classifier": "efficientnet_lite0"}}]},
@@ -237,7 +243,7 @@ def test_a_model_that_is_not_whole_is_refused(
     assert sentence in refused(suite).replace(str(tmp_path / "model"), "MODEL")
 
 
-def test_images_of_another_size_than_the_judges_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_images_of_another_size_than_the_classifiers_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     said = refused(with_model(tmp_path, sample_size=4))
     assert "attribute_cnn must be given uint8 images [n, 3, 32, 32]" in said
     assert "[1, 3, 16, 16]" in said
@@ -348,7 +354,7 @@ def test_doctors_exit_code_is_that_of_what_it_found(call: Call, monkeypatch: pyt
 
 
 def scores(folder: Path) -> dict[str, tuple[str, str]]:
-    """Seed to status and value of the headline."""
+    """Seed to status and value of the ranking_metric."""
     with (folder / "results.csv").open(newline="") as f:
         return {r["seed"]: (r["status"], r["value"]) for r in csv.DictReader(f) if r["metric"] in ("fd_l2_hard", "")}
 

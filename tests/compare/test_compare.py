@@ -30,9 +30,9 @@ from tests.support.runs import (
     GLASSES,
     Call,
     caller,
+    classified,
     failed,
     half_and_half,
-    judged,
     read_rows,
     refusal,
     score,
@@ -54,7 +54,7 @@ def made(folder: Path, *more: Rows, store: bool = False, **changes: Any) -> Path
     kept = folder.parent / "store" if store else None
     rows = []
     for method, present, frechet in (("vanilla", 46, 473.0), ("other", 90, 437.0)):
-        rows += judged(method, half_and_half(200, present), store=kept, **changes)
+        rows += classified(method, half_and_half(200, present), store=kept, **changes)
         rows.append(score(method, "frechet_x", "balanced", frechet, 22.0, **changes))
         rows.append(undefined(method, "epsilon_x", "eyeglasses", "no class was asked for", **changes))
     return write_run(folder, [*rows, *(row for part in more for row in part)]).parent
@@ -90,7 +90,7 @@ def test_the_same_noise_is_paired_where_the_store_has_the_classes(tmp_path: Path
     base, store = half_and_half(200, 46), tmp_path / "store"
     turned = base.copy()
     turned[:10] = 1
-    rows = [*judged("vanilla", base, store=store), *judged("other", turned, store=store)]
+    rows = [*classified("vanilla", base, store=store), *classified("other", turned, store=store)]
     run = write_run(tmp_path / "made", rows).parent
     asked = ["fd_l2_hard", "fd_l1", "fd_l2_soft", "share_hard"]
     found = lines(f"{run}:vanilla", f"{run}:other", metrics=asked)
@@ -108,14 +108,14 @@ def test_the_same_noise_is_paired_where_the_store_has_the_classes(tmp_path: Path
     assert (alone.verdict, alone.compared.test) == ("tie", "intervals (MOVER)")
 
 
-@pytest.mark.parametrize("damage", ["other samples", "damaged", "unjudged"])
+@pytest.mark.parametrize("damage", ["other samples", "damaged", "unclassified"])
 def test_a_store_that_does_not_give_the_csvs_values_is_not_used(tmp_path: Path, damage: str) -> None:
     run = made(tmp_path / "made", store=True)
     files = sorted((tmp_path / "store").rglob("eyeglasses.npy"))
     if damage == "other samples":
         shutil.rmtree(tmp_path / "store")
-        judged("vanilla", half_and_half(200, 47), store=tmp_path / "store")
-        judged("other", half_and_half(200, 90), store=tmp_path / "store")
+        classified("vanilla", half_and_half(200, 47), store=tmp_path / "store")
+        classified("other", half_and_half(200, 90), store=tmp_path / "store")
     elif damage == "damaged":
         files[0].write_bytes(files[0].read_bytes()[:-8])
     else:
@@ -167,9 +167,9 @@ def test_another_protocol_is_not_comparable(tmp_path: Path, change: dict[str, An
     assert {line.verdict for line in found.values()} == {"not comparable"}
 
 
-def test_another_judge_bars_what_it_judged_and_nothing_else(tmp_path: Path) -> None:
-    found = lines(made(tmp_path / "one"), made(tmp_path / "two", judge_sha256="e" * 64))
-    assert found["fd_l2_hard", "eyeglasses"].reason == "other judge's weights: dddddddddddd... and eeeeeeeeeeee..."
+def test_another_classifier_bars_what_it_classified_and_nothing_else(tmp_path: Path) -> None:
+    found = lines(made(tmp_path / "one"), made(tmp_path / "two", classifier_sha256="e" * 64))
+    assert found["fd_l2_hard", "eyeglasses"].reason == "other classifier's weights: dddddddddddd... and eeeeeeeeeeee..."
     assert found["frechet_x", "balanced"].verdict == "tie"
 
 
@@ -178,8 +178,8 @@ def test_another_target_reference_or_method_is_said(tmp_path: Path) -> None:
     two = write_run(
         tmp_path / "two",
         [
-            *judged("vanilla", half_and_half(200, 46), target=(0.1, 0.9)),
-            *judged("other", half_and_half(200, 46)),
+            *classified("vanilla", half_and_half(200, 46), target=(0.1, 0.9)),
+            *classified("other", half_and_half(200, 46)),
             score("other", "frechet_x", "biased", 400.0, 20.0),
         ],
     ).parent
@@ -208,7 +208,10 @@ def test_a_failed_cell_and_a_metric_without_interval_say_so(tmp_path: Path) -> N
 
 
 def test_counted_costs_are_compared_exactly_and_correct_nothing(tmp_path: Path) -> None:
-    rows = [*judged("vanilla", half_and_half(200, 46)), *judged("other", half_and_half(200, 90), nfe_per_image=40.0)]
+    rows = [
+        *classified("vanilla", half_and_half(200, 46)),
+        *classified("other", half_and_half(200, 90), nfe_per_image=40.0),
+    ]
     run = write_run(tmp_path / "made", rows).parent
     found = lines(f"{run}:vanilla", f"{run}:other", metrics=["*_per_image", "fd_l2_hard"])
     calls = found["nfe_per_image", "all"]
@@ -239,8 +242,8 @@ def test_wins_ties_and_losses_are_counted_over_tasks(tmp_path: Path) -> None:
     rows = []
     for target, present in (((0.5, 0.5), 100), ((0.1, 0.9), 180), ((0.2, 0.8), 46)):
         rows += [
-            *judged("vanilla", half_and_half(200, 46), target),
-            *judged("other", half_and_half(200, present), target),
+            *classified("vanilla", half_and_half(200, 46), target),
+            *classified("other", half_and_half(200, present), target),
         ]
     run = write_run(tmp_path / "made", rows).parent
     ((_, _, name, counts),) = tally(compare(read_sides(f"{run}:vanilla", f"{run}:other")))
@@ -263,7 +266,7 @@ def test_the_csv_holds_every_number_and_the_terminal_its_verdicts(call: Call, tm
 
 def test_hostile_names_stay_text(call: Call, tmp_path: Path) -> None:
     name = "=evil|<script>[red]`x`"
-    rows = [*judged("vanilla", half_and_half(200, 46)), *judged(name, half_and_half(200, 90))]
+    rows = [*classified("vanilla", half_and_half(200, 46)), *classified(name, half_and_half(200, 90))]
     run = write_run(tmp_path / "made", rows).parent
     code, printed, _ = call("compare", f"{run}:vanilla", f"{run}:{name}", "--out", tmp_path / "ab.md")
     assert code == 0
@@ -319,9 +322,9 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(
 ) -> None:
     run = made(tmp_path / "made")
     (tmp_path / "empty").mkdir()
-    write_run(tmp_path / "lone", judged("vanilla", half_and_half(200, 46)))
-    write_run(tmp_path / "far", judged("distant", half_and_half(200, 46)))
-    write_run(tmp_path / "edited", [{**judged("vanilla", half_and_half(200, 46))[0], "value": "0,38"}])
+    write_run(tmp_path / "lone", classified("vanilla", half_and_half(200, 46)))
+    write_run(tmp_path / "far", classified("distant", half_and_half(200, 46)))
+    write_run(tmp_path / "edited", [{**classified("vanilla", half_and_half(200, 46))[0], "value": "0,38"}])
     assert sentence in refusal(call("compare", *arguments(run))).replace(str(run), "RUN")
 
 
@@ -331,14 +334,14 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
     evaluator = plugins.load("evaluator", name, "Evaluator")()
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 40)
-    judged = {"eyeglasses": np.eye(2)[labels]}
+    classified = {"eyeglasses": np.eye(2)[labels]}
     sample = Sample(
-        probabilities=judged,
+        probabilities=classified,
         features={"x": rng.standard_normal((40, 4))},
-        preset=np.full(40, -1),
+        assigned_class=np.full(40, -1),
         confusion={"eyeglasses": np.array([[90, 10], [10, 90]])},
         detected={"x": np.ones(40)},
-        other_judges={"second": judged},
+        other_classifiers={"second": classified},
     )
     real = {"x": {"real": rng.standard_normal((40, 4))}}
     scores = evaluator.evaluate(sample, Reference((GLASSES,), np.array([0.5, 0.5]), real, {"real": labels[:, None]}))
@@ -349,7 +352,7 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "better", "judged", "freedom"),
+    ("name", "better", "classified", "freedom"),
     [
         ("fd_l2_hard", "lower", True, math.inf),
         ("frechet_net", "lower", False, 9.0),
@@ -368,9 +371,9 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
         ("of_another_package", None, True, math.inf),
     ],
 )
-def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, judged: bool, freedom: float) -> None:
+def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, classified: bool, freedom: float) -> None:
     known = metric(name)
-    assert (known.better, known.judged, known.freedom) == (better, judged, freedom)
+    assert (known.better, known.classified, known.freedom) == (better, classified, freedom)
 
 
 def test_reports_of_finished_runs_import_no_torch() -> None:

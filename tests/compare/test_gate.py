@@ -23,9 +23,9 @@ from tests.benchmarks.gate import false_alarms, power, shown
 from tests.support.runs import (
     Call,
     caller,
+    classified,
     failed,
     half_and_half,
-    judged,
     read_rows,
     refusal,
     score,
@@ -45,8 +45,8 @@ def nothing_kept() -> None:
 
 
 def baseline(frechet: float = 445.0, **changes: Any) -> Rows:
-    rows = judged("vanilla", half_and_half(2000, 800), **changes)
-    rows += [*judged("other", half_and_half(2000, 900), **changes)]
+    rows = classified("vanilla", half_and_half(2000, 800), **changes)
+    rows += [*classified("other", half_and_half(2000, 900), **changes)]
     n = {"n": 2000, "n_asked": 2000, **changes}
     return [
         *rows,
@@ -102,7 +102,7 @@ def test_the_correction_is_over_the_table() -> None:
 
 @pytest.mark.parametrize(("n", "present"), [(200, 100), (200, 46), (1000, 1000)])
 def test_the_simulation_shows_what_the_evaluator_would(n: int, present: int) -> None:
-    row = judged("m", half_and_half(n, present))[0]
+    row = classified("m", half_and_half(n, present))[0]
     assert shown(n, present) == (row["value"], row["ci_low"], row["ci_high"])
 
 
@@ -159,11 +159,11 @@ def worse_fd(rows: Rows, factor: float) -> Rows:
         own = {
             r["scope"]: float(r["value"])
             for r in rows
-            if (r["metric"], r["method"], r["target"], r["seed"], r["judge"])
-            == ("share_hard", row["method"], row["target"], row["seed"], row["judge"])
+            if (r["metric"], r["method"], r["target"], r["seed"], r["classifier"])
+            == ("share_hard", row["method"], row["target"], row["seed"], row["classifier"])
         }
         present = target[1] + factor * (own["eyeglasses=present"] - target[1])
-        made = judged(row["method"], half_and_half(n, round(n * min(max(present, 0.0), 1.0))), target)
+        made = classified(row["method"], half_and_half(n, round(n * min(max(present, 0.0), 1.0))), target)
         (new,) = (r for r in made if (r["metric"], r["scope"]) == (row["metric"], row["scope"]))
         found.append({**row, **{k: new[k] for k in ("value", "ci_low", "ci_high")}})
     return found
@@ -205,8 +205,8 @@ def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path
     labels = half_and_half(200, 88)
     turned = labels.copy()
     turned[-16:] = 0
-    base = write_run(tmp_path / "a" / "suite", judged("m", labels, store=tmp_path / "a" / "store"))
-    new = write_run(tmp_path / "b" / "suite", judged("m", turned, store=tmp_path / "b" / "store"))
+    base = write_run(tmp_path / "a" / "suite", classified("m", labels, store=tmp_path / "a" / "store"))
+    new = write_run(tmp_path / "b" / "suite", classified("m", turned, store=tmp_path / "b" / "store"))
     code, printed, _ = call("check", new, "--baseline", base)
     assert (code, "paired bootstrap" in printed) == (1, True)
     shutil.rmtree(tmp_path / "a" / "store")
@@ -228,7 +228,7 @@ def test_every_way_of_not_being_there_is_refused_with_its_reason(checked: Callab
         (without(baseline(), method="other"), "4 missing", "has no other on eyeglasses uniform"),
         (without(baseline(), metric="frechet_x"), "1 missing", "has no frechet_x of other on eyeglasses uniform"),
         (baseline(protocol=3), "7 not comparable", "other protocol: 2 and 3"),
-        (baseline(judge_sha256="f" * 64), "2 not comparable", "other judge's weights"),
+        (baseline(classifier_sha256="f" * 64), "2 not comparable", "other classifier's weights"),
         (
             [
                 *without(baseline(), metric="frechet_x"),
@@ -246,7 +246,7 @@ def test_every_way_of_not_being_there_is_refused_with_its_reason(checked: Callab
 
 
 def test_what_the_baseline_does_not_have_is_not_gated_and_said(checked: Callable[..., tuple[int, str]]) -> None:
-    rows = [*baseline(), *judged("third", half_and_half(2000, 100))]
+    rows = [*baseline(), *classified("third", half_and_half(2000, 100))]
     code, printed = checked(rows)
     assert code == 0
     assert "3 numbers are not in the baseline and were not gated; --update takes them in" in printed
@@ -285,21 +285,21 @@ def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, st
     )
     code, printed = checked(baseline(frechet=500.0), "--gates", gates)
     assert (code, "passed: 3 same" in printed) == (0, True)
-    fewer = [*judged("vanilla", half_and_half(2000, 600)), *baseline()[7:]]
+    fewer = [*classified("vanilla", half_and_half(2000, 600)), *baseline()[7:]]
     code, printed = checked(fewer, "--gates", gates)
     assert (code, "share_hard over eyeglasses=present" in " ".join(printed.split())) == (1, "share_hard" in printed)
 
 
-def test_a_gate_is_for_the_first_judge_unless_another_is_named(call: Call, tmp_path: Path) -> None:
+def test_a_gate_is_for_the_first_classifier_unless_another_is_named(call: Call, tmp_path: Path) -> None:
     rows = read_rows(QUICK / "results.csv")
     planted = [
-        new if row["judge"] == "clip" else row for row, new in zip(rows, worse_fd(rows, 1.2), strict=True)
-    ]  # the other judge alone sees a change
+        new if row["classifier"] == "clip" else row for row, new in zip(rows, worse_fd(rows, 1.2), strict=True)
+    ]  # the other classifier alone sees a change
     run, gates = write_run(tmp_path / "run", planted), tmp_path / "gates.yaml"
     gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05}}\nlatency: null\n")
     command = ("check", run, "--baseline", QUICK / "results.csv", "--gates", gates)
     assert call(*command)[0] == 0
-    gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05, judge: clip}}\nlatency: null\n")
+    gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05, classifier: clip}}\nlatency: null\n")
     code, printed, _ = call(*command)
     assert (code, "by clip" in printed) == (1, True)
 
@@ -319,9 +319,9 @@ GATES: dict[str, tuple[str, str]] = {
         "metrics:\n  frechet_x: {relative: 0.1, scope: balancd}\n",
         "'balancd'; did you mean 'balanced'?",
     ),
-    "no such judge": (
-        "metrics:\n  fd_l2_hard: {absolute: 0.1, judge: klip}\n",
-        "unknown other judge of fd_l2_hard",
+    "no such classifier": (
+        "metrics:\n  fd_l2_hard: {absolute: 0.1, classifier: klip}\n",
+        "unknown other classifier of fd_l2_hard",
     ),
     "no direction": ("metrics:\n  share_hard: {absolute: 1}\n", "add `better: lower` or `better: higher`"),
     "latency": ("latency: {seconds: 1}\n", "unknown key 'latency.seconds'"),
@@ -377,7 +377,7 @@ def test_an_annotation_is_one_line() -> None:
 
 def test_update_takes_the_run_and_says_who_changed_what(call: Call, tmp_path: Path) -> None:
     base = write_run(tmp_path / "base", baseline())
-    rows = [*baseline(frechet=500.0, commit="f" * 40), *judged("third", half_and_half(2000, 100), commit="f" * 40)]
+    rows = [*baseline(frechet=500.0, commit="f" * 40), *classified("third", half_and_half(2000, 100), commit="f" * 40)]
     rows = [{**row, "fields": '{"strength": 2.0}'} if row["method"] == "other" else row for row in rows]
     new = write_run(tmp_path / "new", rows)
     costs(new.parent, vanilla=0.1, other=0.2)
@@ -436,7 +436,7 @@ def test_what_cannot_be_checked_is_said_in_one_sentence(
     edited = baseline()
     edited[1]["ci_low"] = 9.0
     write_run(tmp_path / "base" / "edited", edited)
-    write_run(tmp_path / "base" / "mixed", [*baseline(), *judged("third", half_and_half(2000, 1), protocol=3)])
+    write_run(tmp_path / "base" / "mixed", [*baseline(), *classified("third", half_and_half(2000, 1), protocol=3)])
     assert sentence in refusal(call("check", *arguments(base)))
 
 

@@ -50,12 +50,12 @@ def test_several_templates_are_numbered(tmp_path: Path) -> None:
     }
 
 
-def test_the_shipped_sets_can_be_read_and_name_classes_as_the_judges_do() -> None:
+def test_the_shipped_sets_can_be_read_and_name_classes_as_the_classifiers_do() -> None:
     assert list_prompt_sets() == ["avatars-professions", "professions"]
-    for name, judged, subjects in (("avatars-professions", "avatars", 8), ("professions", "faces", 30)):
+    for name, classified, subjects in (("avatars-professions", "avatars", 8), ("professions", "faces", 30)):
         found = read_prompt_set(name)
         assert len(found.prompts) == subjects
-        known = {a.name: a for a in read_prompts(judged).asked}
+        known = {a.name: a for a in read_prompts(classified).asked}
         check_phrases(found, tuple(known.values()))
         assert all(set(found.phrases[a]) == set(known[a].classes) for a in found.phrases)
     said = read_prompt_set("avatars-professions").prompts["accountant"]
@@ -105,4 +105,4 @@ def test_a_phrase_for_a_class_that_does_not_exist_is_refused() -> None:
     check_phrases(found, (Attribute("eyeglasses", ("absent", "present")), Attribute("beard", ("no", "yes"))))
     with pytest.raises(UnknownName, match="unknown class of eyeglasses in the prompt set's phrases 'absent'"):
         check_phrases(found, (Attribute("eyeglasses", ("none", "present")),))
-    check_phrases(found, (Attribute("beard", ("no", "yes")),))  # the judge does not know eyeglasses
+    check_phrases(found, (Attribute("beard", ("no", "yes")),))  # the classifier does not know eyeglasses

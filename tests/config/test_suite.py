@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from bench.config.build import build_extractor, build_method
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.suite import Suite, TaskChoice, list_suites, read_suite
 from bench.core.attributes import Attribute, target_name
 from bench.core.errors import ConfigError, UnknownName
@@ -173,8 +173,8 @@ def test_what_is_left_out_has_its_default() -> None:
     least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
     suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}]})
     assert (suite.seeds, suite.labelled) == ((0,), None)
-    assert suite.judges == (Seer("attribute_cnn", "{}", "attribute_cnn"),)
-    assert [choice.seer.title for choice in suite.features] == ["efficientnet_lite0"]
+    assert suite.classifiers == (ExtractorSpec("attribute_cnn", "{}", "attribute_cnn"),)
+    assert [choice.spec.title for choice in suite.features] == ["efficientnet_lite0"]
     assert (suite.references, suite.metrics) == ({}, ("fairness_discrepancy", "frechet"))
     assert suite.sampler.model_dump() == {
         "name": "ddim",
@@ -342,25 +342,28 @@ def test_a_target_is_called_by_its_shares(target: tuple[float, ...], name: str) 
 
 def test_an_extractor_is_a_name_or_a_name_with_fields() -> None:
     least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
-    judges = [{"name": "clip", "with": {"threshold": 0.6}, "label": "careful clip"}, "attribute_resnet"]
-    suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_judges": judges})
-    careful = Seer("clip", '{"threshold": 0.6}', "careful clip")
-    assert suite.judges[1:] == (careful, Seer("attribute_resnet", "{}", "attribute_resnet"))
+    classifiers = [{"name": "clip", "with": {"threshold": 0.6}, "label": "careful clip"}, "attribute_resnet"]
+    suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_classifiers": classifiers})
+    careful = ExtractorSpec("clip", '{"threshold": 0.6}', "careful clip")
+    assert suite.classifiers[1:] == (careful, ExtractorSpec("attribute_resnet", "{}", "attribute_resnet"))
     with pytest.raises(ValidationError, match="'attribute_cnn' is named twice; name it once, or give one a `label`"):
-        Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_judges": ["attribute_cnn"]})
+        Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_classifiers": ["attribute_cnn"]})
 
 
 @pytest.mark.parametrize(
-    ("seer", "said"),
+    ("spec", "said"),
     [
         (
-            Seer("clip", '{"treshold": 0.6}', "x"),
+            ExtractorSpec("clip", '{"treshold": 0.6}', "x"),
             "field of extractor clip 'treshold'; did you mean 'threshold'",
         ),
-        (Seer("clip", '{"threshold": 7}', "x"), "threshold must be in .*, got 7"),
-        (Seer("efficientnet_lite0", '{"size": "big"}', "x"), "extractor efficientnet_lite0 cannot be made with"),
+        (ExtractorSpec("clip", '{"threshold": 7}', "x"), "threshold must be in .*, got 7"),
+        (
+            ExtractorSpec("efficientnet_lite0", '{"size": "big"}', "x"),
+            "extractor efficientnet_lite0 cannot be made with",
+        ),
     ],
 )
-def test_a_field_that_an_extractor_does_not_take_is_refused(seer: Seer, said: str) -> None:
+def test_a_field_that_an_extractor_does_not_take_is_refused(spec: ExtractorSpec, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        build_extractor(seer)
+        build_extractor(spec)

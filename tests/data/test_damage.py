@@ -18,8 +18,8 @@ from tests.support import copies
 Damage = Callable[[Path], object]
 
 
-def load(layout: str, root: Path, attributes: Any, **more: Any) -> Any:
-    return load_data(DataSource.model_validate({"name": layout, "root": str(root), "attributes": attributes, **more}))
+def load(format: str, root: Path, attributes: Any, **more: Any) -> Any:
+    return load_data(DataSource.model_validate({"name": format, "root": str(root), "attributes": attributes, **more}))
 
 
 def edit(name: str, old: str, new: str) -> Damage:
@@ -214,8 +214,8 @@ def test_a_damaged_celeba_is_refused(tmp_path: Path, damage: Damage, sentence: s
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"splitt": "train"}, "unknown field of layout celeba 'splitt'; did you mean 'split'?"),
-        ({"split": "trian"}, "layout celeba: split: input should be 'all', 'train', 'valid' or 'test', got 'trian'"),
+        ({"splitt": "train"}, "unknown field of format celeba 'splitt'; did you mean 'split'?"),
+        ({"split": "trian"}, "format celeba: split: input should be 'all', 'train', 'valid' or 'test', got 'trian'"),
     ],
 )
 def test_a_wrong_field_of_a_layout_is_refused(tmp_path: Path, fields: dict[str, str], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Every layout of image sets, read from a small copy in exactly its format, and held against other readers."""
+"""Every format of image sets, read from a small copy in exactly its format, and held against other readers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.config.data_source import DataSource
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
 from bench.core.plugins import names
-from bench.data import list_layouts, load_data
+from bench.data import list_formats, load_data
 from bench.data.formats import celeba, celeba_hq, cifar10, fairface, ffhq, image_folder, utkface
 from bench.protocols.images import LabelledImages
 from tests.support import copies
 
 
-def load(layout: str, root: Path, attributes: Any, **more: Any) -> LabelledImages:
-    form = {"name": layout, "root": str(root), "attributes": attributes, **more}
+def load(format: str, root: Path, attributes: Any, **more: Any) -> LabelledImages:
+    form = {"name": format, "root": str(root), "attributes": attributes, **more}
     return load_data(DataSource.model_validate(form))
 
 
@@ -32,8 +32,8 @@ def counts(data: LabelledImages) -> dict[str, int]:
 
 
 def test_every_layout_says_in_a_line_what_lies_where() -> None:
-    shown = list_layouts()
-    assert set(shown) == set(names("data layout"))
+    shown = list_formats()
+    assert set(shown) == set(names("data format"))
     assert {"image_folder", "celeba", "celeba_hq", "ffhq", "fairface", "utkface", "cifar10", "parquet"} <= set(shown)
     assert all(10 < len(line) < 120 for line in shown.values())
     assert "img_align_celeba/*.jpg" in shown["celeba"]
@@ -42,7 +42,7 @@ def test_every_layout_says_in_a_line_what_lies_where() -> None:
 def test_class_folders_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
     root = copies.class_folders(tmp_path / "x", classes=("dog", "cat", "eel"))
     theirs = torchvision.datasets.ImageFolder(str(root))
-    table = image_folder.Layout(str(root)).table()
+    table = image_folder.Format(str(root)).table()
     ours = {table.pictures.name(i): table.columns["class"][i] for i in range(len(table.pictures))}
     assert ours == {str(Path(path).relative_to(root)): theirs.classes[k] for path, k in theirs.samples}
     assert table.classes["class"] == tuple(theirs.classes) == ("cat", "dog", "eel")
@@ -56,7 +56,7 @@ def test_a_csv_of_labels(tmp_path: Path) -> None:
     data = load("image_folder", root, how, **{"with": {"labels": "labels.csv"}})
     sex = Attribute("sex", ("male", "female"))
     assert data.attributes == (sex, Attribute("age", ("below 20", "20 to 40", "from 40")))
-    table = image_folder.Layout(str(root), "labels.csv").table()
+    table = image_folder.Format(str(root), "labels.csv").table()
     assert [table.pictures.name(i) for i in range(3)] == ["images/0.png", "images/1.png", "images/2.png"]
     # ages 10, 15 | 20 to 35 | 40 to 65, the genders in turn
     assert np.allclose(data.joint * 12, [[1, 2, 3], [1, 2, 3]])
@@ -73,7 +73,7 @@ def test_celeba_is_read_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pyt
     seen = 0
     for split in ("all", "train", "valid", "test"):
         theirs = torchvision.datasets.CelebA(str(root), split)
-        table = celeba.Layout(str(root), split).table()
+        table = celeba.Format(str(root), split).table()
         assert [table.pictures.name(i) for i in range(len(table.pictures))] == list(theirs.filename)
         values = np.array([[v == "present" for v in table.columns[name]] for name in copies.CELEBA]).T
         assert np.array_equal(values, theirs.attr.numpy())
@@ -83,20 +83,20 @@ def test_celeba_is_read_as_torchvision_reads_it(tmp_path: Path, monkeypatch: pyt
     assert seen == 24
     data = load("celeba", root / "celeba", {"sex": {"column": "Male", "classes": ["female", "male"]}}, size=64)
     assert data.attributes == (Attribute("sex", ("female", "male")),)
-    assert counts(data)["male"] == sum(v == "present" for v in celeba.Layout(str(root)).table().columns["Male"])
+    assert counts(data)["male"] == sum(v == "present" for v in celeba.Format(str(root)).table().columns["Male"])
 
 
 def test_celeba_hq_and_its_splits_at_their_edges(tmp_path: Path) -> None:
     root = copies.celeba_hq(tmp_path)
     found = {}
     for split in ("all", "train", "valid", "test"):
-        table = celeba_hq.Layout(str(root), split=split).table()
+        table = celeba_hq.Format(str(root), split=split).table()
         found[split] = [table.pictures.name(i) for i in range(len(table.pictures))]
     assert found["train"] == ["0.jpg", "1.jpg", "2.jpg"]
     assert found["valid"] == ["3.jpg", "4.jpg"]
     assert found["test"] == ["5.jpg", "6.jpg"]
     _, values = copies.attribute_rows(found["all"], gaps=False)
-    young = celeba_hq.Layout(str(root)).table().columns["Young"]
+    young = celeba_hq.Format(str(root)).table().columns["Young"]
     assert [v == "present" for v in young] == list(values[:, copies.CELEBA.index("Young")] == 1)
 
 
@@ -108,7 +108,7 @@ def test_ffhq_with_a_json_an_image(tmp_path: Path) -> None:
     assert data.left_out == ("00000/00007.png: no face in json",)
     assert data.attributes[0] == Attribute("gender", ("male", "female"))
     assert np.allclose(data.joint.sum(axis=2) * 7, [[1, 2, 1], [1, 1, 1]])  # ages 5, 15, ..., 65 in turn
-    table = ffhq.Layout(str(root)).table()
+    table = ffhq.Format(str(root)).table()
     assert set(table.columns) >= {"glasses", "headPose.roll", "makeup.eyeMakeup"}
     assert "accessories" not in table.columns
     assert table.columns["makeup.eyeMakeup"][:2] == ["False", "True"]
@@ -132,7 +132,7 @@ def test_fairface(tmp_path: Path) -> None:
 
 def test_utkface_counts_the_names_that_lack_the_race(tmp_path: Path) -> None:
     root = copies.utkface(tmp_path)
-    table = utkface.Layout(str(root)).table()
+    table = utkface.Format(str(root)).table()
     assert list(table.columns["age"]) == ["100", "1", "26", "35"]
     assert list(table.columns["race"]) == ["White", "Others", "Asian", "Indian"]
     assert list(table.columns["gender"]) == ["male", "male", "female", "female"]
@@ -169,7 +169,7 @@ def test_cifar10_is_what_torchvision_reads_of_the_python_version(
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     for split, train in (("train", True), ("test", False)):
         theirs = torchvision.datasets.CIFAR10(str(tmp_path / "theirs"), train)
-        table = cifar10.Layout(str(root), split).table()
+        table = cifar10.Format(str(root), split).table()
         assert list(table.columns["label"]) == [theirs.classes[k] for k in theirs.targets]
         data = load("cifar10", root, ["label"], **{"with": {"split": split}})
         order = np.random.default_rng(0).permutation(len(theirs))  # the set's own, from its seed
@@ -179,7 +179,7 @@ def test_cifar10_is_what_torchvision_reads_of_the_python_version(
     tail = load("cifar10", root, ["label"], subsample={"long_tail": 0.5, "largest": 2, "over": ["label"]}, seed=3, n=4)
     assert len(tail) == 4
     with pytest.raises(ConfigError, match="Python version, which is pickles; get the binary version"):
-        cifar10.Layout(str(tmp_path / "theirs")).table()
+        cifar10.Format(str(tmp_path / "theirs")).table()
 
 
 def test_parquet_files_with_class_names_in_their_metadata(tmp_path: Path) -> None:

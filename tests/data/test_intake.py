@@ -150,8 +150,8 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyt
     ("form", "sentence"),
     [
         ({"name": "imagefolder"}, "unknown data set 'imagefolder'; did you mean 'image_folder'"),
-        ({"root": None}, "image_folder is a layout of files; give its `root` and its `attributes`"),
-        ({"attributes": []}, "image_folder is a layout of files; give its `root` and its `attributes`"),
+        ({"root": None}, "image_folder is a format of files; give its `root` and its `attributes`"),
+        ({"attributes": []}, "image_folder is a format of files; give its `root` and its `attributes`"),
         ({"attributes": ["a", "a"]}, "the attributes must have different names, got ['a', 'a']"),
         ({"attributes": list("abcdefghi")}, "a set can have at most 8 attributes, got 9"),
         ({"attributes": {"a": ["x"]}}, "classes must be two or more different names, got ['x']"),
@@ -187,6 +187,6 @@ def test_numbers_and_sizes_beyond_the_declared_are_refused(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="has 12 usable images, got n = 13"):
         load_data(source(root), 13)
     with pytest.raises(
-        ConfigError, match=r"celeba is a layout of files, not a set; declare one, such as data: \{mine: "
+        ConfigError, match=r"celeba is a format of files, not a set; declare one, such as data: \{mine: "
     ):
         load_data("celeba")

@@ -90,7 +90,7 @@ def test_a_suite_runs_on_a_folder_of_the_users_and_notices_when_it_changes(call:
         ({"labelled": "mein"}, "unknown data set 'mein'; did you mean 'mine'"),
         (
             {"references": {"image_folder": 5}},
-            "image_folder is a layout of files, not a set; declare one, such as data: ",
+            "image_folder is a format of files, not a set; declare one, such as data: ",
         ),
         ({"references": {"mine": 25}}, "data set mine has 24 usable images, got n = 25; ask for fewer"),
         ({"data": {"mine": {"name": "celebaa"}}}, "data.mine: unknown data set 'celebaa'; did you mean 'celeba'"),
@@ -190,7 +190,7 @@ def test_the_guides_csv_in_ten_lines_runs(call: Call, tmp_path: Path, monkeypatc
     code, _, said = call("run", suite, "--workers", "1", "--out", tmp_path / "out")
     assert code == 0, said
     assert {r["scope"] for r in read_rows(tmp_path / "out/small/results.csv")} >= set(text["references"])
-    for other in others:  # the declarations of every layout are read as they stand
+    for other in others:  # the declarations of every format are read as they stand
         form = yaml.safe_load(suite.read_text()) | {"data": yaml.safe_load(other)["data"], "references": {}}
         form["labelled"] = None
         suite.write_text(yaml.safe_dump(form))

@@ -38,25 +38,25 @@ def test_the_example_method_is_short_and_does_what_it_says(monkeypatch: pytest.M
     code = [line for line in source.splitlines() if line.strip()]
     assert len(code) <= 30
     ast.parse(source)
-    module = types.ModuleType("preset_conditions")
-    monkeypatch.setitem(sys.modules, "preset_conditions", module)
+    module = types.ModuleType("assigned_conditions")
+    monkeypatch.setitem(sys.modules, "assigned_conditions", module)
     exec(source, module.__dict__)
-    entry = importlib.metadata.EntryPoint("preset_conditions", "preset_conditions", plugins.GROUPS["method"])
+    entry = importlib.metadata.EntryPoint("assigned_conditions", "assigned_conditions", plugins.GROUPS["method"])
     monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == entry.group else [])
 
     (suite,) = blocks(DOCS / "adding-a-method.md", "yaml")
     chosen = [MethodChoice(**entry) for entry in yaml.safe_load(suite)["methods"]]
-    assert [c.name for c in chosen] == ["vanilla", "preset_conditions"]
+    assert [c.name for c in chosen] == ["vanilla", "assigned_conditions"]
     model, steps, n = pictures((0.8, 0.2)), Sampler("ddim", 10), 60
     task = Task(model, (GROUP,), np.array([0.5, 0.5]), steps.timesteps(model))
     batch = Batch(torch.arange(n), torch.zeros(n, dtype=torch.long), n)
-    guided = build_method("preset_conditions", chosen[1].fields).build(task, 0)
+    guided = build_method("assigned_conditions", chosen[1].fields).build(task, 0)
     x = sample_batch(model, guided.denoise, steps, batch, 0)
     group = model.posterior(x, torch.zeros(n, dtype=torch.long)).argmax(1).numpy()
-    assert np.array_equal(group, guided.presets(np.arange(n)))
+    assert np.array_equal(group, guided.assigned_classes(np.arange(n)))
     model.conditions = ("none",)
     with pytest.raises(Incompatible, match="cannot be asked for group"):
-        build_method("preset_conditions", {}).build(task, 0)
+        build_method("assigned_conditions", {}).build(task, 0)
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from bench.config.build import build_extractor
-from bench.config.components import Seer
+from bench.config.components import ExtractorSpec
 from bench.config.suite import read_suite
 from bench.core.errors import BenchError, ConfigError
 from bench.engine.options import Options
@@ -69,7 +69,7 @@ def suite_file(folder: Path, said: dict[str, Any] | None = None, **changes: Any)
         "methods": METHODS,
         "labelled": "avatars-heldout",
         "features": ["clip_features"],
-        "metrics": ["fairness_discrepancy", "prompt_discrepancy", "prompt_alignment", "vanilla_twin"],
+        "metrics": ["fairness_discrepancy", "prompt_discrepancy", "prompt_alignment", "paired_baseline"],
         **changes,
     }
     path = folder / "said.yaml"
@@ -119,8 +119,8 @@ def test_a_cell_holds_every_prompt_and_a_prompt_is_a_work_of_its_own(folder: Pat
         assert len({part.cell.seed for part in work.parts} | {work.cell.seed}) == 3  # noises of their own
         assert len(work.folders) == 2 * SHARDS
     vanilla, guided = works[0][0], works[1][0]
-    assert guided.twin is not None
-    assert [part.sample_key for part in guided.twin.parts] == [part.sample_key for part in vanilla.parts]
+    assert guided.paired_baseline is not None
+    assert [part.sample_key for part in guided.paired_baseline.parts] == [part.sample_key for part in vanilla.parts]
     pilot, baker = (read_arrays(part.folders[0]) for part in vanilla.parts)
     assert pilot is not None
     assert baker is not None
@@ -153,8 +153,8 @@ def test_the_leaderboard_is_ordered_by_the_mean_over_prompts(finished: Path) -> 
             for name in ("pilot", "baker")
         ]
         assert float(row["fd_l2_prompt_mean"]) == pytest.approx(sum(one) / 2)
-        bound = scores[row["method"], attribute, "fd_l2_prompt_mean", attribute]["null_bound"]
-        assert row["fd_null_bound"] == bound
+        bound = scores[row["method"], attribute, "fd_l2_prompt_mean", attribute]["noise_floor"]
+        assert row["fd_noise_floor"] == bound
 
 
 def test_a_task_without_phrases_is_skipped_with_the_reason_and_verified_all_the_same(
@@ -175,16 +175,16 @@ def test_a_task_without_phrases_is_skipped_with_the_reason_and_verified_all_the_
     suite_file(folder)  # as it was
 
 
-def test_the_judged_classes_of_a_prompt_are_those_of_its_own_images(finished: Path) -> None:
+def test_the_predicted_classes_of_a_prompt_are_those_of_its_own_images(finished: Path) -> None:
     opened = Run.open(finished)
-    judge = build_extractor(read_suite(str(finished.parent.parent / "said.yaml")).judge.seer)
+    classifier = build_extractor(read_suite(str(finished.parent.parent / "said.yaml")).classifier.spec)
     row: Any = next(opened.rows.itertuples())
     for part in parts(opened, row):
         import torch
 
         folders = part.folders(Store(opened.store), BATCH)
         pictures = np.concatenate([(read_arrays(entry) or {})["images"] for entry in folders])
-        present = (judge.extract(torch.from_numpy(pictures))["eyeglasses"].argmax(1) == 1).mean()
+        present = (classifier.extract(torch.from_numpy(pictures))["eyeglasses"].argmax(1) == 1).mean()
         score = next(
             r for r in opened.rows.itertuples()
             if (r.method, r.metric, r.scope) == (row.method, "fd_l2_by_prompt", f"eyeglasses at {part.prompt}")
@@ -207,7 +207,7 @@ def test_pictures_are_of_every_prompt_with_their_own_labels(finished: Path) -> N
 
 
 def test_the_statistics_of_a_cell_are_those_of_all_prompts(finished: Path) -> None:
-    extractor, opened = build_extractor(Seer("clip_features", "{}", "clip_features")), Run.open(finished)
+    extractor, opened = build_extractor(ExtractorSpec("clip_features", "{}", "clip_features")), Run.open(finished)
     fitted = of_run(finished, Cell("vanilla", "eyeglasses", None), extractor)
     row: Any = next(opened.rows.itertuples())
     of = [folder for part in parts(opened, row) for folder in part.folders(Store(opened.store), BATCH)]
@@ -232,7 +232,7 @@ def test_verify_compare_report_table_page_and_plot_read_the_run(
     assert "fd_l2_prompt_mean" in said
     assert "clip_score_clip_features" in said
     assert call("report", finished)[0] == 0
-    assert '"headline":"fd_l2_prompt_mean"' in (finished / "page.html").read_text()
+    assert '"ranking_metric":"fd_l2_prompt_mean"' in (finished / "page.html").read_text()
     console = Console(width=400, file=io.StringIO())
     show_leaderboard(finished, console)
     for text in (console.file.getvalue(), leaderboard_markdown(finished)):

@@ -62,13 +62,13 @@ def shards(out: Path) -> list[Path]:
 
 def test_one_row_a_cell_and_score_with_provenance(finished: tuple[Path, Path]) -> None:
     found = rows(finished[1])
-    headline = [r for r in found if r["metric"] == "fd_l2_hard"]
-    assert [(r["attributes"], r["method"]) for r in headline] == [
+    ranking_metric = [r for r in found if r["metric"] == "fd_l2_hard"]
+    assert [(r["attributes"], r["method"]) for r in ranking_metric] == [
         (task, method)
         for task in ("eyeglasses", "skin_tone")
         for method in ("vanilla", "sample_guidance", "distribution_guidance")
     ]
-    for r in headline:
+    for r in ranking_metric:
         assert r["status"] == "ok"
         assert 0 <= float(r["ci_low"]) <= float(r["value"]) <= float(r["ci_high"])
         assert r["n"] == "25"
@@ -77,7 +77,7 @@ def test_one_row_a_cell_and_score_with_provenance(finished: tuple[Path, Path]) -
         assert len(r["sample_key"]) == len(r["model_sha256"]) == 64
 
 
-def test_discrepancy_in_the_table_is_that_of_the_judged_images(finished: tuple[Path, Path]) -> None:
+def test_discrepancy_in_the_table_is_that_of_the_classified_images(finished: tuple[Path, Path]) -> None:
     from evaluators.attribute_cnn import Extractor
 
     row = next(
@@ -98,23 +98,23 @@ def test_vanilla_shares_its_samples_among_tasks(finished: tuple[Path, Path]) -> 
     assert keys["distribution_guidance", "eyeglasses"] != keys["distribution_guidance", "skin_tone"]
 
 
-def test_guiding_with_the_judge_is_said_in_every_table(tmp_path: Path) -> None:
+def test_guiding_with_the_classifier_is_said_in_every_table(tmp_path: Path) -> None:
     fields = {"classifier": "attribute_cnn"}
     methods = [{"name": "vanilla"}, {"name": "universal_guidance", "with": fields}]
     tasks = [{"attributes": ["eyeglasses"]}]
-    suite = small_suite(tmp_path, n=4, guidance_batch=4, methods=methods, tasks=tasks, judge_may_guide=True)
+    suite = small_suite(tmp_path, n=4, guidance_batch=4, methods=methods, tasks=tasks, classifier_may_guide=True)
     assert not run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
     for name in TABLES:
-        flags = {(r["method"], r["guided_by_judge"]) for r in rows(tmp_path / "out", name)}
+        flags = {(r["method"], r["guided_by_classifier"]) for r in rows(tmp_path / "out", name)}
         assert flags == {("vanilla", "False"), ("universal_guidance", "True")}
     shown = io.StringIO()
     show_leaderboard(tmp_path / "out" / "small", Console(file=shown, width=200))
     for text in (shown.getvalue(), leaderboard_markdown(tmp_path / "out" / "small")):
-        assert "universal_guidance (guided by its judge)" in text
+        assert "universal_guidance (guided by its classifier)" in text
         assert "vanilla (guided" not in text
 
 
-def test_presets_reach_the_metrics_and_curves_become_pictures(tmp_path: Path) -> None:
+def test_assigned_classes_reach_the_metrics_and_curves_become_pictures(tmp_path: Path) -> None:
     methods = [{"name": "vanilla"}, {"name": "attribute_switching", "with": {"minibatch": 2, "minibatches": 2}}]
     tasks = [{"attributes": ["eyeglasses"]}]
     suite = small_suite(

@@ -222,8 +222,8 @@ def test_a_preset_is_valid_and_all_that_it_needs_is_on_record(name: str) -> None
     assert list_suites()[name].endswith(".")
     assert "ncertain" in (hub_file := (asset_folder("suites") / f"{name}.yaml").read_text())
     assert "arXiv" in hub_file or "et al." in hub_file
-    fields = preset.judge.fields
-    if preset.judge.name == "clip":
+    fields = preset.classifier.fields
+    if preset.classifier.name == "clip":
         asked = read_prompts(fields["prompts"]).asked
     else:
         asked = (Attribute(fields["attribute"], tuple(k for one in fields["classes"] for k in one)),)
@@ -239,7 +239,7 @@ def test_a_preset_that_cannot_run_is_refused_with_all_that_is_missing(name: str,
     for options in ((), ("--dry-run",)):
         said = refusal(call("run", name, "--out", tmp_path / "out", *options))
         assert f"suite {name} needs what is not here: model at " in said
-        wanted = [preset.model.name, preset.judge.fields["model"], *(s.root or "" for s in preset.data.values())]
+        wanted = [preset.model.name, preset.classifier.fields["model"], *(s.root or "" for s in preset.data.values())]
         for where in wanted:
             assert where.removeprefix("path:") in said
     assert not (tmp_path / "out").exists()

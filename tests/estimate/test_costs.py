@@ -74,7 +74,7 @@ def test_a_fit_that_cells_share_counts_once() -> None:
 
 def test_bytes_are_those_of_the_files() -> None:
     # 100 rows x (3 x 32 x 32 + 8) bytes, a header for either array, a manifest
-    assert costs.entry_bytes({"images": 3072, "preset": 8}, 100) == 100 * 3080 + 2 * 128 + 400
+    assert costs.entry_bytes({"images": 3072, "assigned_class": 8}, 100) == 100 * 3080 + 2 * 128 + 400
 
 
 def test_hours_are_spread_over_workers_but_no_shorter_than_the_longest_job() -> None:

@@ -1,4 +1,4 @@
-"""Shares of samples that were not judged, and what scores of attributes make of those samples."""
+"""Shares of samples that were not classified, and what scores of attributes make of those samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOTH, UNIFORM = (TWO, THREE), np.full(6, 1 / 6)
 CONFUSION = {"two": np.array([[90, 10], [20, 80]]), "three": np.diag([50, 50, 50]) + 2}
 
 
-def judged(n: int = 120) -> dict[str, np.ndarray]:
+def classified(n: int = 120) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {"two": rng.dirichlet([3, 1], n), "three": rng.dirichlet([3, 2, 1], n)}
 
@@ -38,7 +38,7 @@ def shares(probabilities: dict[str, np.ndarray], attributes: tuple[Attribute, ..
 
 
 def test_rows_are_counted_for_each_attribute_and_once_for_the_joint() -> None:
-    arrays = judged(40)
+    arrays = classified(40)
     found = shares({"two": without(arrays["two"], [0, 1, 2]), "three": without(arrays["three"], [2, 3])})
     assert {scope: score.value for scope, score in found.items()} == {"two": 3 / 40, "three": 2 / 40, "two+three": 0.1}
     theirs = binomtest(4, 40).proportion_ci(0.95, method="wilson")
@@ -47,28 +47,28 @@ def test_rows_are_counted_for_each_attribute_and_once_for_the_joint() -> None:
 
 
 def test_a_row_of_which_a_part_is_nan_is_a_defect_and_no_abstention() -> None:
-    broken = judged(10)["two"]
+    broken = classified(10)["two"]
     broken[3, 1] = np.nan
     assert shares({"two": broken}, (TWO,))["two"].value == 0.0
 
 
-def test_a_judge_that_always_answers_has_a_share_of_0_with_an_upper_end() -> None:
-    score = shares(judged(50), (TWO,))["two"]
+def test_a_classifier_that_always_answers_has_a_share_of_0_with_an_upper_end() -> None:
+    score = shares(classified(50), (TWO,))["two"]
     assert score.value == score.ci_low == 0.0
     assert 0.05 < (score.ci_high or 0) < 0.1
 
 
 def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = {"two": without(judged()["two"], list(range(5, 60, 7))), "three": judged()["three"]}
+    arrays = {"two": without(classified()["two"], list(range(5, 60, 7))), "three": classified()["three"]}
     before = shares(arrays)
     monkeypatch.setattr(abstained_share, "CHUNK", 11)
     assert shares(arrays) == before
 
 
-def test_no_sample_is_undefined_and_no_judge_incompatible() -> None:
+def test_no_sample_is_undefined_and_no_classifier_incompatible() -> None:
     assert shares({"two": np.empty((0, 2))}, (TWO,))["two"].status == "undefined"
     with pytest.raises(Incompatible, match="no probabilities of three"):
-        shares({"two": judged()["two"]})
+        shares({"two": classified()["two"]})
 
 
 EVALUATORS = [fairness_discrepancy.Evaluator(), corrected_discrepancy.Evaluator()]
@@ -79,7 +79,7 @@ def test_scores_with_abstentions_are_those_of_the_samples_that_are_left(
     evaluator: fairness_discrepancy.Evaluator | corrected_discrepancy.Evaluator,
 ) -> None:
     """A NaN row taken for class 0, which argmax would make of it, changes every share."""
-    arrays, gone = judged(), list(range(0, 120, 4))
+    arrays, gone = classified(), list(range(0, 120, 4))
     some = {name: without(array, gone) for name, array in arrays.items()}
     left = {name: np.delete(array, gone, axis=0) for name, array in arrays.items()}
     reference = Reference(BOTH, UNIFORM)
@@ -87,8 +87,8 @@ def test_scores_with_abstentions_are_those_of_the_samples_that_are_left(
     assert {s.n for s in evaluator.evaluate(sample(some), reference)} == {90}
 
 
-def test_an_attribute_keeps_its_own_samples_and_the_joint_those_judged_in_both() -> None:
-    arrays = judged()
+def test_an_attribute_keeps_its_own_samples_and_the_joint_those_classified_in_both() -> None:
+    arrays = classified()
     some = {"two": without(arrays["two"], [0, 1, 2]), "three": without(arrays["three"], [2, 3, 4, 5])}
     for evaluator in EVALUATORS:
         scores = evaluator.evaluate(sample(some), Reference(BOTH, UNIFORM))
@@ -97,16 +97,16 @@ def test_an_attribute_keeps_its_own_samples_and_the_joint_those_judged_in_both()
 
 
 @pytest.mark.parametrize(("left", "status"), [(19, "undefined"), (20, "ok")])
-def test_fewer_than_20_judged_samples_are_undefined_where_the_judge_abstained(left: int, status: str) -> None:
-    some = {"two": without(judged(25)["two"], list(range(25 - left)))}
+def test_fewer_than_20_classified_samples_are_undefined_where_the_classifier_abstained(left: int, status: str) -> None:
+    some = {"two": without(classified(25)["two"], list(range(25 - left)))}
     for evaluator in EVALUATORS:
         scores = evaluator.evaluate(sample(some), Reference((TWO,), np.array([0.5, 0.5])))
         assert {(s.status, s.n) for s in scores} == {(status, left)}
-        assert all(f"got {left}; the judge abstained on {25 - left}" in s.reason for s in scores if left < 20)
+        assert all(f"got {left}; the classifier abstained on {25 - left}" in s.reason for s in scores if left < 20)
 
 
-def test_few_samples_that_are_all_judged_are_still_enough() -> None:
+def test_few_samples_that_are_all_classified_are_still_enough() -> None:
     scores = fairness_discrepancy.Evaluator().evaluate(
-        sample({"two": judged(5)["two"]}), Reference((TWO,), np.array([0.5, 0.5]))
+        sample({"two": classified(5)["two"]}), Reference((TWO,), np.array([0.5, 0.5]))
     )
     assert {s.status for s in scores} == {"ok"}

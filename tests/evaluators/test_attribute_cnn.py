@@ -33,8 +33,8 @@ def module(request):
 
 
 @pytest.fixture(scope="module")
-def judge(module):
-    """Either classifier: each may judge what the other guides."""
+def classifier(module):
+    """Either classifier: each may classifier what the other guides."""
     return module.Extractor()
 
 
@@ -51,8 +51,8 @@ def copy(tmp_path):
     return tmp_path
 
 
-def test_accuracy_on_fresh_faces(judge, fresh):
-    found = judge.extract(torch.from_numpy(np.array(fresh.images)))
+def test_accuracy_on_fresh_faces(classifier, fresh):
+    found = classifier.extract(torch.from_numpy(np.array(fresh.images)))
     assert found.keys() == {a.name for a in ATTRIBUTES}
     for j, attribute in enumerate(ATTRIBUTES):
         p = found[attribute.name]
@@ -63,83 +63,85 @@ def test_accuracy_on_fresh_faces(judge, fresh):
         assert accuracy >= 0.98, f"{attribute.name}: {accuracy}"
 
 
-def test_softer_and_noisier_faces_are_judged_as_well(judge, fresh):
+def test_softer_and_noisier_faces_are_classified_as_well(classifier, fresh):
     x = torch.from_numpy(np.array(fresh.images)).float()
     noise = 8 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     blurred = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
     for changed in (x + noise, blurred):
-        found = judge.extract(changed.round().clamp(0, 255).to(torch.uint8))
+        found = classifier.extract(changed.round().clamp(0, 255).to(torch.uint8))
         for j, attribute in enumerate(ATTRIBUTES):
             assert (found[attribute.name].argmax(1) == fresh.labels[:, j]).mean() >= 0.95, attribute.name
 
 
-def test_the_stored_confusion_is_what_the_judge_does(module, judge):
+def test_the_stored_confusion_is_what_the_classifier_does(module, classifier):
     stored = json.loads((module.ASSET / "heldout.json").read_text())
     heldout = load_data(stored["data"], stored["n"])
-    found = judge.extract(torch.from_numpy(np.array(heldout.images)))
+    found = classifier.extract(torch.from_numpy(np.array(heldout.images)))
     for j, attribute in enumerate(ATTRIBUTES):
         table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
         # another processor may round a face on the border to its other side
-        assert np.abs(table - np.array(judge.confusion[attribute.name])).sum() <= 4, attribute.name
+        assert np.abs(table - np.array(classifier.confusion[attribute.name])).sum() <= 4, attribute.name
         measured = stored["attributes"][attribute.name]
         assert measured["classes"] == list(attribute.classes)
         assert measured["accuracy"] == pytest.approx(np.trace(measured["confusion"]) / stored["n"])
         assert measured["accuracy"] >= 0.98
 
 
-def test_a_row_depends_on_its_image_alone(judge, fresh):
+def test_a_row_depends_on_its_image_alone(classifier, fresh):
     images = torch.from_numpy(np.array(fresh.images[:20]))
-    whole = judge.extract(images)
-    parts = [judge.extract(part) for part in (images[:1], images[1:8], images[8:])]
-    turned = judge.extract(images.flip(0))
+    whole = classifier.extract(images)
+    parts = [classifier.extract(part) for part in (images[:1], images[1:8], images[8:])]
+    turned = classifier.extract(images.flip(0))
     for name, wanted in whole.items():
         np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), wanted, atol=1e-5)
         np.testing.assert_allclose(turned[name][::-1], wanted, atol=1e-5)
 
 
-def test_no_images_give_no_rows(judge):
-    found = judge.extract(torch.zeros(0, 3, 32, 32, dtype=torch.uint8))
+def test_no_images_give_no_rows(classifier):
+    found = classifier.extract(torch.zeros(0, 3, 32, 32, dtype=torch.uint8))
     assert {name: p.shape for name, p in found.items()} == {a.name: (0, a.n_classes) for a in ATTRIBUTES}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_logits_are_those_of_the_probabilities_and_differentiable_in_the_image(judge, fresh, dtype):
+def test_logits_are_those_of_the_probabilities_and_differentiable_in_the_image(classifier, fresh, dtype):
     images = torch.from_numpy(np.array(fresh.images[:3]))
     x = to_input(images).to(dtype).requires_grad_()
-    logits = judge.logits(x)
-    for name, p in judge.extract(images).items():
+    logits = classifier.logits(x)
+    for name, p in classifier.extract(images).items():
         np.testing.assert_allclose(logits[name].detach().softmax(1), p, atol=1e-5)
         (gradient,) = torch.autograd.grad(logits[name][1, 1], x, retain_graph=True)
         assert gradient.dtype == dtype
         assert gradient[1].abs().sum() > 0
         assert gradient[[0, 2]].abs().sum() == 0, "a row depends on its image alone"
-    assert not any(p.requires_grad for p in judge.network.parameters())
+    assert not any(p.requires_grad for p in classifier.network.parameters())
 
 
 @pytest.mark.parametrize("x", [torch.zeros(2, 4, 32, 32), torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 32, 32).byte()])
-def test_logits_of_what_is_no_image_of_its_size_are_refused(judge, x):
-    with pytest.raises(Incompatible, match=rf"{judge.name} must be given float images \[n, 3, 32, 32\], got torch"):
-        judge.logits(x)
+def test_logits_of_what_is_no_image_of_its_size_are_refused(classifier, x):
+    with pytest.raises(
+        Incompatible, match=rf"{classifier.name} must be given float images \[n, 3, 32, 32\], got torch"
+    ):
+        classifier.logits(x)
 
 
 def test_the_two_have_other_architectures_and_weights():
-    judge, guide = (module.Extractor() for module in MODULES)
-    assert judge.digest != guide.digest
-    assert judge.attributes == guide.attributes
+    classifier, guide = (module.Extractor() for module in MODULES)
+    assert classifier.digest != guide.digest
+    assert classifier.attributes == guide.attributes
     assert sum(p.numel() for p in guide.network.parameters()) <= 400_000
-    kinds = [{type(m) for m in network.modules()} for network in (judge.network, guide.network)]
+    kinds = [{type(m) for m in network.modules()} for network in (classifier.network, guide.network)]
     assert attribute_resnet.Residual in kinds[1] - kinds[0]
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 64, 64), (2, 1, 32, 32), (3, 32, 32)])
-def test_images_of_another_size(judge, shape):
+def test_images_of_another_size(classifier, shape):
     with pytest.raises(ConfigError, match=r"must be given uint8 images \[n, 3, 32, 32\], got .*; use a model of that"):
-        judge.extract(torch.zeros(shape, dtype=torch.uint8))
+        classifier.extract(torch.zeros(shape, dtype=torch.uint8))
 
 
-def test_images_of_another_type(judge):
+def test_images_of_another_type(classifier):
     with pytest.raises(ConfigError, match=r"got torch.float32"):
-        judge.extract(torch.zeros(2, 3, 32, 32))
+        classifier.extract(torch.zeros(2, 3, 32, 32))
 
 
 @pytest.mark.parametrize("architecture", [AttributeCNN, AttributeResNet])
@@ -162,7 +164,7 @@ def test_a_folder_of_the_other_architecture_is_refused(mine, other):
 
 
 def test_a_cnns_configuration_and_digest_are_as_they_were_before_there_were_two(tmp_path):
-    """What is stored under the shipped judge's digest stays found."""
+    """What is stored under the shipped classifier's digest stays found."""
     config = json.loads((ASSET / "config.json").read_text())
     assert set(config) == {"attributes", "size", "widths"}
     assert Extractor().digest == digest_of([file_digest(ASSET / "model.safetensors"), config])

@@ -18,15 +18,15 @@ GLASSES = Attribute("glasses", ("no", "yes"))
 TASK = Reference((GLASSES,), np.array([0.5, 0.5]))
 
 
-def judged(**labels: np.ndarray) -> dict[str, np.ndarray]:
+def classified(**labels: np.ndarray) -> dict[str, np.ndarray]:
     k = {"tone": 3}
     return {name: np.eye(k.get(name, 2))[value] for name, value in labels.items()}
 
 
 def scores(after: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> dict[tuple[str, str], Score]:
     n = len(next(iter(after.values())))
-    twin = None if before is None else Sample(before, {}, np.full(n, -1))
-    found = Evaluator().evaluate(Sample(after, {}, np.full(n, -1), twin=twin), TASK)
+    paired_baseline = None if before is None else Sample(before, {}, np.full(n, -1))
+    found = Evaluator().evaluate(Sample(after, {}, np.full(n, -1), paired_baseline=paired_baseline), TASK)
     return {(s.metric, s.scope): s for s in found}
 
 
@@ -34,7 +34,7 @@ def test_by_hand() -> None:
     before = np.repeat([0, 0, 1, 1], [50, 20, 5, 25])
     after = np.repeat([0, 1, 0, 1], [50, 20, 5, 25])  # 20 one way and 5 back: 25 of 100 changed, 15 net
     glasses = np.arange(100) % 2
-    found = scores(judged(glasses=1 - glasses, beard=after), judged(glasses=glasses, beard=before))
+    found = scores(classified(glasses=1 - glasses, beard=after), classified(glasses=glasses, beard=before))
     assert set(found) == {("drift_changed", "beard"), ("drift_l2", "beard")}  # that of the task is to change
     changed, moved = found["drift_changed", "beard"], found["drift_l2", "beard"]
     assert changed.value == 0.25
@@ -42,12 +42,12 @@ def test_by_hand() -> None:
     assert (changed.ci_low, changed.ci_high) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
     assert moved.value == pytest.approx(np.sqrt(2) * 0.15)
     assert moved.ci_low < moved.value < moved.ci_high
-    assert moved.null_bound == pytest.approx(np.sqrt(2) * 9 / 100)  # of 25 fair coins, |2 B - 25| <= 9 in 95 of 100
-    assert moved.null_bound < moved.value
+    assert moved.noise_floor == pytest.approx(np.sqrt(2) * 9 / 100)  # of 25 fair coins, |2 B - 25| <= 9 in 95 of 100
+    assert moved.noise_floor < moved.value
 
 
 @pytest.mark.parametrize("m", [7, 25, 60])
-def test_the_null_bound_of_two_classes_is_mcnemars(m: int) -> None:
+def test_the_noise_floor_of_two_classes_is_mcnemars(m: int) -> None:
     heads = np.arange(m + 1)
     weight = scipy.stats.binom.pmf(heads, m, 0.5)
     flow = np.abs(2 * heads - m)
@@ -64,29 +64,29 @@ def test_the_null_bound_of_two_classes_is_mcnemars(m: int) -> None:
 
 def test_changes_in_both_directions_leave_the_shares_and_show_as_changes() -> None:
     before = np.arange(200) % 2
-    found = scores(judged(beard=1 - before), judged(beard=before))
+    found = scores(classified(beard=1 - before), classified(beard=before))
     assert found["drift_changed", "beard"].value == 1.0
     assert found["drift_l2", "beard"].value == 0.0
-    still = scores(judged(beard=before), judged(beard=before))
+    still = scores(classified(beard=before), classified(beard=before))
     assert (still["drift_changed", "beard"].value, still["drift_l2", "beard"].value) == (0.0, 0.0)
     assert still["drift_changed", "beard"].ci_high > 0  # a change that was not seen may still be there
-    assert still["drift_l2", "beard"].null_bound == 0.0
+    assert still["drift_l2", "beard"].noise_floor == 0.0
 
 
 def test_pairs_tell_what_the_shares_of_two_samples_cannot() -> None:
-    """The null of independent samples would be far wider than that of twins that changed little."""
+    """The null of independent samples would be far wider than that of paired baselines that changed little."""
     before = np.arange(400) % 2
     after = before.copy()
     after[:20:2] = 1  # ten of 400, all one way
-    moved = scores(judged(beard=after), judged(beard=before))["drift_l2", "beard"]
-    assert moved.null_bound < moved.value < np.sqrt(2) * np.sqrt(2 * 0.25 / 400)  # one standard error of theirs
+    moved = scores(classified(beard=after), classified(beard=before))["drift_l2", "beard"]
+    assert moved.noise_floor < moved.value < np.sqrt(2) * np.sqrt(2 * 0.25 / 400)  # one standard error of theirs
 
 
 def test_the_joint_of_several_others_changes_where_any_does() -> None:
     rng = np.random.default_rng(0)
     tone, beard = rng.integers(0, 3, 90), rng.integers(0, 2, 90)
     other = (tone + (np.arange(90) < 30)) % 3, np.where(np.arange(90) % 3 == 0, 1 - beard, beard)
-    found = scores(judged(tone=other[0], beard=other[1]), judged(tone=tone, beard=beard))
+    found = scores(classified(tone=other[0], beard=other[1]), classified(tone=tone, beard=beard))
     assert [found["drift_changed", s].value for s in ("tone", "beard")] == pytest.approx([1 / 3, 1 / 3])
     assert found["drift_changed", "beard+tone"].value == pytest.approx(1 / 3 + 1 / 3 - 1 / 9)
     shares = [np.bincount(3 * b + a, minlength=6) / 90 for a, b in (other, (tone, beard))]
@@ -98,14 +98,14 @@ def test_the_joint_of_several_others_changes_where_any_does() -> None:
 def test_bounds_order_and_names_of_classes(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 3, n), rng.integers(0, 3, n)
-    found, order = scores(judged(tone=b), judged(tone=a)), rng.permutation(n)
-    assert scores(judged(tone=b[order]), judged(tone=a[order])) == found
+    found, order = scores(classified(tone=b), classified(tone=a)), rng.permutation(n)
+    assert scores(classified(tone=b[order]), classified(tone=a[order])) == found
     for name in ("drift_changed", "drift_l2"):
         one = found[name, "tone"]
         assert 0.0 <= one.ci_low <= one.value <= one.ci_high
-        swapped = scores(judged(tone=a), judged(tone=b))[name, "tone"]
+        swapped = scores(classified(tone=a), classified(tone=b))[name, "tone"]
         assert swapped.value == pytest.approx(one.value, abs=1e-12)
-        renamed = scores(judged(tone=(b + 1) % 3), judged(tone=(a + 1) % 3))[name, "tone"]
+        renamed = scores(classified(tone=(b + 1) % 3), classified(tone=(a + 1) % 3))[name, "tone"]
         assert renamed.value == pytest.approx(one.value, abs=1e-12)
     assert found["drift_l2", "tone"].value <= np.sqrt(2) * found["drift_changed", "tone"].value + 1e-12
 
@@ -117,25 +117,25 @@ def test_intervals_cover_a_drift_about_as_often_as_they_say() -> None:
     want = {"drift_changed": 1 - truth.trace(), "drift_l2": float(shares_drift(truth))}
     for _ in range(300):
         a, b = np.unravel_index(rng.choice(9, 300, p=truth.ravel()), (3, 3))
-        found = scores(judged(tone=b), judged(tone=a))
+        found = scores(classified(tone=b), classified(tone=a))
         for name in covered:
             one = found[name, "tone"]
             covered[name] += one.ci_low <= want[name] <= one.ci_high
     assert all(275 <= k <= 295 for k in covered.values()), covered  # 285 expected, standard error 3.8
 
 
-def test_twins_that_are_alike_pass_the_null_bound_as_often_as_it_says() -> None:
+def test_paired_baselines_that_are_alike_pass_the_noise_floor_as_often_as_it_says() -> None:
     rng, above = np.random.default_rng(1), 0
     for _ in range(300):
         a = rng.integers(0, 3, 300)
         b = np.where(rng.random(300) < 0.3, rng.integers(0, 3, 300), a)  # symmetric: as often j to k as back
-        one = scores(judged(tone=b), judged(tone=a))["drift_l2", "tone"]
-        above += one.value > one.null_bound
+        one = scores(classified(tone=b), classified(tone=a))["drift_l2", "tone"]
+        above += one.value > one.noise_floor
     assert 5 <= above <= 27, above  # 15 expected
 
 
-def test_abstentions_of_either_twin_are_left_out() -> None:
-    before, after = judged(beard=np.arange(60) % 2), judged(beard=np.zeros(60, dtype=int))
+def test_abstentions_of_either_paired_baseline_are_left_out() -> None:
+    before, after = classified(beard=np.arange(60) % 2), classified(beard=np.zeros(60, dtype=int))
     before["beard"][:10], after["beard"][5:20] = np.nan, np.nan
     found = scores(after, before)
     assert {s.n for s in found.values()} == {40}
@@ -143,12 +143,12 @@ def test_abstentions_of_either_twin_are_left_out() -> None:
     few = scores({"beard": after["beard"][:30]}, {"beard": before["beard"][:30]})["drift_l2", "beard"]
     assert (few.status, few.reason) == (
         "undefined",
-        "needs 20 samples or more that were judged and whose twins were, got 10",
+        "needs 20 samples or more that were classified and whose paired baselines were, got 10",
     )
 
 
-def test_a_joint_needs_all_its_attributes_judged_in_both_twins() -> None:
-    before = judged(beard=np.arange(60) % 2, tone=np.arange(60) % 3)
+def test_a_joint_needs_all_its_attributes_classified_in_both_paired_baselines() -> None:
+    before = classified(beard=np.arange(60) % 2, tone=np.arange(60) % 3)
     after = {name: array.copy() for name, array in before.items()}
     before["beard"][:10], after["tone"][5:20] = np.nan, np.nan
     found = scores(after, before)
@@ -158,16 +158,16 @@ def test_a_joint_needs_all_its_attributes_judged_in_both_twins() -> None:
 
 def test_shards_give_the_value_of_one_array() -> None:
     rng = np.random.default_rng(0)
-    before, after = judged(tone=rng.integers(0, 3, 9000)), judged(tone=rng.integers(0, 3, 9000))
+    before, after = classified(tone=rng.integers(0, 3, 9000)), classified(tone=rng.integers(0, 3, 9000))
     parts = [{name: in_shards(array, 700) for name, array in side.items()} for side in (after, before)]
     assert scores(*parts) == scores(after, before)
 
 
-def test_without_a_twin_or_another_attribute_it_says_so() -> None:
-    lone = judged(glasses=np.arange(30) % 2)
-    assert {s.reason for s in scores(lone, lone).values()} == {"the judge knows no attribute besides the task's"}
-    found = scores(judged(beard=np.arange(30) % 2), None)
+def test_without_a_paired_baseline_or_another_attribute_it_says_so() -> None:
+    lone = classified(glasses=np.arange(30) % 2)
+    assert {s.reason for s in scores(lone, lone).values()} == {"the classifier knows no attribute besides the task's"}
+    found = scores(classified(beard=np.arange(30) % 2), None)
     assert {(s.status, s.scope) for s in found.values()} == {("undefined", "all")}
     assert all("the suite has no method vanilla" in s.reason for s in found.values())
-    with pytest.raises(Incompatible, match="the twin must be judged on beard, 30 rows of 2 classes"):
-        scores(judged(beard=np.arange(30) % 2), lone)
+    with pytest.raises(Incompatible, match="the paired baseline must be classified on beard, 30 rows of 2 classes"):
+        scores(classified(beard=np.arange(30) % 2), lone)

@@ -37,7 +37,7 @@ FILES = ("open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", "
 
 
 @pytest.fixture(scope="module")
-def judge():
+def classifier():
     return Extractor()
 
 
@@ -60,10 +60,10 @@ def copy(tmp_path):
     return folder
 
 
-def test_zero_shot_answers_on_fresh_faces_are_right(judge, fresh):
-    found = judge.extract(as_tensor(fresh))
+def test_zero_shot_answers_on_fresh_faces_are_right(classifier, fresh):
+    found = classifier.extract(as_tensor(fresh))
     assert list(found) == [a.name for a in ATTRIBUTES]
-    assert judge.attributes == ATTRIBUTES
+    assert classifier.attributes == ATTRIBUTES
     for j, attribute in enumerate(ATTRIBUTES):
         p = found[attribute.name]
         assert (p.shape, p.dtype) == ((200, attribute.n_classes), np.float32)
@@ -72,7 +72,7 @@ def test_zero_shot_answers_on_fresh_faces_are_right(judge, fresh):
         assert accuracy >= 0.95, f"{attribute.name}: {accuracy}"
 
 
-def test_the_answer_follows_the_words_and_not_their_order(judge, fresh, tmp_path):
+def test_the_answer_follows_the_words_and_not_their_order(classifier, fresh, tmp_path):
     """The same images, asked with the classes the other way round."""
     path = tmp_path / "turned.yaml"
     path.write_text(
@@ -119,20 +119,20 @@ def test_a_class_is_the_mean_direction_of_its_sentences():
     np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0.0, -1.0]], rtol=1e-6)
 
 
-def test_the_stored_confusion_is_what_the_judge_does(judge):
+def test_the_stored_confusion_is_what_the_classifier_does(classifier):
     stored = json.loads((ASSET / "heldout.json").read_text())
     heldout = load_data(stored["data"], 200)  # a longer set begins with the shorter one
-    found = judge.extract(as_tensor(heldout))
+    found = classifier.extract(as_tensor(heldout))
     for j, attribute in enumerate(ATTRIBUTES):
         measured = stored["attributes"][attribute.name]
-        assert judge.confusion[attribute.name] == measured["confusion"]
+        assert classifier.confusion[attribute.name] == measured["confusion"]
         assert np.sum(measured["confusion"]) == stored["n"] == 2000
         assert measured["accuracy"] == pytest.approx(np.trace(measured["confusion"]) / stored["n"])
         assert measured["accuracy"] >= 0.95
         table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
         wrong, rate = 200 - np.trace(table), 1 - measured["accuracy"]
         assert wrong <= 200 * rate + 4 * (200 * rate * (1 - rate)) ** 0.5 + 1
-    assert stored["temperature"] == judge.temperature
+    assert stored["temperature"] == classifier.temperature
 
 
 def test_the_asset_is_small_and_was_trained_from_the_recipe_beside_it():
@@ -144,34 +144,34 @@ def test_the_asset_is_small_and_was_trained_from_the_recipe_beside_it():
     assert (ASSET / "bpe.txt.gz").read_bytes() == reduced_merges(bench.training.clip.caption_texts(words))
 
 
-def test_a_row_depends_on_its_image_alone(judge, fresh):
+def test_a_row_depends_on_its_image_alone(classifier, fresh):
     images = as_tensor(fresh)[:70]  # more than one batch
-    whole = judge.extract(images)
-    parts = [judge.extract(part) for part in torch.split(images, [1, 8, 61])]
+    whole = classifier.extract(images)
+    parts = [classifier.extract(part) for part in torch.split(images, [1, 8, 61])]
     for name, wanted in whole.items():
         np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), wanted, atol=1e-5)
 
 
-def test_the_transform_is_the_checkpoints_own(judge, copy, fresh):
-    assert judge.preprocess["mean"] == [0.5, 0.5, 0.5]
-    assert judge.preprocess["size"] == 32
-    assert judge.preprocess["interpolation"] == "bicubic"
+def test_the_transform_is_the_checkpoints_own(classifier, copy, fresh):
+    assert classifier.preprocess["mean"] == [0.5, 0.5, 0.5]
+    assert classifier.preprocess["size"] == 32
+    assert classifier.preprocess["interpolation"] == "bicubic"
     config = json.loads((copy / "open_clip_config.json").read_text())
     config["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
     (copy / "open_clip_config.json").write_text(json.dumps(config))
     other = Extractor(f"path:{copy}")
     assert other.preprocess["mean"] == [0.1, 0.2, 0.3]
-    assert other.digest != judge.digest
+    assert other.digest != classifier.digest
     x = other.checkpoint.transform(Image.fromarray(np.zeros((48, 48, 3), np.uint8)))
     assert x.shape == (3, 32, 32), "other sizes are resized"
     torch.testing.assert_close(x[:, 0, 0], torch.tensor([-0.2, -0.4, -0.6]))
     images = as_tensor(fresh)[:4]
-    assert not np.allclose(other.extract(images)["skin_tone"], judge.extract(images)["skin_tone"])
+    assert not np.allclose(other.extract(images)["skin_tone"], classifier.extract(images)["skin_tone"])
 
 
-def test_rows_below_the_threshold_are_nan_and_the_others_untouched(judge, fresh):
+def test_rows_below_the_threshold_are_nan_and_the_others_untouched(classifier, fresh):
     images = as_tensor(fresh)
-    plain = judge.extract(images)
+    plain = classifier.extract(images)
     sure = plain["facial_hair"].max(1)
     threshold = float(np.quantile(sure, 0.3))
     careful = Extractor(threshold=threshold)
@@ -180,42 +180,42 @@ def test_rows_below_the_threshold_are_nan_and_the_others_untouched(judge, fresh)
     assert (np.isnan(found).any(1) == np.isnan(found).all(1)).all()
     np.testing.assert_array_equal(found[sure >= threshold], plain["facial_hair"][sure >= threshold])
     assert careful.confusion == {}, "it was measured on all images"
-    assert careful.digest != judge.digest
+    assert careful.digest != classifier.digest
 
 
-def test_a_temperature_divides_the_logits(judge, fresh):
+def test_a_temperature_divides_the_logits(classifier, fresh):
     images = as_tensor(fresh)[:5]
     hot = Extractor(temperature=7.0)
-    for name, z in judge.zero_shot(images).items():
+    for name, z in classifier.zero_shot(images).items():
         expected = np.exp(z / 7) / np.exp(z / 7).sum(1, keepdims=True)
         np.testing.assert_allclose(hot.extract(images)[name], expected, rtol=1e-4)
-    assert hot.digest != judge.digest
-    assert hot.confusion == judge.confusion, "no answer changes"
+    assert hot.digest != classifier.digest
+    assert hot.confusion == classifier.confusion, "no answer changes"
 
 
-def test_other_prompts_do_not_borrow_the_confusion_and_the_temperature(tmp_path, judge):
+def test_other_prompts_do_not_borrow_the_confusion_and_the_temperature(tmp_path, classifier):
     path = tmp_path / "mine.yaml"
     path.write_text((SHIPPED / "avatars.yaml").read_text().replace("a cartoon face {}", "a small face {}"))
     mine = Extractor(prompts=str(path))
     assert (mine.confusion, mine.temperature) == ({}, 1.0)
-    assert mine.digest != judge.digest
+    assert mine.digest != classifier.digest
     shutil.copy(SHIPPED / "avatars.yaml", path)
-    assert Extractor(prompts=str(path)).confusion == judge.confusion
-    assert Extractor(prompts=str(path)).digest == judge.digest
+    assert Extractor(prompts=str(path)).confusion == classifier.confusion
+    assert Extractor(prompts=str(path)).digest == classifier.digest
 
 
-def test_features_are_the_embeddings_and_keep_their_length(judge, fresh):
+def test_features_are_the_embeddings_and_keep_their_length(classifier, fresh):
     extractor = clip_features.Extractor()
     images = as_tensor(fresh)[:3]
     found = extractor.extract(images)["features"]
     assert (found.shape, found.dtype) == ((3, 48), np.float32)
     with torch.inference_mode():
-        x = judge.checkpoint.network.encode_image(images.float() / 127.5 - 1)
+        x = classifier.checkpoint.network.encode_image(images.float() / 127.5 - 1)
     np.testing.assert_allclose(found, x.numpy(), rtol=1e-3, atol=1e-4)
     assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.01
-    assert extractor.digest == judge.checkpoint.digest != judge.digest
+    assert extractor.digest == classifier.checkpoint.digest != classifier.digest
     assert extractor.extract(images[:0])["features"].shape == (0, 48)
-    assert {name: p.shape for name, p in judge.extract(images[:0]).items()} == {
+    assert {name: p.shape for name, p in classifier.extract(images[:0]).items()} == {
         a.name: (0, a.n_classes) for a in ATTRIBUTES
     }
 
@@ -331,9 +331,9 @@ def test_any_architecture_with_any_weights_file(tmp_path, fresh):
 @pytest.mark.parametrize(
     "images", [torch.zeros(2, 3, 32, 32), torch.zeros(2, 32, 32, 3).byte(), torch.zeros(3, 8, 8).byte()]
 )
-def test_what_is_no_batch_of_images(judge, images):
+def test_what_is_no_batch_of_images(classifier, images):
     with pytest.raises(ConfigError, match=r"images must be uint8 \[n, 3, h, w\], got torch"):
-        judge.extract(images)
+        classifier.extract(images)
 
 
 def test_reduced_vocabulary_splits_as_the_whole_one_and_refuses_nothing(tmp_path):

@@ -35,17 +35,22 @@ def sample_of(given: Arrays, task: tuple[Attribute, ...]) -> Sample:
     """The case's arrays as evaluators are handed them; "other" is of an attribute "b" that the task does not name."""
     n = len(given.get("features", given.get("probabilities", ())))
     named = {"a": "probabilities", "b": "other" if "other" in given else "probabilities_b"}
-    twin = {"b": given["twin_other"]} if "twin_other" in given else {}
+    paired_baseline = {"b": given["paired_baseline_other"]} if "paired_baseline_other" in given else {}
     return Sample(
         probabilities={name: given[key] for name, key in named.items() if key in given},
         features={"net": given["features"]} if "features" in given else {},
-        preset=given.get("preset", np.full(n, -1)),
+        assigned_class=given.get("assigned_class", np.full(n, -1)),
         confusion={task[0].name: given["confusion"]} if "confusion" in given else {},
         detected={"net": given["detected"]} if "detected" in given else {},
-        other_judges={"second": {"a": given["second"]}} if "second" in given else {},
+        other_classifiers={"second": {"a": given["second"]}} if "second" in given else {},
         perceptual={"lpips": given["points"]} if "points" in given else {},
-        twin=Sample(twin, {"net": given["twin"]}, np.full(n, -1), perceptual={"lpips": given["twin_points"]})
-        if "twin" in given
+        paired_baseline=Sample(
+            paired_baseline,
+            {"net": given["paired_baseline"]},
+            np.full(n, -1),
+            perceptual={"lpips": given["paired_baseline_points"]},
+        )
+        if "paired_baseline" in given
         else None,
         prompts=prompts_of(given),
     )

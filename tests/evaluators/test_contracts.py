@@ -56,27 +56,27 @@ def reference(seed: int = 1) -> Reference:
     )
 
 
-def judgement(labels: np.ndarray) -> np.ndarray:
+def prediction(labels: np.ndarray) -> np.ndarray:
     return np.eye(2)[labels] * 0.8 + 0.1
 
 
 def good(seed: int = 0, n: int = N) -> Sample:
-    """Even classes, the reference's features, nothing that tells what was asked for, and twins near by."""
+    """Even classes, the reference's features, nothing that tells what was asked for, and paired baselines near by."""
     rng = np.random.default_rng(seed)
     known = real(rng, n)
     labels, x = known.labels, known.features["net"]
     labels[:, 0] = rng.permutation(np.arange(n) % 2)
-    judged = {a.name: judgement(labels[:, i]) for i, a in enumerate((GLASSES, HAIR))}
-    twin = Sample(judged, {"net": x + 0.1}, np.full(n, -1), perceptual={"lpips": x + 0.1})
+    classified = {a.name: prediction(labels[:, i]) for i, a in enumerate((GLASSES, HAIR))}
+    paired_baseline = Sample(classified, {"net": x + 0.1}, np.full(n, -1), perceptual={"lpips": x + 0.1})
     return Sample(
-        judged,
+        classified,
         {"net": x},
         rng.permutation(np.arange(n) % 2),
         confusion={GLASSES.name: np.array([[98, 2], [3, 97]])},
         detected={"net": np.ones(n)},
-        other_judges={"second": judged},
+        other_classifiers={"second": classified},
         perceptual={"lpips": x},
-        twin=twin,
+        paired_baseline=paired_baseline,
         prompts={"a": slice(0, n // 2), "b": slice(n // 2, n)},
     )
 
@@ -85,16 +85,16 @@ def bad(seed: int = 0, n: int = N) -> Sample:
     """Worse than `good` in every respect that a metric of this project is about."""
     sample, rng = good(seed, n), np.random.default_rng(seed + 1)
     x = 0.1 * sample.features["net"] + 9.0
-    x[:, 3] += 3 * sample.preset
-    judged = {a: judgement((rng.random(n) < 0.2).astype(int)) for a in sample.probabilities}
-    other = {a: judgement((rng.random(n) < 0.5).astype(int)) for a in sample.probabilities}
-    gone = {a: np.where(rng.random((n, 1)) < 0.05, np.nan, p) for a, p in judged.items()}
+    x[:, 3] += 3 * sample.assigned_class
+    classified = {a: prediction((rng.random(n) < 0.2).astype(int)) for a in sample.probabilities}
+    other = {a: prediction((rng.random(n) < 0.5).astype(int)) for a in sample.probabilities}
+    gone = {a: np.where(rng.random((n, 1)) < 0.05, np.nan, p) for a, p in classified.items()}
     return replace(
         sample,
         probabilities=gone,
         features={"net": x},
         detected={"net": (rng.random(n) < 0.7).astype(float)},
-        other_judges={"second": other},
+        other_classifiers={"second": other},
         perceptual={"lpips": x},
     )
 
@@ -146,8 +146,8 @@ def check(name: str, scores: list[Score]) -> None:
 
 
 def values(scores: list[Score]) -> list[float]:
-    """Value, interval and null bound of every score, NaN for what it has not."""
-    return [math.nan if v is None else v for s in scores for v in (s.value, s.ci_low, s.ci_high, s.null_bound)]
+    """Value, interval and noise floor of every score, NaN for what it has not."""
+    return [math.nan if v is None else v for s in scores for v in (s.value, s.ci_low, s.ci_high, s.noise_floor)]
 
 
 def test_no_two_cards_have_a_column_of_the_same_name() -> None:
@@ -192,7 +192,7 @@ def test_what_is_worse_in_every_respect_scores_worse(name: str) -> None:
 def test_how_the_arrays_are_stored_changes_nothing(name: str) -> None:
     sample = bad(5)
     sharded: Sample = rebuilt(sample, lambda array: in_shards(array, 37))
-    sharded = replace(sharded, preset=sample.preset)
+    sharded = replace(sharded, assigned_class=sample.assigned_class)
     expected = evaluate(name, sample)
     found = evaluate(name, sharded)
     assert [(s.metric, s.scope, s.n, s.status) for s in found] == [(s.metric, s.scope, s.n, s.status) for s in expected]
@@ -237,10 +237,10 @@ def test_the_order_of_the_samples_changes_no_value(name: str, seed: int) -> None
 def test_scores_and_intervals_stay_in_their_range(name: str, seed: int, scale: float, share: float) -> None:
     rng, sample = np.random.default_rng(seed), good(seed % 1000, 120)
     labels = (rng.random(120) < share).astype(int)
-    judged = {a: np.where(rng.random((120, 1)) < 0.1, np.nan, judgement(labels)) for a in sample.probabilities}
+    classified = {a: np.where(rng.random((120, 1)) < 0.1, np.nan, prediction(labels)) for a in sample.probabilities}
     sample = replace(
         sample,
-        probabilities=judged,
+        probabilities=classified,
         features={"net": scale * (sample.features["net"] + rng.standard_normal(D))},
         detected={"net": labels.astype(float)},
     )

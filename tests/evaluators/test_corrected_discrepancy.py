@@ -1,4 +1,4 @@
-"""Correction for the judge's errors: known confusion gives back the true shares, and the intervals cover them."""
+"""Correction for the classifier's errors: known confusion gives back the true shares, and the intervals cover them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_shares_that_no_true_shares_explain_end_on_the_border() -> None:
     assert true_shares(q, C2) == pytest.approx([0, 1], abs=1e-3)
 
 
-def test_a_judge_without_errors_corrects_nothing() -> None:
+def test_a_classifier_without_errors_corrects_nothing() -> None:
     q = np.array([0.2, 0.3, 0.5])
     assert true_shares(q, np.eye(3)) == pytest.approx(q, abs=1e-9)
 
@@ -54,8 +54,8 @@ def one_hot(labels: np.ndarray, k: int) -> np.ndarray:
     return np.eye(k)[labels]
 
 
-def judged(p: np.ndarray, confusion: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Labels that a judge of this confusion finds in n samples of shares p."""
+def classified(p: np.ndarray, confusion: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Labels that a classifier of this confusion finds in n samples of shares p."""
     true = rng.choice(len(p), n, p=p)
     return np.array([rng.choice(len(p), p=confusion[t]) for t in true])
 
@@ -68,7 +68,7 @@ def scores(labels: np.ndarray, counts: np.ndarray, r: np.ndarray, attribute: Att
 
 def test_the_corrected_discrepancy_is_that_of_the_true_shares() -> None:
     rng, p, r = np.random.default_rng(0), np.array([0.6, 0.3, 0.1]), np.full(3, 1 / 3)
-    labels = judged(p, C3, 20_000, rng)
+    labels = classified(p, C3, 20_000, rng)
     found = scores(labels, np.rint(C3 * 1_000_000).astype(int), r, THREE)
     plain = np.linalg.norm(np.bincount(labels) / 20_000 - r)
     truth = np.linalg.norm(p - r)
@@ -83,7 +83,7 @@ def test_the_corrected_discrepancy_is_that_of_the_true_shares() -> None:
 def test_intervals_cover_the_true_shares_and_a_known_confusion_alone_would_not(
     p: tuple[float, ...], confusion: np.ndarray, attribute: Attribute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1,000 runs: 300 samples, and a judge measured on 200 images a class."""
+    """1,000 runs: 300 samples, and a classifier measured on 200 images a class."""
     monkeypatch.setattr("evaluators.corrected_discrepancy.N_DRAWS", 300)
     monkeypatch.setattr("evaluators.corrected_discrepancy.TOLERANCE", 1e-5)
     rng, true, runs, m = np.random.default_rng(0), np.array(p), 1000, 200

@@ -58,8 +58,8 @@ def scores(sample: Sample, sets: Downstream | None = SETS, attributes: tuple[Att
 
 
 def generated(y: np.ndarray, s: np.ndarray, seed: int = 4, asked: bool = True) -> Sample:
-    judged = {"beard": np.eye(2)[y]}
-    return Sample({} if asked else judged, {"net": draw(y, s, seed)}, y if asked else np.full(len(y), -1))
+    classified = {"beard": np.eye(2)[y]}
+    return Sample({} if asked else classified, {"net": draw(y, s, seed)}, y if asked else np.full(len(y), -1))
 
 
 def by_metric(found: list[Score]) -> dict[str, Score]:
@@ -100,19 +100,22 @@ def test_samples_of_the_same_bias_gain_nothing() -> None:
     assert found["gain"].ci_low <= 0 <= found["gain"].ci_high
 
 
-def test_labels_are_those_asked_for_and_the_judges_where_none_was() -> None:
-    asked, judged = scores(generated(Y, 1 - Y)), scores(generated(Y, 1 - Y, asked=False))
-    assert [(s.value, s.ci_low, s.ci_high) for s in judged] == [(s.value, s.ci_low, s.ci_high) for s in asked]
-    assert f"labels: {N} by the judge" in judged[0].reason
+def test_labels_are_those_asked_for_and_the_classifiers_where_none_was() -> None:
+    asked, classified = scores(generated(Y, 1 - Y)), scores(generated(Y, 1 - Y, asked=False))
+    assert [(s.value, s.ci_low, s.ci_high) for s in classified] == [(s.value, s.ci_low, s.ci_high) for s in asked]
+    assert f"labels: {N} by the classifier" in classified[0].reason
     wrong = generated(Y, 1 - Y)  # asked for, but not made: it teaches what is not so
     taught = Sample({"beard": np.eye(2)[Y]}, wrong.features, 1 - Y)
     assert by_metric(scores(taught))["worst_group"].value < by_metric(asked)["worst_group"].value - 0.3
     mixed = generated(Y, 1 - Y, asked=False)
     abstained = np.eye(2)[Y]
     abstained[:100] = np.nan
-    preset = np.where(np.arange(N) < N // 2, -1, Y)
-    note = scores(Sample({"beard": abstained}, mixed.features, preset))[0]
-    assert (note.n, note.reason.split("; ")[1]) == (N - 100, f"labels: {N // 2} as asked, {N // 2 - 100} by the judge")
+    assigned_class = np.where(np.arange(N) < N // 2, -1, Y)
+    note = scores(Sample({"beard": abstained}, mixed.features, assigned_class))[0]
+    assert (note.n, note.reason.split("; ")[1]) == (
+        N - 100,
+        f"labels: {N // 2} as asked, {N // 2 - 100} by the classifier",
+    )
 
 
 def test_a_joint_that_was_asked_for_is_taken_apart() -> None:
@@ -221,8 +224,8 @@ def test_what_is_missing_is_said() -> None:
     assert "no label besides beard" in scores(sample, lone)[0].reason
     few = Downstream((BEARD, HAT), SETS.biased, SETS.balanced, labelled(Y[:70], S[:70], 5))
     assert scores(sample, few)[0].reason == "needs 20 held-out images of no+no or more, got 18"
-    unjudged = Sample({"beard": np.full((N, 2), np.nan)}, sample.features, np.full(N, -1))
-    assert scores(unjudged)[0].reason == "no sample was asked for a class, nor judged"
+    unclassified = Sample({"beard": np.full((N, 2), np.nan)}, sample.features, np.full(N, -1))
+    assert scores(unclassified)[0].reason == "no sample was asked for a class, nor classified"
     unseen = sample.features["net"].copy()
     unseen[:5] = np.nan
     assert "got none of 5" in scores(Sample({}, {"net": unseen}, Y))[0].reason
@@ -243,7 +246,7 @@ def test_a_run_reads_the_sets_that_the_suite_names(tmp_path: Path) -> None:
         rows = {r["metric"].removesuffix("_efficientnet_lite0"): r for r in csv.DictReader(f)}
     assert set(rows) == {f"downstream_{name}" for name in ("worst_group", "gain", "biased_only", "ceiling")}
     assert {(r["status"], r["scope"]) for r in rows.values()} == {("ok", "eyeglasses by skin_tone")}
-    assert "by the judge" in rows["downstream_worst_group"]["reason"]
+    assert "by the classifier" in rows["downstream_worst_group"]["reason"]
     # 300 balanced drawings teach the rare combinations better than 300 biased ones
     assert float(rows["downstream_ceiling"]["value"]) > float(rows["downstream_biased_only"]["value"])
 

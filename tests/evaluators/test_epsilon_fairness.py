@@ -13,7 +13,7 @@ from evaluators.epsilon_fairness import (
     Evaluator,
     balanced_error,
     cross_validated,
-    null_bound,
+    noise_floor,
     null_draws,
     probes,
     redraws,
@@ -23,18 +23,18 @@ TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
 THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
 
 
-def score(features: np.ndarray, preset: np.ndarray, reference: Reference = TWO) -> Score:
-    (found,) = Evaluator().evaluate(Sample({}, {"toy": features}, preset), reference)
+def score(features: np.ndarray, assigned_class: np.ndarray, reference: Reference = TWO) -> Score:
+    (found,) = Evaluator().evaluate(Sample({}, {"toy": features}, assigned_class), reference)
     return found
 
 
 def gaussians(distance: float, n: int, groups: int = 2, seed: int = 0, dims: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Standard normal groups along one axis, `distance` apart."""
     rng = np.random.default_rng(seed)
-    preset = np.arange(n) % groups
+    assigned_class = np.arange(n) % groups
     x = rng.standard_normal((n, dims))
-    x[:, 0] += distance * preset
-    return x, preset
+    x[:, 0] += distance * assigned_class
+    return x, assigned_class
 
 
 def test_balanced_error_is_the_mean_over_groups_not_over_samples() -> None:
@@ -48,7 +48,7 @@ def test_groups_that_do_not_differ_are_at_chance(groups: int, reference: Referen
     found = score(*gaussians(0.0, 300, groups, seed=2), reference)
     assert found.metric == "epsilon_toy"
     assert found.ci_low <= (groups - 1) / groups <= found.ci_high
-    assert found.null_bound < found.value
+    assert found.noise_floor < found.value
 
 
 def test_cross_validation_is_not_biased_where_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_groups_far_apart_are_always_told() -> None:
     found = score(*gaussians(20.0, 200))
     assert found.value == 0.0
     assert found.ci_high > 0.0  # 200 samples do not prove that no error is ever made
-    assert found.value < found.null_bound
+    assert found.value < found.noise_floor
 
 
 @pytest.mark.parametrize("distance", [1.0, 2.0])
@@ -82,9 +82,12 @@ def test_at_a_distance_the_error_is_the_bayes_rate_from_above(distance: float) -
 def test_what_only_a_bent_border_tells_is_told() -> None:
     """Two groups of one mean: a linear probe alone would call them fair."""
     rng = np.random.default_rng(0)
-    preset = np.arange(400) % 2
-    angle, radius = rng.uniform(0, 2 * np.pi, 400), np.where(preset == 0, 1.0, 3.0) + 0.2 * rng.standard_normal(400)
-    found = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), preset)
+    assigned_class = np.arange(400) % 2
+    angle, radius = (
+        rng.uniform(0, 2 * np.pi, 400),
+        np.where(assigned_class == 0, 1.0, 3.0) + 0.2 * rng.standard_normal(400),
+    )
+    found = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), assigned_class)
     assert found.value < 0.05
     assert "logistic" not in found.reason
 
@@ -107,7 +110,7 @@ def nearest_means(x: np.ndarray, group: np.ndarray, fold: np.ndarray) -> np.ndar
     return found
 
 
-def test_images_that_tell_nothing_fall_below_the_null_bound_no_more_often_than_stated(
+def test_images_that_tell_nothing_fall_below_the_noise_floor_no_more_often_than_stated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Folds learn from each other's groups, so their errors go together; a plain percentile of the draws misses it."""
@@ -118,7 +121,7 @@ def test_images_that_tell_nothing_fall_below_the_null_bound_no_more_often_than_s
         found = nearest_means(x, group, fold)
         draws = null_draws(found, group, fold, 2, rng)
         value = balanced_error(found != group, group, 2)
-        below += value < null_bound(draws)
+        below += value < noise_floor(draws)
         plainly += value < np.quantile(draws, 0.05)
     assert plainly / 400 > 0.075
     assert 0.005 < below / 400 < 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
@@ -135,18 +138,18 @@ def test_the_interval_covers_the_error_of_a_fixed_probe() -> None:
 
 
 def test_nothing_asked_or_too_little_is_undefined_with_a_reason() -> None:
-    x, preset = gaussians(1.0, 60)
+    x, assigned_class = gaussians(1.0, 60)
     nothing = score(x, np.full(60, -1))
     assert (nothing.status, nothing.value, nothing.reason) == ("undefined", None, "no class was asked for")
-    few = score(x[:30], preset[:30])
+    few = score(x[:30], assigned_class[:30])
     assert few.status == "undefined"
     assert "must have 20 samples, got [15, 15]" in few.reason
     one = score(x, np.zeros(60, dtype=np.int64))
     assert one.status == "undefined"
     x[7] = np.nan  # no face was found there
-    assert score(x, preset).reason == "every sample must have features, got none of 1; take another extractor"
+    assert score(x, assigned_class).reason == "every sample must have features, got none of 1; take another extractor"
 
 
 def test_the_same_samples_give_the_same_number() -> None:
-    x, preset = gaussians(1.0, 120)
-    assert score(x, preset) == score(x.copy(), preset.copy())
+    x, assigned_class = gaussians(1.0, 120)
+    assert score(x, assigned_class) == score(x.copy(), assigned_class.copy())

@@ -62,7 +62,7 @@ def test_the_face_is_where_it_is_in_the_photograph() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_a_judge_that_is_asked_nothing_answers_nothing(n: int) -> None:
+def test_a_classifier_that_is_asked_nothing_answers_nothing(n: int) -> None:
     assert Extractor().extract(torch.zeros(n, 3, 32, 32, dtype=torch.uint8))["detected"].shape == (n,)
 
 
@@ -205,12 +205,12 @@ def test_a_probe_of_one_feature_between_two_gaussians_errs_as_often_as_theory_sa
 def test_the_extractor_reads_attributes_by_its_probe(tmp_path: Path, embedder: Extractor, weights: Path) -> None:
     features, labels = labelled()
     probe = fit_probe(tmp_path, features, labels, (TWO,), embedder.embedding_digest)
-    seer = Extractor(embed=True, weights=weights, probe=tmp_path)
-    found = seer.extract(face_and_none())
-    assert seer.attributes == (TWO,)
-    assert seer.confusion == probe.confusion
+    spec = Extractor(embed=True, weights=weights, probe=tmp_path)
+    found = spec.extract(face_and_none())
+    assert spec.attributes == (TWO,)
+    assert spec.confusion == probe.confusion
     assert not hasattr(embedder, "attributes")
-    assert len({seer.digest, embedder.digest}) == 2
+    assert len({spec.digest, embedder.digest}) == 2
     np.testing.assert_array_equal(found["two"], probe.probabilities(found["features"])["two"])
     assert np.isnan(found["two"]).all(axis=1).tolist() == [False, True, True, False]
 

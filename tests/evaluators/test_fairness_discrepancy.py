@@ -83,18 +83,18 @@ def test_noise_floor_of_a_perfect_sampler() -> None:
     assert (f**2).mean() == pytest.approx((1 - (r**2).sum()) / n, rel=0.01)
 
 
-def test_null_bound_is_the_95th_percentile_of_a_perfect_sampler() -> None:
+def test_noise_floor_is_the_95th_percentile_of_a_perfect_sampler() -> None:
     scores = scores_of({"skin_tone": one_hot([50, 40, 10])}, (TONE,), [0.5, 0.3, 0.2])
     r = np.array([0.5, 0.3, 0.2])
     null = np.random.default_rng(7).multinomial(100, r, size=100_000) / 100
     for metric, f in {"fd_l2_hard": l2, "fd_l1": l1, "kl": kl, "fd_l2_soft": l2}.items():
-        assert scores[metric, "skin_tone"].null_bound == pytest.approx(np.quantile(f(null, r), 0.95), rel=0.06)
-    assert scores["share_hard", "skin_tone=dark"].null_bound == pytest.approx(0.27, abs=0.011)
+        assert scores[metric, "skin_tone"].noise_floor == pytest.approx(np.quantile(f(null, r), 0.95), rel=0.06)
+    assert scores["share_hard", "skin_tone=dark"].noise_floor == pytest.approx(0.27, abs=0.011)
 
 
 def test_hard_counts_labels_and_soft_averages_probabilities() -> None:
-    judged = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3]])
-    scores = scores_of({"eyeglasses": judged}, (GLASSES,), [0.5, 0.5])
+    classified = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3]])
+    scores = scores_of({"eyeglasses": classified}, (GLASSES,), [0.5, 0.5])
     assert value_of(scores["fd_l2_hard", "eyeglasses"]) == pytest.approx(0.25 * np.sqrt(2))
     assert value_of(scores["fd_l2_soft", "eyeglasses"]) == pytest.approx(0.0, abs=1e-12)
 
@@ -102,8 +102,8 @@ def test_hard_counts_labels_and_soft_averages_probabilities() -> None:
 def test_marginals_and_joint_use_the_target_in_joint_order() -> None:
     r = [0.05, 0.1, 0.15, 0.2, 0.2, 0.3]  # absent+light, absent+medium, ..., present+dark
     labels = np.repeat(np.arange(6), [5, 10, 15, 20, 20, 30])
-    judged = {"eyeglasses": np.eye(2)[labels // 3], "skin_tone": np.eye(3)[labels % 3]}
-    scores = scores_of(judged, BOTH, r)
+    classified = {"eyeglasses": np.eye(2)[labels // 3], "skin_tone": np.eye(3)[labels % 3]}
+    scores = scores_of(classified, BOTH, r)
     for scope in ("eyeglasses", "skin_tone", "eyeglasses+skin_tone"):
         assert value_of(scores["fd_l2_hard", scope]) == pytest.approx(0.0, abs=1e-12)
     assert value_of(scores["share_hard", "eyeglasses=present"]) == pytest.approx(0.7)
@@ -112,8 +112,8 @@ def test_marginals_and_joint_use_the_target_in_joint_order() -> None:
 
 def test_balanced_marginals_with_an_unbalanced_joint_show_in_the_joint_alone() -> None:
     second = Attribute("hat", ("no", "yes"))
-    judged = {"eyeglasses": one_hot([10, 10]), "hat": one_hot([10, 10])}
-    scores = scores_of(judged, (GLASSES, second), [0.25] * 4)
+    classified = {"eyeglasses": one_hot([10, 10]), "hat": one_hot([10, 10])}
+    scores = scores_of(classified, (GLASSES, second), [0.25] * 4)
     assert value_of(scores["fd_l2_hard", "hat"]) == 0.0
     assert value_of(scores["fd_l2_hard", "eyeglasses+hat"]) == pytest.approx(0.5)  # shares .5 0 0 .5
 
@@ -125,8 +125,8 @@ def test_joint_probabilities_are_outer_products_with_the_last_attribute_fastest(
 
 def test_soft_joint_is_the_mean_of_outer_products_not_the_product_of_means() -> None:
     second = Attribute("hat", ("no", "yes"))
-    judged = {"eyeglasses": np.array([[0.9, 0.1], [0.1, 0.9]]), "hat": np.array([[0.9, 0.1], [0.1, 0.9]])}
-    seen = tally(sample_of(judged), (GLASSES, second))
+    classified = {"eyeglasses": np.array([[0.9, 0.1], [0.1, 0.9]]), "hat": np.array([[0.9, 0.1], [0.1, 0.9]])}
+    seen = tally(sample_of(classified), (GLASSES, second))
     np.testing.assert_allclose(seen.mean, [0.41, 0.09, 0.09, 0.41])
 
 
@@ -153,9 +153,9 @@ def test_fewer_than_two_samples_are_undefined_under_every_name(n: int) -> None:
 
 
 def test_nan_probabilities_are_undefined() -> None:
-    judged = one_hot([5, 5])
-    judged[3] = np.nan
-    assert {s.status for s in scores_of({"eyeglasses": judged}, (GLASSES,), [0.5, 0.5]).values()} == {"undefined"}
+    classified = one_hot([5, 5])
+    classified[3] = np.nan
+    assert {s.status for s in scores_of({"eyeglasses": classified}, (GLASSES,), [0.5, 0.5]).values()} == {"undefined"}
 
 
 def test_names_and_order_do_not_depend_on_the_samples() -> None:
@@ -176,14 +176,14 @@ def test_mistakes_are_named() -> None:
 def test_chunks_and_the_order_of_samples_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     n = CHUNK + 37
-    judged = {"eyeglasses": rng.dirichlet([2, 1], n), "skin_tone": rng.dirichlet([3, 2, 1], n)}
-    base = tally(sample_of(judged), BOTH)
-    whole = joint_probabilities(list(judged.values()))
+    classified = {"eyeglasses": rng.dirichlet([2, 1], n), "skin_tone": rng.dirichlet([3, 2, 1], n)}
+    base = tally(sample_of(classified), BOTH)
+    whole = joint_probabilities(list(classified.values()))
     np.testing.assert_allclose(base.mean, whole.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(base.covariance, np.cov(whole.T), rtol=1e-9, atol=1e-15)
     order = rng.permutation(n)
     monkeypatch.setattr(shares, "CHUNK", 100)
-    other = tally(sample_of({name: array[order] for name, array in judged.items()}), BOTH)
+    other = tally(sample_of({name: array[order] for name, array in classified.items()}), BOTH)
     np.testing.assert_array_equal(other.counts, base.counts)
     np.testing.assert_allclose(other.mean, base.mean, rtol=1e-12)
     np.testing.assert_allclose(other.covariance, base.covariance, rtol=1e-9, atol=1e-15)
@@ -207,7 +207,7 @@ def test_bounds_hold_and_the_interval_holds_the_value(counts: list[int]) -> None
         low, high = ends_of(score)
         assert 0 <= low <= value_of(score) <= high
         assert value_of(score) <= highest.get(metric, 1.0) + 1e-9
-        if metric != "share_hard" and score.null_bound is not None and value_of(score) <= score.null_bound:
+        if metric != "share_hard" and score.noise_floor is not None and value_of(score) <= score.noise_floor:
             assert low == 0.0
 
 
@@ -226,24 +226,24 @@ def test_a_single_class_has_an_interval_with_width() -> None:
 
 
 def test_equal_samples_have_equal_intervals() -> None:
-    judged = {"eyeglasses": np.random.default_rng(0).dirichlet([2, 1], 50)}
-    assert scores_of(judged, (GLASSES,), [0.5, 0.5]) == scores_of(judged, (GLASSES,), [0.5, 0.5])
+    classified = {"eyeglasses": np.random.default_rng(0).dirichlet([2, 1], 50)}
+    assert scores_of(classified, (GLASSES,), [0.5, 0.5]) == scores_of(classified, (GLASSES,), [0.5, 0.5])
 
 
 def test_the_intervals_cover_at_their_rate() -> None:
-    """Away from 0, with a judge in doubt, so that the soft interval is tested on other numbers than the hard one.
+    """Away from 0, with a classifier in doubt, so that the soft interval is tested on other numbers than the hard one.
 
     No share equals its target: there fd_l1 has a kink, and its interval covers less (see the evaluator).
     """
     rng = np.random.default_rng(3)
     r, p, n = [0.25, 0.15, 0.6], np.array([0.6, 0.3, 0.1]), 300
-    judge = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
+    classifier = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
     truth = {"fd_l2_hard": l2(p, np.array(r)), "fd_l1": l1(p, np.array(r)), "kl": kl(p, np.array(r))}
-    truth["fd_l2_soft"] = l2(p @ judge, np.array(r))
+    truth["fd_l2_soft"] = l2(p @ classifier, np.array(r))
     hits = {metric: 0 for metric in truth}
     for _ in range(300):
-        judged = {"skin_tone": judge[rng.choice(3, n, p=p)]}
-        scores = scores_of(judged, (TONE,), r)
+        classified = {"skin_tone": classifier[rng.choice(3, n, p=p)]}
+        scores = scores_of(classified, (TONE,), r)
         for metric, value in truth.items():
             low, high = ends_of(scores[metric, "skin_tone"])
             hits[metric] += bool(low <= value <= high)

@@ -353,8 +353,8 @@ def test_bad_input_of_the_command_ends_in_one_sentence(tmp_path: Path, call: Cal
 )
 def test_a_column_says_whose_features_it_is_of(fields: dict[str, Any], title: str) -> None:
     choice = {"name": "dinov2", "with": fields}
-    assert ExtractorChoice.model_validate(choice).seer.title == title.replace("net", "dinov2")
-    assert ExtractorChoice.model_validate({**choice, "label": "mine"}).seer.title == "mine"
+    assert ExtractorChoice.model_validate(choice).spec.title == title.replace("net", "dinov2")
+    assert ExtractorChoice.model_validate({**choice, "label": "mine"}).spec.title == "mine"
 
 
 def test_a_suite_without_files_is_as_it_was(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators.features.frechet_distance import frechet_distance
 from evaluators.features.subset import subset
-from evaluators.group_quality import Evaluator, judged, samples_a_class
+from evaluators.group_quality import Evaluator, classified, samples_a_class
 from tests.support.sets import in_shards
 
 HAIR, TONE = Attribute("hair", ("no", "yes")), Attribute("tone", ("light", "medium", "dark"))
@@ -24,7 +24,7 @@ def fid(x: np.ndarray, y: np.ndarray) -> float:
 def run(
     x: np.ndarray, of_x: np.ndarray, y: np.ndarray, of_y: np.ndarray, attributes: tuple[Attribute, ...] = (HAIR,)
 ) -> dict[tuple[str, str], Score]:
-    """Scores by (metric, scope), of samples whose labels [n, attributes] the judge sees rightly; -1: it abstains."""
+    """Scores by (metric, scope), of samples whose labels [n, attributes] the classifier sees rightly; -1: it abstains."""
     probabilities = {}
     for i, a in enumerate(attributes):
         rows = np.eye(a.n_classes)[of_x[:, i]]
@@ -115,7 +115,7 @@ def test_a_class_of_too_few_has_no_value_and_so_has_the_worst() -> None:
     for scope in ("hair=yes to real", "hair to real"):
         score = none[("worst_" if scope == "hair to real" else "") + "group_frechet_net", scope]
         assert (score.status, score.value) == ("undefined", None)
-        assert score.reason == "needs 33 samples judged hair=yes, got 0"
+        assert score.reason == "needs 33 samples classified hair=yes, got 0"
     assert none["group_frechet_net", "hair=no to real"].status == "ok"
     few = of_y.copy()
     few[np.flatnonzero(of_y)[19:]] = 0
@@ -156,7 +156,7 @@ def test_how_many_samples_a_class() -> None:
     assert [samples_a_class(*pair) for pair in ((200, 2), (2000, 2), (1_000_000, 2))] == [20, 166, 10_000]
 
 
-def test_judged_labels_and_abstentions() -> None:
+def test_predicted_labels_and_abstentions() -> None:
     rows = {"hair": np.array([[0.2, 0.8], [np.nan, np.nan], [0.9, 0.1]]), "tone": np.eye(3)}
     sample = Sample(rows, {}, np.zeros(3, dtype=np.int64))
-    assert judged(sample, (HAIR, TONE)).tolist() == [3, -1, 2]
+    assert classified(sample, (HAIR, TONE)).tolist() == [3, -1, 2]

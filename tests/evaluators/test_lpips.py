@@ -74,18 +74,18 @@ def test_images_of_any_side_are_seen_at_one_and_batches_do_not_matter(weights: P
     assert Extractor(weights=weights, side=32).digest != made.digest == Extractor(weights=weights).digest
 
 
-def test_a_run_scores_the_distance_to_the_twin_alone(tmp_path: Path, weights: Path) -> None:
+def test_a_run_scores_the_distance_to_the_paired_baseline_alone(tmp_path: Path, weights: Path) -> None:
     suite = small_suite(
-        tmp_path, tasks=[{"attributes": ["eyeglasses"]}], metrics=["vanilla_twin", "frechet"],
+        tmp_path, tasks=[{"attributes": ["eyeglasses"]}], metrics=["paired_baseline", "frechet"],
         methods=[{"name": "vanilla"}, {"name": "sample_guidance", "with": {"labels_per_class": 20}}],
         features=[{"name": "lpips", "with": {"weights": str(weights)}}], references={"avatars-balanced": 40},
     )  # fmt: skip
     assert not run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
     with (tmp_path / "out" / "small" / "results.csv").open(newline="") as f:
         rows = {(r["method"], r["metric"]): r for r in csv.DictReader(f)}
-    assert set(rows) == {(m, "twin_distance_lpips") for m in ("vanilla", "sample_guidance")}  # and no frechet_lpips
-    assert rows["vanilla", "twin_distance_lpips"]["value"] == "0.0"
-    assert float(rows["sample_guidance", "twin_distance_lpips"]["value"]) > 0
+    assert set(rows) == {(m, "paired_distance_lpips") for m in ("vanilla", "sample_guidance")}  # and no frechet_lpips
+    assert rows["vanilla", "paired_distance_lpips"]["value"] == "0.0"
+    assert float(rows["sample_guidance", "paired_distance_lpips"]["value"]) > 0
     assert not list((tmp_path / "out" / "store" / "features").glob("lpips-*/references"))  # compared with no reference
 
 

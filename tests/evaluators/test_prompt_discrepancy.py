@@ -1,4 +1,4 @@
-"""Discrepancy by prompt: planted shares, the null bound, and what pooling hides."""
+"""Discrepancy by prompt: planted shares, the noise floor, and what pooling hides."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HALF, THIRD = np.full(2, 1 / 2), np.full(3, 1 / 3)
 
 
 def planted(counts: list[list[int]], attribute: Attribute = GLASSES, shuffled: bool = False) -> Sample:
-    """Samples judged with these counts of each prompt."""
+    """Samples classified with these counts of each prompt."""
     labels = [np.repeat(np.arange(len(row)), row) for row in counts]
     if shuffled:
         labels = [np.random.default_rng(i).permutation(row) for i, row in enumerate(labels)]
     ends = np.cumsum([0, *map(len, labels)])
     prompts = {f"p{i}": slice(int(a), int(b)) for i, (a, b) in enumerate(itertools.pairwise(ends))}
-    judged = np.eye(len(counts[0]))[np.concatenate(labels)] * 0.8 + 0.1
-    return Sample({attribute.name: judged}, {}, np.full(len(judged), -1), prompts=prompts)
+    classified = np.eye(len(counts[0]))[np.concatenate(labels)] * 0.8 + 0.1
+    return Sample({attribute.name: classified}, {}, np.full(len(classified), -1), prompts=prompts)
 
 
 def scores(sample: Sample, reference: Reference | None = None) -> dict[tuple[str, str], Score]:
@@ -93,18 +93,18 @@ def test_attributes_and_their_joint_have_scopes_of_their_own_and_targets() -> No
     target = np.outer([0.25, 0.75], THIRD).ravel()
     found = scores(sample, Reference((GLASSES, TONE), target))
     joint = np.einsum("ni,nj->nij", glasses, tone).reshape(60, 6)
-    for scope, judged, r in (
+    for scope, classified, r in (
         ("eyeglasses", glasses, np.array([0.25, 0.75])),
         ("skin_tone", tone, THIRD),
         ("eyeglasses+skin_tone", joint, target),
     ):
-        d = [np.linalg.norm(judged[rows].mean(0) - r) for rows in (slice(0, 30), slice(30, 60))]
+        d = [np.linalg.norm(classified[rows].mean(0) - r) for rows in (slice(0, 30), slice(30, 60))]
         assert found["fd_l2_prompt_mean", scope].value == pytest.approx(np.mean(d))
         assert found["fd_l2_prompt_worst", scope].value == pytest.approx(max(d))
         assert [found["fd_l2_by_prompt", f"{scope} at {name}"].value for name in "ab"] == pytest.approx(d)
 
 
-def test_the_null_bounds_are_those_of_a_perfect_sampler_and_grow_with_the_summary() -> None:
+def test_the_noise_floors_are_those_of_a_perfect_sampler_and_grow_with_the_summary() -> None:
     found = scores(planted([[50, 50]] * 8))
     rng = np.random.default_rng(9)
     null = math.sqrt(2) * np.abs(rng.binomial(100, 0.5, (20_000, 8)) / 100 - 0.5)
@@ -112,14 +112,14 @@ def test_the_null_bounds_are_those_of_a_perfect_sampler_and_grow_with_the_summar
     bounds = {}
     for name, draws in wanted.items():
         score = found[f"fd_l2_prompt_{name}", "eyeglasses"]
-        bounds[name] = score.null_bound
-        assert score.null_bound == pytest.approx(
+        bounds[name] = score.noise_floor
+        assert score.noise_floor == pytest.approx(
             np.quantile(draws, 0.95),
             abs=0.0143,  # distances go in steps of 0.0141
         )
         assert (score.value, score.ci_low) == (0.0, 0.0)
     assert bounds["mean"] < bounds["p90"] < bounds["worst"]
-    assert found["fd_l2_by_prompt", "eyeglasses at p0"].null_bound == pytest.approx(
+    assert found["fd_l2_by_prompt", "eyeglasses at p0"].noise_floor == pytest.approx(
         np.quantile(null[:, 0], 0.95), abs=0.012
     )
 
@@ -157,20 +157,20 @@ def test_without_prompts_and_with_too_few_samples_of_one_there_is_no_value() -> 
     assert few["fd_l2_prompt_mean", "eyeglasses"].reason == "prompt p1: needs 2 samples or more, got 1"
 
 
-def test_samples_that_the_judge_left_out_are_counted_in_no_prompt() -> None:
+def test_samples_that_the_classifier_left_out_are_counted_in_no_prompt() -> None:
     sample = planted([[30, 70], [60, 40]])
-    judged = np.array(sample.probabilities["eyeglasses"])
-    judged[0:30] = np.nan  # all of p0 without glasses
-    found = scores(Sample({"eyeglasses": judged}, {}, sample.preset, prompts=sample.prompts))
+    classified = np.array(sample.probabilities["eyeglasses"])
+    classified[0:30] = np.nan  # all of p0 without glasses
+    found = scores(Sample({"eyeglasses": classified}, {}, sample.assigned_class, prompts=sample.prompts))
     assert found["fd_l2_by_prompt", "eyeglasses at p0"].value == pytest.approx(distance(1.0))
     assert found["fd_l2_by_prompt", "eyeglasses at p0"].n == 70
     assert found["fd_l2_prompt_mean", "eyeglasses"].n == 170
 
 
-def test_the_null_bound_is_that_of_the_target_and_n_whatever_was_seen() -> None:
+def test_the_noise_floor_is_that_of_the_target_and_n_whatever_was_seen() -> None:
     biased, even = distances(planted([[95, 5]] * 4)), distances(planted([[50, 50]] * 4))
     for key, score in biased.items():
-        assert score.null_bound == pytest.approx(even[key].null_bound, abs=0.0143)
+        assert score.noise_floor == pytest.approx(even[key].noise_floor, abs=0.0143)
         assert score.ci_low is not None
         assert score.ci_low > 0.4
 
@@ -178,8 +178,8 @@ def test_the_null_bound_is_that_of_the_target_and_n_whatever_was_seen() -> None:
 def test_a_value_that_a_perfect_sampler_may_show_has_an_interval_that_reaches_0() -> None:
     for score in distances(planted([[55, 45], [45, 55]] * 4)).values():
         assert score.value is not None
-        assert score.null_bound is not None
-        assert 0 < score.value < score.null_bound
+        assert score.noise_floor is not None
+        assert 0 < score.value < score.noise_floor
         assert score.ci_low == 0.0
 
 

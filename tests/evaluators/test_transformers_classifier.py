@@ -80,10 +80,10 @@ def test_probabilities_are_the_models_summed_within_classes(folder: Path, temper
 
 
 def test_no_images_and_rows_on_their_own(folder: Path) -> None:
-    seer, images = extractor(folder), noise(3)
-    assert seer.extract(images[:0])["kind"].shape == (0, 2)
-    parts = np.concatenate([seer.extract(image[None])["kind"] for image in images])
-    np.testing.assert_allclose(parts, seer.extract(images)["kind"], atol=1e-5)
+    spec, images = extractor(folder), noise(3)
+    assert spec.extract(images[:0])["kind"].shape == (0, 2)
+    parts = np.concatenate([spec.extract(image[None])["kind"] for image in images])
+    np.testing.assert_allclose(parts, spec.extract(images)["kind"], atol=1e-5)
 
 
 def test_it_abstains_below_its_threshold(folder: Path) -> None:

@@ -34,7 +34,7 @@ T = 1000
 FEW = {"minibatch": 8, "minibatches": 2}
 
 
-def twins(variance: float, gap: float = 3.0) -> GaussianMixture:
+def paired_baselines(variance: float, gap: float = 3.0) -> GaussianMixture:
     """Two groups of one covariance v I, `gap` standard deviations apart, under the linear schedule."""
     means = gap * math.sqrt(variance) * np.array([[-0.4, 0.3], [0.4, -0.3]])
     return GaussianMixture((0.5, 0.5), means, np.stack([variance * np.eye(2)] * 2), scheduler_config=LINEAR)
@@ -163,7 +163,7 @@ def test_where_nothing_is_left_of_the_signal_the_noise_prediction_is_x() -> None
 @pytest.mark.parametrize("steps", [50, 100])
 @pytest.mark.parametrize("variance", [0.05, 1.0, 30.0, 1461.0])
 def test_the_search_finds_the_numerically_integrated_transition_point(variance: float, steps: int) -> None:
-    model = twins(variance)
+    model = paired_baselines(variance)
     guided = Method(**FEW).build(task_of(model, Sampler("ddim", steps)), 0)
     for pair in guided.notes["pairs"]:
         assert abs(pair["tau"] - halving_point(model, variance)) <= 1 / steps
@@ -172,7 +172,7 @@ def test_the_search_finds_the_numerically_integrated_transition_point(variance: 
 
 def test_the_whole_curve_is_the_integrated_one() -> None:
     variance, steps = 1.0, 100
-    model = twins(variance)
+    model = paired_baselines(variance)
     (one, _) = Method(**FEW).build(task_of(model, Sampler("ddim", steps)), 0).notes["pairs"]
     a = model.alphas_cumprod.numpy()
     weights = (1 - a / np.concatenate([[1.0], a[:-1]])) * np.sqrt((1 - a) / (a * variance + 1 - a))
@@ -186,7 +186,7 @@ def switched_gap(model: GaussianMixture, tau: float, sampler: Sampler) -> float:
     """(x_0 of a switch from 0 to 1 less that from 1 to 0, of one noise) along m_0 - m_1, in units of it."""
     task = task_of(model, sampler)
     guided = Method(tau=tau).build(task, 0)
-    start = guided.presets(np.arange(BLOCK))
+    start = guided.assigned_classes(np.arange(BLOCK))
     ends = [draw(task, guided, sampler, range(i, i + 1))[0] for i in (int(start.argmin()), int(start.argmax()))]
     # The same noise for both: what a sample is, less what x_T adds to it, the same linear map for either group.
     noise = [_x_t(model, i) for i in (int(start.argmin()), int(start.argmax()))]
@@ -217,7 +217,7 @@ def _gain(model: GaussianMixture, sampler: Sampler, first: int, last: int) -> fl
 
 @pytest.mark.parametrize("variance", [0.25, 1.0, 1461.0])
 def test_switched_samples_differ_by_what_is_derived_for_ddim_steps_and_for_the_flow(variance: float) -> None:
-    model, sampler = twins(variance), Sampler("ddim", 50)
+    model, sampler = paired_baselines(variance), Sampler("ddim", 50)
     r, visited = rho(model, variance), sampler.timesteps(model)
     for j in (0, 10, 30, 40, 50):
         tau = float(switch_points(visited, T)[j])
@@ -235,7 +235,7 @@ def test_switched_samples_differ_by_what_is_derived_for_ddim_steps_and_for_the_f
 def test_the_found_tau_is_not_where_the_switched_distributions_agree() -> None:
     """The paper's criterion on the paper's schedule: most of the gap is left, though a tau closes it."""
     variance = 1.0
-    model, sampler = twins(variance), Sampler("ddim", 50)
+    model, sampler = paired_baselines(variance), Sampler("ddim", 50)
     found = Method(**FEW).build(task_of(model, sampler), 0).notes["pairs"][0]["tau"]
     equal = equal_point(model, variance)
     assert found - equal > 0.3
@@ -253,7 +253,7 @@ def test_where_both_points_are_one_the_found_tau_makes_the_switched_distribution
     low, high = 1.0, 1e6  # between these spreads of the data the points change places
     for _ in range(30):
         variance = math.sqrt(low * high)
-        model = twins(variance, gap=4.0)
+        model = paired_baselines(variance, gap=4.0)
         earlier = halving_point(model, variance) > equal_point(model, variance)
         low, high = (variance, high) if earlier else (low, variance)
     correlation = float(rho(model, variance)[-1])
@@ -266,7 +266,7 @@ def test_where_both_points_are_one_the_found_tau_makes_the_switched_distribution
         """Mean of those that started from 0 less mean of the others, in gaps, and its standard error."""
         guided = Method(**fields).build(task, 0)
         x = draw(task, guided, sampler, range(600)).numpy() @ delta / (delta @ delta)
-        start = guided.presets(np.arange(600))
+        start = guided.assigned_classes(np.arange(600))
         sides = [x[start == k] for k in (0, 1)]
         return sides[0].mean() - sides[1].mean(), math.sqrt(sum(s.var(ddof=1) / len(s) for s in sides))
 
@@ -324,7 +324,7 @@ def conditions_by_step(groups: Attribute, model: GaussianMixture, rows: range, *
 def test_the_start_class_is_asked_for_at_tau_and_above_and_the_other_below(tau: float) -> None:
     """Sampling visits 999, 899, ..., 99; one tau lies on a visited timestep, give or take one."""
     asked, guided = conditions_by_step(GROUP, line(), range(20), tau=tau)
-    start = guided.presets(np.arange(20))
+    start = guided.assigned_classes(np.arange(20))
     assert list(asked) == list(range(999, 0, -100))
     for t, condition in asked.items():
         assert condition.tolist() == (1 + (start if t >= round(tau * T) else 1 - start)).tolist()
@@ -332,7 +332,7 @@ def test_the_start_class_is_asked_for_at_tau_and_above_and_the_other_below(tau: 
 
 def test_a_tau_on_a_visited_timestep_still_asks_for_the_start_class() -> None:
     asked, guided = conditions_by_step(GROUP, line(), range(20), tau=0.599)
-    start = guided.presets(np.arange(20))
+    start = guided.assigned_classes(np.arange(20))
     assert asked[599].tolist() == (1 + start).tolist()
     assert asked[499].tolist() == (2 - start).tolist()
 
@@ -341,7 +341,7 @@ def test_the_found_tau_gives_the_start_class_the_steps_that_the_minimum_counts()
     asked, guided = conditions_by_step(GROUP, line(), range(20), **FEW)
     pair = guided.notes["pairs"][0]
     first = int(np.argmin(pair["curve"]))
-    start = guided.presets(np.arange(20))
+    start = guided.assigned_classes(np.arange(20))
     early = [condition.tolist() == (1 + start).tolist() for condition in asked.values()]
     assert early == [True] * first + [False] * (10 - first)
     assert 0 < first < 10
@@ -350,17 +350,17 @@ def test_the_found_tau_gives_the_start_class_the_steps_that_the_minimum_counts()
 def test_start_classes_are_uniform_whatever_the_target_and_are_what_is_asked_for_first() -> None:
     model, groups = three()
     asked, guided = conditions_by_step(groups, model, range(BLOCK), tau=0.5)
-    start = guided.presets(np.arange(BLOCK))
+    start = guided.assigned_classes(np.arange(BLOCK))
     assert np.bincount(start).tolist() == [20, 20, 20]
     assert asked[999].tolist() == (1 + start).tolist()
     skewed = dataclasses.replace(task_of(model, Sampler("ddim", 10), groups), target=np.array([0.8, 0.1, 0.1]))
-    assert np.array_equal(Method(tau=0.5).build(skewed, 0).presets(np.arange(BLOCK)), start)
+    assert np.array_equal(Method(tau=0.5).build(skewed, 0).assigned_classes(np.arange(BLOCK)), start)
 
 
 def test_three_groups_switch_in_a_circle_or_to_any_other_by_the_number_of_the_sample() -> None:
     model, groups = three()
     asked, guided = conditions_by_step(groups, model, range(BLOCK), tau=0.5)
-    start = guided.presets(np.arange(BLOCK))
+    start = guided.assigned_classes(np.arange(BLOCK))
     assert (asked[99] - 1).tolist() == ((start + 1) % 3).tolist()
     asked, _ = conditions_by_step(groups, model, range(BLOCK), tau=0.5, pairs="random")
     end = asked[99] - 1
@@ -397,7 +397,7 @@ def test_a_tau_at_either_end_is_the_model_asked_for_one_class(tau: float, end: b
     sampler = Sampler("ddim", 10)
     task = task_of(line(), sampler)
     guided = Method(tau=tau).build(task, 0)
-    start = torch.from_numpy(guided.presets(np.arange(12)))
+    start = torch.from_numpy(guided.assigned_classes(np.arange(12)))
     asked = 1 + (1 - start if end else start)
     base = draw(task, vanilla.Method().build(task, 0), sampler, range(12), condition=asked)
     assert torch.equal(draw(task, guided, sampler, range(12)), base)

@@ -162,9 +162,9 @@ def test_the_neutral_setting_is_the_base_model_bit_for_bit(
     neutral = method_of(name, **traits.neutral).build(task, 0)
     condition = None
     if "conditions" in traits.needs:
-        assert neutral.presets is not None
+        assert neutral.assigned_classes is not None
         joint = product(task.attributes)
-        names = [f"{joint.name}={joint.classes[k]}" for k in neutral.presets(np.arange(N))]
+        names = [f"{joint.name}={joint.classes[k]}" for k in neutral.assigned_classes(np.arange(N))]
         condition = torch.tensor([task.model.conditions.index(n) for n in names])
     base = draw(task, method_of("vanilla").build(task, 0), condition=condition)
     assert torch.equal(draw(task, neutral), base)
@@ -200,9 +200,9 @@ def test_the_same_seed_gives_the_same_bytes(
     guided, task = built(name, world), worlds(world)
     again = method_of(name).build(dataclasses.replace(task, cache=None), 0)
     assert torch.equal(draw(task, guided), draw(task, again))
-    if guided.presets is not None:
-        assert again.presets is not None
-        assert np.array_equal(guided.presets(np.arange(N)), again.presets(np.arange(N)))
+    if guided.assigned_classes is not None:
+        assert again.assigned_classes is not None
+        assert np.array_equal(guided.assigned_classes(np.arange(N)), again.assigned_classes(np.arange(N)))
 
 
 @every_method

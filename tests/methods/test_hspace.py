@@ -21,7 +21,7 @@ from bench.sampling.loop import Sampler, sample_batch
 from methods import distribution_guidance, sample_guidance, vanilla
 from methods.hspace.adp import Heads, fit_heads, gaussian_logits, load_or_fit, ridge_inverse, ridge_leave_one_out
 from methods.hspace.guidance import guide_bottleneck, softmax_gradient
-from methods.targeting.assigned_classes import BLOCK, largest_remainder, presets
+from methods.targeting.assigned_classes import BLOCK, assign_classes, largest_remainder
 from methods.targeting.losses import FLOOR, chi_square, chi_square_gradient, kl, kl_gradient, relative_flatness, smooth
 from tests.support.mixtures import GROUP, labelled, pictures
 
@@ -159,12 +159,12 @@ def test_largest_remainder(r: tuple[float, ...], n: int, counts: list[int]) -> N
     assert largest_remainder(np.array(r), n).tolist() == counts
 
 
-def test_presets_meet_the_target_and_depend_on_the_sample_number_alone() -> None:
+def test_assigned_classes_meet_the_target_and_depend_on_the_sample_number_alone() -> None:
     r = np.array([0.1, 0.9])
-    whole = presets(r, 3, np.arange(2 * BLOCK))
+    whole = assign_classes(r, 3, np.arange(2 * BLOCK))
     assert np.bincount(whole[:BLOCK]).tolist() == np.bincount(whole[BLOCK:]).tolist() == [6, 54]
-    assert np.array_equal(whole[50:70], presets(r, 3, np.arange(50, 70)))
-    assert not np.array_equal(whole, presets(r, 4, np.arange(2 * BLOCK)))
+    assert np.array_equal(whole[50:70], assign_classes(r, 3, np.arange(50, 70)))
+    assert not np.array_equal(whole, assign_classes(r, 4, np.arange(2 * BLOCK)))
     assert not np.array_equal(whole[:BLOCK], np.sort(whole[:BLOCK]))
 
 
@@ -309,8 +309,8 @@ def test_sample_guidance_brings_each_sample_to_its_class() -> None:
     guided = sample_guidance.Method(strength=40.0, temperature=8.0).build(task, 0)
     x = draw(task, guided, 60)
     group = model.posterior(x, torch.zeros(60, dtype=torch.long)).argmax(1).numpy()
-    assert guided.presets is not None
-    assert (group == guided.presets(np.arange(60))).mean() > 0.9
+    assert guided.assigned_classes is not None
+    assert (group == guided.assigned_classes(np.arange(60))).mean() > 0.9
 
 
 def four_groups() -> tuple[GaussianMixture, LabelledImages, tuple[Attribute, Attribute]]:

@@ -222,7 +222,7 @@ FACES = (3, 32, 32)
 def test_the_networks_of_the_embedded_faces() -> None:
     x = torch.randn(2, *FACES, generator=torch.Generator().manual_seed(0))
     before = torch.random.get_rng_state()
-    score, judge = (make(FACES, 1000, Settings()) for make in (score_network, discriminator_network))
+    score, classifier = (make(FACES, 1000, Settings()) for make in (score_network, discriminator_network))
     again = score_network(FACES, 1000, Settings())
     assert torch.equal(torch.random.get_rng_state(), before), "the global generator is left alone"
     assert weights.pack(score).nbytes < 3e6
@@ -231,10 +231,10 @@ def test_the_networks_of_the_embedded_faces() -> None:
     with torch.no_grad():
         assert score(x, early).shape == x.shape
         assert not torch.allclose(score(x, early), score(x, late), atol=1e-3)
-        assert judge(x, early).shape == (2,)
-        assert not torch.allclose(judge(x, early), judge(x, late), atol=1e-4)
+        assert classifier(x, early).shape == (2,)
+        assert not torch.allclose(classifier(x, early), classifier(x, late), atol=1e-4)
     u = torch.zeros_like(x, requires_grad=True)
-    (gradient,) = torch.autograd.grad(judge(u, late).sum(), u)
+    (gradient,) = torch.autograd.grad(classifier(u, late).sum(), u)
     assert 0 < float(gradient.abs().max()) < 1, "its gradient at u = 0 is that of an ordinary function"
 
 

@@ -19,7 +19,7 @@ from bench.protocols.model import noise_of
 from bench.sampling.loop import Sampler, sample_batch
 from evaluators.attribute_resnet import Extractor
 from methods import vanilla
-from methods.targeting.assigned_classes import BLOCK, presets
+from methods.targeting.assigned_classes import BLOCK, assign_classes
 from methods.targeting.losses import chi_square, kl, relative_flatness, smooth
 from methods.universal_guidance import Method, descend, joint_log_probabilities
 from tests.support.mixtures import GROUP, pictures
@@ -28,7 +28,7 @@ STEPS = Sampler("ddim", 10)
 FINE = Sampler("ddim", 50)
 OFFSET, SCALES = -0.3, (1.2, 0.9)  # of the simplices that the classes of each attribute sit on
 PAIR = (Attribute("a", ("0", "1")), Attribute("b", ("0", "1", "2")))
-LOSSES = ("preset", "chi_square", "kl")
+LOSSES = ("assigned_class", "chi_square", "kl")
 THIN = 1e-16  # variance along the axes that tell classes apart
 
 
@@ -118,7 +118,7 @@ LEVELS = [t for t in FINE.timesteps(pictures()) if t < 999] + [0, 1, 998]
 def test_strength_one_is_the_exact_conditional_denoiser_at_every_level(n_classes: tuple[int, ...]) -> None:
     task = exact_task(*n_classes)
     guided = bayes().build(task, 3)
-    chosen = torch.from_numpy(presets(task.target, 3, np.arange(40)))
+    chosen = torch.from_numpy(assign_classes(task.target, 3, np.arange(40)))
     assert len(chosen.unique()) == len(task.target), "every class is asked for"
     worst = 0.0
     for t in LEVELS:
@@ -131,7 +131,7 @@ def test_strength_one_is_the_exact_conditional_denoiser_at_every_level(n_classes
 def test_wrong_formulas_miss_it() -> None:
     """The flipped sign, the noise held, no log (the push is p(c | x_t) times too small), no 1 - a_t (too large)."""
     task, model = exact_task(2), exact_task(2).model
-    chosen = torch.from_numpy(presets(task.target, 3, np.arange(40)))
+    chosen = torch.from_numpy(assign_classes(task.target, 3, np.arange(40)))
     for t in LEVELS:
         a = float(model.alphas_cumprod[t])
         x = contested(task, t).requires_grad_()
@@ -155,7 +155,7 @@ def test_guided_samples_are_those_of_the_conditional_model(n_classes: tuple[int,
     """Along whole trajectories; at the first step a_t = 0 and neither is told the class."""
     r = np.arange(1, np.prod(n_classes) + 1) ** 2.0
     task = exact_task(*n_classes, target=r / r.sum())
-    chosen = torch.from_numpy(presets(task.target, 5, np.arange(BLOCK)))
+    chosen = torch.from_numpy(assign_classes(task.target, 5, np.arange(BLOCK)))
 
     def asked(x: torch.Tensor, t: int, batch: Batch) -> torch.Tensor:
         condition = 1 + chosen if float(task.model.alphas_cumprod[t]) > 0 else batch.condition
@@ -214,8 +214,8 @@ def loss_in_one_piece(name: str, task: Task, images: torch.Tensor, seed: int) ->
     logits = Linear(task.attributes).logits(images)
     first, second = (logits[a.name].softmax(1) for a in task.attributes)
     p = torch.stack([first[:, i] * second[:, j] for i in range(2) for j in range(3)], 1)
-    if name == "preset":
-        chosen = torch.from_numpy(presets(task.target, seed, np.arange(len(p))))
+    if name == "assigned_class":
+        chosen = torch.from_numpy(assign_classes(task.target, seed, np.arange(len(p))))
         return -p[torch.arange(len(p)), chosen].log().sum()
     r = torch.from_numpy(smooth(task.target))
     value = {"chi_square": chi_square, "kl": kl}[name](p.mean(0), r)
@@ -277,7 +277,7 @@ def test_strength_zero_is_vanilla_bit_for_bit(loss: str) -> None:
     assert not torch.equal(draw(task, bayes(loss=loss).build(task, 0).denoise, 5), plain)
 
 
-def test_presets_do_not_depend_on_the_batch_and_batch_losses_do() -> None:
+def test_assigned_classes_do_not_depend_on_the_batch_and_batch_losses_do() -> None:
     task = picture_task(attributes=PAIR, target=SKEWED)
     for loss in LOSSES:
         method = bayes(loss=loss)
@@ -285,7 +285,7 @@ def test_presets_do_not_depend_on_the_batch_and_batch_losses_do() -> None:
         one = draw(task, guided.denoise, 12)
         torch.testing.assert_close(draw(task, guided.denoise, 12, micro=5), one, rtol=1e-9, atol=1e-9)
         parts = torch.cat([draw(task, guided.denoise, 5), draw(task, guided.denoise, 7, start=5)])
-        assert method.traits.couples_batch == (loss != "preset") == (guided.presets is None)
+        assert method.traits.couples_batch == (loss != "assigned_class") == (guided.assigned_classes is None)
         assert torch.allclose(parts, one, atol=1e-9) != method.traits.couples_batch
 
 
@@ -364,7 +364,7 @@ def test_batch_losses_bring_the_mixture_to_the_target(loss: str) -> None:
     ("fields", "message"),
     [
         ({"through": "both"}, "through must be one of unet, noise, got 'both'"),
-        ({"loss": "hinge"}, "loss must be one of preset, chi_square, kl, got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of assigned class, chi_square, kl, got 'hinge'"),
         ({"strength": float("nan")}, "strength must be a finite number, got nan"),
         ({"backward_steps": -1}, "backward_steps must be at least 0, got -1"),
         ({"backward_lr": 0.0}, "backward_lr must be > 0 and finite, got 0.0"),

@@ -42,7 +42,7 @@ def test_the_example_suite_runs_on_a_pipeline(tmp_path: Path) -> None:
         "sampler": {"name": "ddim", "steps": 2},
         "methods": [{"name": name, "with": fields} for name, fields in QUICK.items()],
         "labelled": "avatars-heldout",
-        "judge_may_guide": True,
+        "classifier_may_guide": True,
     }
     quick["methods"].append({"name": "universal_guidance", "with": {"classifier": "attribute_cnn"}})
     suite = Suite.model_validate({**EXAMPLE, **quick})

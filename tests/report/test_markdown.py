@@ -18,7 +18,7 @@ from bench.results.leaderboard_csv import frechet_head
 
 LEADERBOARD = (
     "task,method,fd_l2_hard,fd_l2_hard_low,fd_l2_hard_high,frechet_x to balanced,frechet_x to balanced_low,"
-    "frechet_x to balanced_high,fd_null_bound,judge_accuracy,nfe_per_image,n,seeds,status,reason,tied_best,"
+    "frechet_x to balanced_high,fd_noise_floor,classifier_accuracy,nfe_per_image,n,seeds,status,reason,tied_best,"
     "backward_per_image\n"
     "a uniform,guided,0.05,0.01,0.1,12.5,11.0,14.0,0.06,0.998,25.0,100,1,ok,,best,0.0\n"
     "a uniform,vanilla,0.4,0.3,0.5,13.5,12.0,15.0,0.06,0.998,25.0,100,1,ok,,no,0.0\n"
@@ -39,7 +39,7 @@ def test_the_terminal_shows_the_tables_numbers(tmp_path: Path) -> None:
     assert "tied" not in lines["vanilla"]
     assert "the denoiser returned NaN" in text
     assert "stays below 0.060" in text
-    assert "judge 99.8 %" in text
+    assert "classifier 99.8 %" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])

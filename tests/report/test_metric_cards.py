@@ -20,7 +20,7 @@ CARD = Card(
     formula="|a|_1 / n of `kid_*` scores",
     source="somebody",
     columns=(Column("thing_*", "higher", 0.0, math.inf, "a | b", WILSON),),
-    judge="first",
+    classifier="first",
     min_n="3",
     bias="none",
     interval="its own",
@@ -62,7 +62,7 @@ def test_a_card_as_markdown() -> None:
         "- **Bias in n**: none",
         "- **Interval**: its own",
         "- **What it does not tell**: much",
-        "- **Classes**: of the first judge",
+        "- **Classes**: of the first classifier",
     ]
 
 

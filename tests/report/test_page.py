@@ -28,7 +28,18 @@ from bench.report.page.ties import marks
 from bench.results.run import Key, Run, Task
 from bench.storage.files import write_arrays
 from bench.storage.store import Store
-from tests.support.runs import BATCH, Call, caller, failed, half_and_half, judged, read_rows, refusal, score, write_run
+from tests.support.runs import (
+    BATCH,
+    Call,
+    caller,
+    classified,
+    failed,
+    half_and_half,
+    read_rows,
+    refusal,
+    score,
+    write_run,
+)
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"> ' & \u2028 <!-- <b>%%DATA%%</b> ${1+1}"
 COMMITTED = plugins.ROOT / "leaderboards" / "quick"
@@ -46,15 +57,15 @@ def picture(method: str, n: int) -> np.ndarray:
 
 
 def made(folder: Path, pictures: bool = True) -> Path:
-    """A run of four methods on one task and two on another, one cell failed, with what the judge saw."""
+    """A run of four methods on one task and two on another, one cell failed, with what the classifier saw."""
     store, biased = folder.parent / "store", (0.1, 0.9)
     rows = []
     for method, present in (("vanilla", 46), ("even", 100), ("nearly", 98)):
-        rows += judged(method, half_and_half(200, present), store=store)
+        rows += classified(method, half_and_half(200, present), store=store)
         rows.append(score(method, "frechet_x", "real", 300.0 + present, 9.5, sample_key=rows[-1]["sample_key"]))
     rows.append(failed("broken", "no room left"))
     for method, present in (("vanilla", 46), ("even", 60)):
-        rows += judged(method, half_and_half(200, present), biased)
+        rows += classified(method, half_and_half(200, present), biased)
     if pictures:
         for method in ("vanilla", "even", "nearly"):
             key = f"{method}0".encode().hex().ljust(64, "0")
@@ -109,7 +120,7 @@ def test_the_numbers_are_those_of_results_csv(tmp_path: Path, source: str) -> No
     for row in data["rows"]:
         for number, cell in row["cells"].items():
             column = data["columns"][number]
-            found[row["task"], row["method"], column["metric"], column["scope"], column["judge"]] = cell
+            found[row["task"], row["method"], column["metric"], column["scope"], column["classifier"]] = cell
     checked = 0
     for row in rows:
         if row["status"] != "ok":
@@ -117,7 +128,9 @@ def test_the_numbers_are_those_of_results_csv(tmp_path: Path, source: str) -> No
         task = run.tasks.index(Task(row["attributes"], row["target"]))
         scope = "" if row["scope"] in (row["attributes"], "all") else row["scope"]
         other = (
-            "" if row["judge"] == run.judge or not row["metric"].startswith(("fd_", "kl", "share_")) else row["judge"]
+            ""
+            if row["classifier"] == run.classifier or not row["metric"].startswith(("fd_", "kl", "share_"))
+            else row["classifier"]
         )
         cells = [found.get((task, run.methods.index(row["method"]), row["metric"], scope, j)) for j in (other, "")]
         value, low, high, texts, *_ = next(cell for cell in cells if cell is not None)
@@ -182,7 +195,7 @@ def test_samples_are_those_of_the_store(tmp_path: Path) -> None:
     assert len(data["strips"]) == 3, "a cell of two tasks is embedded once"
 
 
-def test_labels_are_the_judges_and_say_where_it_abstained(tmp_path: Path) -> None:
+def test_labels_are_the_classifiers_and_say_where_it_abstained(tmp_path: Path) -> None:
     run = Run.open(made(tmp_path / "run"))
     key = b"vanilla0".hex().ljust(64, "0")
     shard = Store(run.store).shard(key, 0, BATCH)
@@ -217,11 +230,11 @@ def test_marks_are_of_a_test_or_of_the_leaderboard(tmp_path: Path) -> None:
     run = Run.open(made(tmp_path / "run"))
     uniform = run.tasks[0]
     methods = ("vanilla", "even", "nearly")
-    headline = [Key(uniform, m, "fd_l2_hard", "eyeglasses") for m in methods]
-    assert marks(run, headline) == {"vanilla": "", "even": "best", "nearly": "tied"}
+    ranking_metric = [Key(uniform, m, "fd_l2_hard", "eyeglasses") for m in methods]
+    assert marks(run, ranking_metric) == {"vanilla": "", "even": "best", "nearly": "tied"}
     assert marks(run, [Key(uniform, m, "frechet_x", "real") for m in methods])["vanilla"] == "best"
     assert marks(run, [Key(uniform, m, "share_hard", "eyeglasses=present") for m in methods]) == {}
-    values = {m: run.good(key)[0].value for m, key in zip(methods, headline, strict=True)}
+    values = {m: run.good(key)[0].value for m, key in zip(methods, ranking_metric, strict=True)}
     with (run.file.parent / "leaderboard.csv").open("w", newline="") as f:
         writer = csv.writer(f)
         writer.writerow(("task", "method", "fd_l2_hard", "status", "tied_best"))
@@ -241,7 +254,7 @@ def test_every_metric_of_a_shipped_run_is_on_one_card() -> None:
         "fairness_discrepancy",
         "frechet",
         "epsilon_fairness",
-        "judge_agreement",
+        "classifier_agreement",
     }
     assert all(card["columns"] and card["summary"] for card in found)
     assert cards(["no_such_metric"]) == []
@@ -287,7 +300,7 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(
 ) -> None:
     run = made(tmp_path / "run", pictures=False)
     (tmp_path / "empty").mkdir()
-    rows = judged("vanilla", half_and_half(200, 46))
+    rows = classified("vanilla", half_and_half(200, 46))
     write_run(tmp_path / "edited", [{**rows[0], "value": "0,38"}])
     write_run(tmp_path / "blank", [])
     other = write_run(tmp_path / "mixed", rows).parent
@@ -410,7 +423,7 @@ def test_filter_task_metric_and_columns_choose_what_is_shown(opened: Callable[..
     one.page.select_option("#task", "*")
     assert len(one.methods()) == 6
     one.page.select_option("#task", "eyeglasses 10/90")
-    assert one.methods() == ["even", "vanilla"], "a metric that the task has not gives way to the headline"
+    assert one.methods() == ["even", "vanilla"], "a metric that the task has not gives way to the ranking_metric"
     one.page.click("#chooser summary")
     one.page.check("#columns input[value='kl']")
     assert any(text.startswith("kl\N{NO-BREAK SPACE}↓") for text in one.texts("#board thead th.number"))
@@ -450,7 +463,7 @@ def test_one_noise_flips_through_the_methods(opened: Callable[..., Opened]) -> N
     assert one.texts(names) == ["vanilla", "nearly"]
     faces = one.page.locator("#browser .faces [role=img]")
     assert [faces.nth(i).get_attribute("aria-label") for i in range(3)] == [
-        f"noise 2 through {method}, judged absent" for method in ("vanilla", "even", "nearly")
+        f"noise 2 through {method}, classified absent" for method in ("vanilla", "even", "nearly")
     ]
     placed = faces.nth(1).evaluate("face => getComputedStyle(face).backgroundPositionX")
     assert float(placed.removesuffix("%")) == pytest.approx(100 / 23, abs=0.01)

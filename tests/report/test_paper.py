@@ -28,8 +28,8 @@ from bench.engine.leaderboard import _average
 from bench.report.paper.claims import read_claims
 from bench.report.paper.formats import FORMATS
 from bench.report.paper.latex import inert
-from bench.report.paper.layout import list_layouts, read_layout
 from bench.report.paper.table import Table, build, letter
+from bench.report.paper.template import list_templates, read_template
 from bench.results.quantities import over_seeds
 from bench.results.run import Run
 from tests.support.runs import edited_run
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 RUN = GOLDEN / "run"  # a quick run of old, in part: leaderboards/quick changes, these numbers do not
 QUICK = ROOT / "leaderboards" / "quick"
-OF_QUICK = [n for n in list_layouts() if n not in ("tiw", "prompts")]  # of one size of reference set, without prompts
+OF_QUICK = [n for n in list_templates() if n not in ("tiw", "prompts")]  # of one size of reference set, without prompts
 HOSTILE = r"""<script>alert(1)</script> a|b \input{x} $x$ ~^#_%{}"'[*] `é` --- 日 =1"""
 
 Edit = Callable[[dict[str, str]], dict[str, str] | None]
@@ -54,9 +54,9 @@ def copy_of_run(folder: Path, edit: Edit) -> Path:
     return edited_run(RUN, folder, edit)
 
 
-def made(layout: str, run: Path = RUN, claimed: Path | None = None) -> Table:
+def made(template: str, run: Path = RUN, claimed: Path | None = None) -> Table:
     found = Run.open(run)
-    return build(read_layout(layout), found, read_claims(claimed, found) if claimed else None)
+    return build(read_template(template), found, read_claims(claimed, found) if claimed else None)
 
 
 def tidy(table: Table) -> list[dict[str, str]]:
@@ -105,14 +105,14 @@ def test_what_is_rounded_away_is_less_than_a_fifth_of_the_intervals_half(value: 
 
 
 @pytest.mark.parametrize("run", [RUN, QUICK], ids=["of old", "quick"])
-@pytest.mark.parametrize("layout", OF_QUICK)
-def test_every_number_is_the_runs_own(layout: str, run: Path) -> None:
-    judge = Run.open(run).judge
-    results = [r for r in read(run / "results.csv") if r["judge"] == judge]
+@pytest.mark.parametrize("template", OF_QUICK)
+def test_every_number_is_the_runs_own(template: str, run: Path) -> None:
+    classifier = Run.open(run).classifier
+    results = [r for r in read(run / "results.csv") if r["classifier"] == classifier]
     targets = {"uniform": ("0.5/0.5", "0.333333/0.333333/0.333333")}
     costs = read(run / "costs.csv")
     seen = 0
-    for row in tidy(made(layout, run)):
+    for row in tidy(made(template, run)):
         attributes, _, target = row["task"].partition(" ")
         shares = targets.get(target, ("0.1/0.9",))
         if row["metric"] in costs[0]:
@@ -185,19 +185,19 @@ def test_bold_and_underlined_are_the_leaderboards() -> None:
         assert len(re.findall(re.escape(bold).replace(r"0\.067", r"[\d.]+"), text)) == 3  # one a task
 
 
-@pytest.mark.parametrize(("layout", "metric", "evaluator"), [
+@pytest.mark.parametrize(("template", "metric", "evaluator"), [
     ("attribute_switching", "epsilon", "epsilon_fairness"),
     ("attribute_switching", "Fréchet to avatars-biased", "frechet"),
     ("attribute_switching", "FD", "fairness_discrepancy"),
     ("full", "FD corrected", "corrected_discrepancy"),
 ])  # fmt: skip
-def test_arrows_are_those_of_the_cards(layout: str, metric: str, evaluator: str) -> None:
+def test_arrows_are_those_of_the_cards(template: str, metric: str, evaluator: str) -> None:
     from bench.core.plugins import load
 
     better = load("evaluator", evaluator, "Evaluator").card.columns[0].better
-    assert {h.better for h in made(layout).heads if " ".join(h.heading.split()) == metric} == {better}
+    assert {h.better for h in made(template).heads if " ".join(h.heading.split()) == metric} == {better}
     arrow = {"lower": "↓", "higher": "↑"}[better]
-    assert f" {metric} {arrow} |" in FORMATS["markdown"](made(layout))
+    assert f" {metric} {arrow} |" in FORMATS["markdown"](made(template))
 
 
 # --- cells without a number
@@ -213,12 +213,12 @@ def broken(folder: Path) -> Path:
         if row["method"] == "latent_editing" and row.get("metric", "").startswith("frechet"):
             return row | {"n": "150"}
         if row["method"] != "vanilla":
-            return row | ({"guided_by_judge": "True"} if row["method"] == "universal_guidance" else {})
+            return row | ({"guided_by_classifier": "True"} if row["method"] == "universal_guidance" else {})
         if "metric" not in row:
             return row | {"status": "failed", "tied_best": "", "fd_l2_hard": ""} if "tied_best" in row else None
         if row["metric"] != "fd_l2_soft":
             return None
-        gone = dict.fromkeys(("value", "ci_low", "ci_high", "null_bound", "n", "metric", "scope"), "")
+        gone = dict.fromkeys(("value", "ci_low", "ci_high", "noise_floor", "n", "metric", "scope"), "")
         return row | gone | {"status": "failed", "reason": "the denoiser returned NaN"}
 
     return copy_of_run(folder, edit)
@@ -238,7 +238,7 @@ def test_what_failed_or_is_missing_says_so_with_a_footnote(tmp_path: Path) -> No
     edited = next(x for x in lines if "| skin_tone uniform | latent_editing |" in x)
     assert f" | undef.<sup>{undefined}</sup> |" in edited
     assert f" | 510 ± 26<sup>{fewer}</sup> |" in edited
-    guided = at["guided by the network that judges it"]
+    guided = at["guided by the network that classifies it"]
     assert f"| skin_tone uniform | universal_guidance<sup>{guided}</sup> |" in text
     assert f"<sup>{failed}</sup> failed: the denoiser returned NaN<br>" in text
     assert {(r["status"], r["value"]) for r in tidy(table) if r["method"] == "vanilla"} == {("failed", "")}
@@ -384,14 +384,14 @@ def golden_table(folder: Path) -> Table:
             **{"n": "200", "n_asked": "200", "steps": "20", "eta": "0.0", "guidance_batch": "100", "protocol": "2"},
             **{
                 "fields": "{}",
-                "guided_by_judge": "False",
+                "guided_by_classifier": "False",
                 "status": "ok",
                 "reason": "",
-                "null_bound": "",
+                "noise_floor": "",
                 "suite": "s",
             },
-            **{"judge_confusion": json.dumps({attributes: [[95, 5], [1, 99]]}), "commit": ""},
-            **{"nfe_per_image": "20.0", "backward_per_image": "0.0", "model": "m", "judge": "j"},
+            **{"classifier_confusion": json.dumps({attributes: [[95, 5], [1, 99]]}), "commit": ""},
+            **{"nfe_per_image": "20.0", "backward_per_image": "0.0", "model": "m", "classifier": "j"},
         }
         ends = {"ci_low": repr(max(value - half, 0.0)), "ci_high": repr(value + half)}
         rows.append(common | {"metric": "fd_l2_hard", "scope": attributes, "value": repr(value)} | ends)
@@ -409,13 +409,13 @@ def golden_table(folder: Path) -> Table:
     ]
     (folder / "results.csv").write_text(to_csv(rows), encoding="utf-8")
     (folder / "leaderboard.csv").write_text(to_csv(board), encoding="utf-8")
-    (folder / "layout.yaml").write_text(
-        "layout: golden\ncaption: Every kind of cell.\nacross: task\ninterval: brackets\nwide: true\ncolumns:\n"
+    (folder / "template.yaml").write_text(
+        "template: golden\ncaption: Every kind of cell.\nacross: task\ninterval: brackets\nwide: true\ncolumns:\n"
         "  - {metric: fd_l2_hard, heading: FD, claimed: true}\n  - {metric: epsilon_*, heading: epsilon}\n"
         "  - {metric: kid_*, scope: '*', heading: KID, optional: true}\n"
     )
     claimed = claims(folder, "method,task,value,citation\nguided,age,0.01,@someone2024\n")
-    return made(str(folder / "layout.yaml"), folder, claimed)
+    return made(str(folder / "template.yaml"), folder, claimed)
 
 
 # --- LaTeX compiles
@@ -431,7 +431,7 @@ PACKAGED = ENGINE == "tectonic" or (
 def test_the_latex_of_every_layout_compiles_and_fits_its_page(tmp_path: Path) -> None:
     for name in ("run", "sizes", "broken", "golden"):
         (tmp_path / name).mkdir()
-    narrow = [made(layout) for layout in OF_QUICK if layout != "full"]
+    narrow = [made(template) for template in OF_QUICK if template != "full"]
     narrow += [made("tiw", by_size(tmp_path / "sizes")), golden_table(tmp_path / "golden")]
     wide = [made("full"), made("full", broken(tmp_path / "broken"))]
     compile_latex(tmp_path, "6.875in", narrow)  # two columns of a conference's page
@@ -476,7 +476,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("balancing_akt",), "unknown layout 'balancing_akt'; did you mean 'balancing_act'? known: FILE.yaml, att"),
+        (("balancing_akt",), "unknown template 'balancing_akt'; did you mean 'balancing_act'? known: FILE.yaml, att"),
         (("absent.yaml",), "cannot read absent.yaml: No such file"),
         (("costs", "no/such"), "no run at no/such; give the folder of a finished run"),
         (("costs", "tests"), "no results.csv in tests"),
@@ -498,7 +498,7 @@ def test_a_bad_request_is_one_sentence(call: Any, arguments: tuple[str, ...], se
     assert sentence in said
 
 
-COLUMN = "layout: x\ncaption: c\ninterval: brackets\ncolumns:\n  - "
+COLUMN = "template: x\ncaption: c\ninterval: brackets\ncolumns:\n  - "
 
 
 @pytest.mark.parametrize(
@@ -513,7 +513,7 @@ COLUMN = "layout: x\ncaption: c\ninterval: brackets\ncolumns:\n  - "
         (COLUMN + "{metric: kid_*, heading: s, optional: true}", "has none of its columns; choose another"),
         (COLUMN + "{metric: kl, heading: s}\nacross: strenth", "'strenth'; did you mean 'strength'?"),
         (COLUMN + "{metric: kl, heading: s}\ninterval: pm", "'interval' is given twice; keep one"),
-        ("layout: x\ncaption: c\ninterval: pm\ncolumns: []", "interval: input should be 'brackets' or 'plus_minus'"),
+        ("template: x\ncaption: c\ninterval: pm\ncolumns: []", "interval: input should be 'brackets' or 'plus_minus'"),
         (
             COLUMN + "{metric: kl, heading: s, claimed: true}\n  - {metric: fd_l1, heading: t, claimed: true}",
             "only one column may have `claimed: true`",
@@ -550,7 +550,7 @@ def test_a_bad_claim_is_one_sentence(tmp_path: Path, rows: str, sentence: str) -
 
 
 def test_claims_need_a_column_to_stand_beside(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="layout costs must have a column with `claimed: true`"):
+    with pytest.raises(ConfigError, match="template costs must have a column with `claimed: true`"):
         made("costs", claimed=claims(tmp_path, "method,task,value,citation\nvanilla,skin_tone,1,x\n"))
 
 
@@ -587,7 +587,7 @@ def test_out_is_written_and_says_where_it_cannot_be(call: Any, tmp_path: Path) -
 
 
 def test_layouts_are_listed_and_the_help_shows_an_example(call: Any) -> None:
-    code, printed, said = call("list", "layouts")
+    code, printed, said = call("list", "templates")
     assert (code, said) == (0, "")
     assert all(name in printed for name in ("attribute_switching", "balancing_act", "costs", "full", "tiw"))
     assert "Example: python run_bench.py table balancing_act" in call("table", "--help")[1]

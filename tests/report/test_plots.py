@@ -43,10 +43,10 @@ from tests.support.runs import (
     GLASSES,
     Call,
     caller,
+    classified,
     edited_run,
     failed,
     half_and_half,
-    judged,
     read_rows,
     refusal,
     score,
@@ -120,7 +120,7 @@ def legend_names(fig: Any) -> list[str]:
 
 
 def test_shares_and_their_intervals_and_the_share_asked_for(tmp_path: Path) -> None:
-    rows = [*judged("vanilla", half_and_half(200, 40)), *judged("guided", half_and_half(200, 95))]
+    rows = [*classified("vanilla", half_and_half(200, 40)), *classified("guided", half_and_half(200, 95))]
     run = Finished.open(write_run(tmp_path, [*rows, failed("broken", "it broke")]))
     (fig,) = proportions.draw(run).values()
     for name in GLASSES.classes:
@@ -174,9 +174,9 @@ def test_ties_are_those_of_the_leaderboard() -> None:
         marked = {line.get_label() for line in ax.lines if line.get_linewidth() > 2}
         assert marked == {row["method"] for row in mine if row["tied_best"] in ("best", "yes")}
         assert {m: p[0] for m, p in points(ax).items()} == near({r["method"]: float(r["fd_l2_hard"]) for r in mine})
-        (null,) = [line for line in ax.lines if str(line.get_label()).startswith("null bound")]
+        (null,) = [line for line in ax.lines if str(line.get_label()).startswith("noise floor")]
         of_task = rows_of(RUN, attributes=task.attributes, target=task.target, metric="fd_l2_hard")
-        assert null.get_xdata()[0] == near(float(of_task["vanilla"]["null_bound"]))
+        assert null.get_xdata()[0] == near(float(of_task["vanilla"]["noise_floor"]))
 
 
 def test_latency_and_cost_are_those_of_the_costs() -> None:
@@ -188,7 +188,7 @@ def test_latency_and_cost_are_those_of_the_costs() -> None:
         drawn = points(panel(timed, task.name))
         assert {m: p[0] for m, p in drawn.items()} == near({m: float(r["seconds_per_image"]) for m, r in mine.items()})
         assert {m: p[1] for m, p in drawn.items()} == near(
-            {m: run.headline(task, m).value for m in mine}  # type: ignore[union-attr]
+            {m: run.ranking_metric(task, m).value for m in mine}  # type: ignore[union-attr]
         )
         both = points(panel(spent, task.name))
         for method, row in mine.items():
@@ -259,7 +259,7 @@ def with_store(folder: Path, n: int = 70) -> Path:
     """A run of some methods whose store has pictures; image i of a method is filled with i."""
     rows = []
     for method in ("vanilla", "guided"):
-        found = judged(method, JUDGED[:n], store=folder / "store")
+        found = classified(method, JUDGED[:n], store=folder / "store")
         rows += found
         key = found[0]["sample_key"]
         for index, start in enumerate(range(0, n, 50)):
@@ -269,7 +269,7 @@ def with_store(folder: Path, n: int = 70) -> Path:
     return write_run(folder / "made", [*rows, failed("broken", "it broke", n_asked=n)]).parent
 
 
-def test_a_sheet_has_a_row_a_method_and_marks_the_judged_class(tmp_path: Path) -> None:
+def test_a_sheet_has_a_row_a_method_and_marks_the_predicted_class(tmp_path: Path) -> None:
     run = Finished.open(with_store(tmp_path))
     (fig,) = sheets.draw(run).values()
     ax = fig.axes[0]
@@ -277,8 +277,8 @@ def test_a_sheet_has_a_row_a_method_and_marks_the_judged_class(tmp_path: Path) -
     marks = {line.get_label(): line for line in ax.lines}
     for label, name in enumerate(GLASSES.classes):
         x, y = marks[name].get_data()
-        judged_so = JUDGED[:15] == label
-        wanted = [(c, r) for r in (0, 1) for c in np.flatnonzero(judged_so)]
+        predicted_so = JUDGED[:15] == label
+        wanted = [(c, r) for r in (0, 1) for c in np.flatnonzero(predicted_so)]
         assert [(int(a), int(b)) for a, b in zip(x, y, strict=True)] == wanted
         assert to_hex(marks[name].get_color()) == CLASSES[label]
         assert marks[name].get_marker() == MARKERS[label]
@@ -289,7 +289,7 @@ def test_a_sheet_has_a_row_a_method_and_marks_the_judged_class(tmp_path: Path) -
     assert (mosaic[2 * h :] == 255).all(), "a failed method has no images"
 
 
-def test_an_image_that_the_judge_left_out_has_no_frame() -> None:
+def test_an_image_that_the_classifier_left_out_has_no_frame() -> None:
     strip = sheets.Strip("a", np.zeros((2, 3, 8, 8), np.uint8), np.array([-1, 0]))
     fig = sheets.draw_sheet([strip], ["x", "y"], "title", "hair", "")
     mosaic = np.asarray(fig.axes[0].images[0].get_array())

@@ -94,7 +94,7 @@ def at(method: str, fairness: float | None, quality: float, calls: float, task: 
     """A point of a made trade-off."""
     fd = None if fairness is None else Quantity(fairness, fairness - 0.1, fairness + 0.1)
     title = f"{method} at {fairness}, {quality}"
-    found = {"run": "r", "title": title, "settings": {"window": [0, 1]}, "backward": 0.0, "null_bound": 0.1, **more}
+    found = {"run": "r", "title": title, "settings": {"window": [0, 1]}, "backward": 0.0, "noise_floor": 0.1, **more}
     return Point(
         task=task, method=method, fairness=fd, quality=Quantity(quality), calls=calls, n=9, seeds=1, status="ok",
         reason="", **found,

@@ -12,14 +12,14 @@ import pytest
 
 from bench.core.errors import ConfigError
 from bench.results.read import COLUMNS, read_results
-from tests.support.runs import failed, half_and_half, judged, read_rows, score, undefined, write_run
+from tests.support.runs import classified, failed, half_and_half, read_rows, score, undefined, write_run
 
 QUICK = Path(__file__).parents[2] / "leaderboards" / "quick"
 Rows = list[dict[str, Any]]
 
 
 def rows() -> Rows:
-    found = [*judged("vanilla", half_and_half(200, 46)), score("vanilla", "frechet_x", "balanced", 473.0, 27.0)]
+    found = [*classified("vanilla", half_and_half(200, 46)), score("vanilla", "frechet_x", "balanced", 473.0, 27.0)]
     return [*found, undefined("vanilla", "epsilon_x", "eyeglasses", "no class was asked for")]
 
 
@@ -32,7 +32,7 @@ def test_the_committed_results_are_read_to_the_same_numbers() -> None:
         assert found == [row[column] for row in text]
     assert frame.index[0] == 2  # the line in the file
     assert frame["seed"].dtype == np.int64
-    assert frame["guided_by_judge"].dtype == bool
+    assert frame["guided_by_classifier"].dtype == bool
 
 
 def test_blank_numbers_are_missing_and_the_apostrophe_of_the_writer_goes(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_blank_numbers_are_missing_and_the_apostrophe_of_the_writer_goes(tmp_pat
     frame = read_results(write_run(tmp_path, [odd, failed("broken", "the denoiser returned NaN")]))
     assert frame["method"].tolist() == ["=1+1", "broken"]
     assert frame["scope"].iloc[0] == "'quoted"
-    assert np.isnan(frame["null_bound"].iloc[0])
+    assert np.isnan(frame["noise_floor"].iloc[0])
     assert np.isnan(frame["value"].iloc[1])
     assert frame["n"].isna().tolist() == [False, True]
 
@@ -87,16 +87,22 @@ WRONG: dict[str, tuple[Callable[[Rows], Rows], str]] = {
     "target": (put(7, "target", "0.5/0.6"), "line 7, column target: must be shares that sum to 1"),
     "target of words": (put(7, "target", "uniform"), "line 7, column target: must be shares that sum to 1"),
     "fields": (put(7, "fields", "strength=1"), "line 7, column fields: must be a JSON object, got 'strength=1'"),
-    "a list": (put(7, "judge_confusion", "[]"), "line 7, column judge_confusion: must be a JSON object, got '[]'"),
-    "a flag": (put(7, "guided_by_judge", "yes"), "line 7, column guided_by_judge: must be True or False, got 'yes'"),
+    "a list": (
+        put(7, "classifier_confusion", "[]"),
+        "line 7, column classifier_confusion: must be a JSON object, got '[]'",
+    ),
+    "a flag": (
+        put(7, "guided_by_classifier", "yes"),
+        "line 7, column guided_by_classifier: must be True or False, got 'yes'",
+    ),
     "two protocols": (put(7, "protocol", 3), "line 7, column protocol: must be one value over the whole file, got 3"),
     "two models": (put(7, "model_sha256", "f"), "line 7, column model_sha256: must be one value over the whole file"),
     "two sizes": (put(7, "n_asked", 100), "line 7, column n_asked: must be one value over the whole file, got 100"),
     "twice": (
         lambda found: [*found, found[0]],
-        "line 10, column metric: the same task, method, seed, judge, metric and scope",
+        "line 10, column metric: the same task, method, seed, classifier, metric and scope",
     ),
-    "an edited headline": (
+    "an edited ranking_metric": (
         put(2, "value", 0.39),
         "line 2, column value: is 0.39, but the shares of the same cell give",
     ),

@@ -24,7 +24,7 @@ from bench.storage.store import Store
 from tests.support.runs import Call, caller, refusal
 from tests.support.small import small_suite
 
-ARRAYS = {"images": np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2), "preset": np.array([0, 1])}
+ARRAYS = {"images": np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2), "assigned_class": np.array([0, 1])}
 TABLES = ("results.csv", "leaderboard.csv", "costs.csv")  # seconds too: they stand beside the samples in the bucket
 
 
@@ -78,7 +78,7 @@ def test_what_one_machine_writes_the_other_reads(machines: tuple[Path, Path]) ->
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
-    assert sorted(p.name for p in two.iterdir()) == ["images.npy", MANIFEST, "preset.npy"]
+    assert sorted(p.name for p in two.iterdir()) == ["images.npy", MANIFEST, "assigned_class.npy"]
 
 
 def test_what_is_fitted_is_fitted_once(machines: tuple[Path, Path]) -> None:
@@ -114,9 +114,9 @@ def flip(folder: Path) -> None:
 
 def escape(folder: Path) -> None:
     """A manifest that would have a file written beside the entry; its array is there to be fetched."""
-    shutil.copy(folder / "preset.npy", folder.parent / "outside.npy")
+    shutil.copy(folder / "assigned_class.npy", folder.parent / "outside.npy")
     sums = json.loads((folder / MANIFEST).read_text())["sha256"]
-    (folder / MANIFEST).write_text(json.dumps({"sha256": {"../outside": sums["preset"]}, "note": {}}))
+    (folder / MANIFEST).write_text(json.dumps({"sha256": {"../outside": sums["assigned_class"]}, "note": {}}))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_join_that_was_cut_short_sends_the_rest(url: str, tmp_path: Path, monk
     assert all(is_kept(two.root / "samples" / f"entry{k}") for k in range(3))
 
 
-def test_the_second_machine_draws_and_judges_nothing(
+def test_the_second_machine_draws_and_classifies_nothing(
     call: Call, suite: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its tables are those of the first, seconds included, and its readers find what they need in the bucket."""

@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "h-space, kl": ("distribution_guidance", {"strength": 5.0, "loss": "kl", **FEW}),
     "images, through the network": ("universal_guidance", {"loss": "chi_square", "strength": 0.3}),
     "images, backward": ("universal_guidance", {"loss": "kl", "through": "noise", "backward_steps": 2}),
-    "presets": ("sample_guidance", {"strength": 5.0, **FEW}),
+    "assigned_classes": ("sample_guidance", {"strength": 5.0, **FEW}),
     "fraction": ("latent_editing", FEW),
 }
 

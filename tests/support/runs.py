@@ -1,4 +1,4 @@
-"""Finished runs made of numbers: a results.csv, and a store with what the judge saw, without a network."""
+"""Finished runs made of numbers: a results.csv, and a store with what the classifier saw, without a network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMON: dict[str, Any] = {
     "seed": 0,
     "status": "ok",
     "reason": "",
-    "null_bound": "",
+    "noise_floor": "",
     "n": 200,
     "n_asked": 200,
     "guidance_batch": BATCH,
@@ -44,11 +44,11 @@ COMMON: dict[str, Any] = {
     "nfe_per_image": 20.0,
     "backward_per_image": 0.0,
     "fields": "{}",
-    "judge": "attribute_cnn",
-    "guided_by_judge": "False",
-    "judge_confusion": json.dumps({"eyeglasses": [[987, 0], [0, 1013]]}),
+    "classifier": "attribute_cnn",
+    "guided_by_classifier": "False",
+    "classifier_confusion": json.dumps({"eyeglasses": [[987, 0], [0, 1013]]}),
     "model_sha256": "a" * 64,
-    "judge_sha256": JUDGE,
+    "classifier_sha256": JUDGE,
     "sample_key": "b" * 64,
     "protocol": 2,
     "bench_version": "source",
@@ -74,7 +74,7 @@ def failed(method: str, reason: str, **changes: Any) -> dict[str, Any]:
     return undefined(method, "", "", reason, **blank, **changes)
 
 
-def judged(
+def classified(
     method: str, labels: np.ndarray, target: Sequence[float] = (0.5, 0.5), store: Path | None = None, **changes: Any
 ) -> list[dict[str, Any]]:
     """The rows that the shipped evaluator gives for these classes of GLASSES, kept in the store where there is one."""
@@ -88,7 +88,7 @@ def judged(
             write_arrays(Store(store).features("attribute_cnn", JUDGE, shard), {"eyeglasses": part})
     rows = []
     for s in Evaluator().evaluate(sample, Reference((GLASSES,), np.array(target))):
-        ends = {"ci_low": s.ci_low, "ci_high": s.ci_high, "null_bound": s.null_bound, "n": s.n, "n_asked": s.n}
+        ends = {"ci_low": s.ci_low, "ci_high": s.ci_high, "noise_floor": s.noise_floor, "n": s.n, "n_asked": s.n}
         more = {"sample_key": key, "target": "/".join(f"{r:.6g}" for r in target), **ends, **changes}
         rows.append(score(method, s.metric, s.scope, float(s.value or 0), 0.0, **more))
     return rows

@@ -20,11 +20,11 @@ from bench.engine.runner import run as run_suite
 from bench.engine.work import PROTOCOL
 from bench.results.read import read_results
 from bench.verify import keys
-from bench.verify.check import SHOWN, judged
+from bench.verify.check import SHOWN, classified
 from bench.verify.resample import LEVELS
 from bench.verify.table import check_protocol, check_rows, check_shares, exact_target
 from tests.support.runs import Call, caller, half_and_half, read_rows, refusal, write_run
-from tests.support.runs import judged as rows_of
+from tests.support.runs import classified as rows_of
 from tests.support.small import small_suite
 
 call = pytest.fixture(caller)
@@ -134,7 +134,7 @@ def last_digit(rows: Rows) -> Rows:
 
 TAMPERED: dict[str, tuple[Callable[[Rows], Rows], str, str]] = {
     "a value": (last_digit, "numbers", "value of fd_l2_soft over eyeglasses of vanilla on eyeglasses 0.5/0.5 (seed 0)"),
-    "a bound": (edit("fd_l2_hard", "null_bound", "0.25"), "numbers", "null_bound of fd_l2_hard over eyeglasses"),
+    "a bound": (edit("fd_l2_hard", "noise_floor", "0.25"), "numbers", "noise_floor of fd_l2_hard over eyeglasses"),
     "a row deleted": (
         lambda rows: [r for r in rows if (r["metric"], r["method"]) != ("kl", "vanilla")],
         "rows",
@@ -152,7 +152,7 @@ TAMPERED: dict[str, tuple[Callable[[Rows], Rows], str, str]] = {
     ),
     "another protocol": (every("protocol", str(PROTOCOL - 1)), "protocol", f"this bench has {PROTOCOL}"),
     "other weights": (every("model_sha256", "f" * 64), "weights", "model_sha256 of vanilla"),
-    "another judge": (every("judge_sha256", "f" * 64), "weights", "judge_sha256 of vanilla"),
+    "another classifier": (every("classifier_sha256", "f" * 64), "weights", "classifier_sha256 of vanilla"),
     "other steps": (every("steps", "50"), "settings", "steps of vanilla"),
     "a field of the method": (
         lambda rows: [{**r, "fields": r["fields"].replace('"strength": 2.0', '"strength": 1.0')} for r in rows],
@@ -299,9 +299,9 @@ def test_checks_of_the_table_alone(tmp_path: Path) -> None:
 
 
 def test_a_verdict_names_some_of_many_once() -> None:
-    assert judged("x", [], "fine").verdict == "ok"
-    assert judged("x", [], "fine", ["why"]).verdict == "not checkable"
-    many = judged("x", [*"aabcdef"], "fine", ["why"])
+    assert classified("x", [], "fine").verdict == "ok"
+    assert classified("x", [], "fine", ["why"]).verdict == "not checkable"
+    many = classified("x", [*"aabcdef"], "fine", ["why"])
     assert many.verdict == "differs"
     assert many.what == "; ".join("abcdef"[:SHOWN]) + f"; and {6 - SHOWN} more"
 

@@ -1,1 +1,1 @@
-"""One file a layout of image sets on disk; the file's stem is the layout's name, `bench.data.table.Layout` its form."""
+"""One file a format of image sets on disk; the file's stem is the format's name, `bench.data.table.Format` its form."""

@@ -11,7 +11,7 @@ from bench.data.table import FilePictures, Table, existing, files_below, matched
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """img_align_celeba/*.jpg, list_attr_celeba.txt, list_eval_partition.txt; `with: {split: train}`.
 
     Attributes:
@@ -23,7 +23,7 @@ class Layout:
     split: Literal["all", "train", "valid", "test"] = "all"
 
     def table(self) -> Table:
-        """As of `Layout`; the files of other splits are no part of it."""
+        """As of `Format`; the files of other splits are no part of it."""
         root = existing(self.root)
         if (root / "celeba").is_dir():
             root = root / "celeba"

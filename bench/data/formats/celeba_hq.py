@@ -14,7 +14,7 @@ MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """CelebA-HQ-img/*.jpg, CelebAMask-HQ-attribute-anno.txt, for a split its mapping to CelebA.
 
     Attributes:
@@ -29,7 +29,7 @@ class Layout:
     split: Literal["all", "train", "valid", "test"] = "all"
 
     def table(self) -> Table:
-        """As of `Layout`; the files of other splits are no part of it."""
+        """As of `Format`; the files of other splits are no part of it."""
         root = existing(self.root)
         labels = root / "CelebAMask-HQ-attribute-anno.txt"
         named, columns = read_attribute_list(labels)

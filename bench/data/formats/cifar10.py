@@ -22,7 +22,7 @@ FILES = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("t
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """cifar-10-batches-bin/*.bin, the binary version (attribute: label); `with: {split: test}`.
 
     Attributes:
@@ -34,7 +34,7 @@ class Layout:
     split: Literal["train", "test"] = "train"
 
     def table(self) -> Table:
-        """As of `Layout`, in the order of the batches; the values of `label` are the classes' names."""
+        """As of `Format`, in the order of the batches; the values of `label` are the classes' names."""
         root = existing(self.root)
         if (root / "cifar-10-batches-bin").is_dir():
             root = root / "cifar-10-batches-bin"

@@ -16,7 +16,7 @@ CLASSES = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """train/*.jpg, val/*.jpg, fairface_label_train.csv, fairface_label_val.csv (age, gender, race).
 
     Attributes:
@@ -28,7 +28,7 @@ class Layout:
     split: Literal["train", "val"] = "train"
 
     def table(self) -> Table:
-        """As of `Layout`; the files of the other split are no part of it."""
+        """As of `Format`; the files of the other split are no part of it."""
         root = existing(self.root)
         path = root / f"fairface_label_{self.split}.csv"
         rows = read_csv(path, ["file", *CLASSES])

@@ -12,7 +12,7 @@ from bench.data.table import FilePictures, Table, existing, files_below, read_cs
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """images1024x1024/*/00000.png with json/00000.json of ffhq-features-dataset, or with a CSV.
 
     Attributes:
@@ -29,7 +29,7 @@ class Layout:
     file: str = "image_number"
 
     def table(self) -> Table:
-        """As of `Layout`."""
+        """As of `Format`."""
         root = existing(self.root)
         images, labels = existing(str(root / self.images)), existing(str(root / self.labels), "path")
         stems: dict[str, str] = {}

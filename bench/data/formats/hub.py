@@ -11,7 +11,7 @@ from bench.data.table import Table
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """`root: OWNER/NAME` or a folder, read by the `datasets` library: `with: {split: train, revision: COMMIT}`.
 
     Attributes:
@@ -29,11 +29,11 @@ class Layout:
     revision: str | None = None
 
     def table(self) -> Table:
-        """As of `Layout`; the library may fetch the set."""
+        """As of `Format`; the library may fetch the set."""
         try:
             import datasets
         except ImportError as error:
-            raise ConfigError("the layout hub needs datasets; pip install 'fairdiff-bench[data]'") from error
+            raise ConfigError("the format hub needs datasets; pip install 'fairdiff-bench[data]'") from error
 
         root = os.path.expanduser(self.root)
         try:

@@ -11,7 +11,7 @@ from bench.data.table import FilePictures, Table, existing, files_below, matched
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """CLASS/any/file.png (attribute: class), or images with a CSV: `with: {labels: labels.csv, file: file}`.
 
     Attributes:
@@ -25,7 +25,7 @@ class Layout:
     file: str = "file"
 
     def table(self) -> Table:
-        """As of `Layout`."""
+        """As of `Format`."""
         root = existing(self.root)
         return _by_folder(root) if self.labels is None else _by_csv(root, self.labels, self.file)
 

@@ -18,7 +18,7 @@ MOST_ROWS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """FILE.parquet or a folder of them, an image column of bytes and label columns: `with: {image: image}`.
 
     Attributes:
@@ -30,12 +30,12 @@ class Layout:
     image: str = "image"
 
     def table(self) -> Table:
-        """As of `Layout`; numbers that the file's metadata has class names for become these names."""
+        """As of `Format`; numbers that the file's metadata has class names for become these names."""
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError as error:
-            raise ConfigError("the layout parquet needs pyarrow; pip install 'fairdiff-bench[data]'") from error
+            raise ConfigError("the format parquet needs pyarrow; pip install 'fairdiff-bench[data]'") from error
 
         root = existing(self.root, "path")
         paths = sorted(root.glob("*.parquet")) if root.is_dir() else [root]

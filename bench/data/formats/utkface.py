@@ -15,7 +15,7 @@ RACE = ("White", "Black", "Asian", "Indian", "Others")
 
 
 @dataclass(frozen=True)
-class Layout:
+class Format:
     """[age]_[gender]_[race]_[date].jpg in any folders; age is a number, so give it `edges`.
 
     A file without this form is counted as unusable: in the released aligned faces a few lack the race.
@@ -27,7 +27,7 @@ class Layout:
     root: str
 
     def table(self) -> Table:
-        """As of `Layout`."""
+        """As of `Format`."""
         root = existing(self.root)
         found = {name: NAME.fullmatch(PurePosixPath(name).name) for name in files_below(root)}
         problems = {name: "its name is not [age]_[gender]_[race]_[date].jpg" for name, m in found.items() if m is None}

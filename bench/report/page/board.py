@@ -30,11 +30,14 @@ TIMED = ("seconds_per_image", "fit_nfe", "fit_backward", "fit_seconds")  # colum
 class Board:
     """The leaderboard of a run.
 
-    Its columns have a "label", which is unlike any other's, "metric" ("" for a cost), "scope" and "judge" where they
-    are not the task's and the first judge's, "better" ("lower", "higher" or None), "shown" (whether a reader sees it
-    before asking), and "cost". Its rows have the numbers of their "task" and "method", "status" and "reason", whether
-    they are "guided" by their judge, "lines" (places of their lines in `run.rows`), and "cells": by the number of the
-    column, [value, low, high, texts, mark, bound, n, seeds], where texts are what is shown of value and interval, mark
+    Its columns have a "label", which is unlike any other's, "metric" ("" for a cost), "scope" and "classifier" where
+    they are not the task's and the first classifier's, "better" ("lower", "higher" or None), "shown" (whether a reader
+    sees
+    it before asking), and "cost". Its rows have the numbers of their "task" and "method", "status" and "reason",
+    whether
+    they are "guided" by their classifier, "lines" (places of their lines in `run.rows`), and "cells": by the number of
+    the column, [value, low, high, texts, mark, bound, n, seeds], where texts are what is shown of value and interval,
+    mark
     is "best", "tied", "" or None (not tested), and bound is what a perfect sampler reaches in 95 of 100 runs.
     """
 
@@ -68,7 +71,9 @@ class Board:
             name = label(key)
             if key.metric not in COUNTED and name not in found:
                 found[name] = _column(name, key)
-        order = sorted(found, key=lambda name: found[name]["metric"] != self.run.headline)  # stable: the headline first
+        order = sorted(
+            found, key=lambda name: found[name]["metric"] != self.run.ranking_metric
+        )  # stable: the ranking_metric first
         costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.measured.has_cost(c))]
         return {name: found[name] for name in order} | {name: _cost_column(name) for name in costs}
 
@@ -79,14 +84,14 @@ class Board:
         columns = (self.run.rows[name].tolist() for name in ("attributes", "target", "method"))
         for i, place in enumerate(zip(*columns, strict=True)):
             lines.setdefault(place, []).append(i)
-        guided = self.run.rows["guided_by_judge"].tolist()
+        guided = self.run.rows["guided_by_classifier"].tolist()
         tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (self.run.tasks, self.run.methods))
         keys: dict[tuple[Task, str], list[Key]] = {}
         for key in self.run.scores:
             keys.setdefault((key.task, key.method), []).append(key)
         for (attributes, target, method), places in lines.items():
             task = Task(attributes, target)
-            status, reason = self.run.reason(Key(task, method, self.run.headline, attributes))
+            status, reason = self.run.reason(Key(task, method, self.run.ranking_metric, attributes))
             cells = {}
             for key in keys.get((task, method), []):
                 good = self.run.good(key)
@@ -108,14 +113,14 @@ class Board:
             }
 
     def _marks(self) -> dict[tuple[Any, ...], Mapping[str, str]]:
-        """(task, metric, scope, judge) to the marks of methods: of leaderboard.csv where it has them."""
+        """(task, metric, scope, classifier) to the marks of methods: of leaderboard.csv where it has them."""
         groups: dict[tuple[Any, ...], list[Key]] = {}
         for key in self.run.scores:
             if _tested(key):
                 groups.setdefault(key[:1] + key[2:], []).append(key)
         found: dict[tuple[Any, ...], Mapping[str, str]] = {}
         for group, keys in groups.items():
-            if group[1:] == (self.run.headline, group[0].attributes, "") and self._has("leaderboard.csv"):
+            if group[1:] == (self.run.ranking_metric, group[0].attributes, "") and self._has("leaderboard.csv"):
                 found[group] = {key.method: self.measured.mark(key.task, key.method) for key in keys}
             else:
                 found[group] = marks(self.run, keys)
@@ -125,7 +130,7 @@ class Board:
 def _tested(key: Key) -> bool:
     """Whether there is a test: over the whole task, not over one attribute or class of several.
 
-    Not of `fd_l1`, a variant of the headline, whose pairs would all be redrawn to tell the same again.
+    Not of `fd_l1`, a variant of the ranking_metric, whose pairs would all be redrawn to tell the same again.
     """
     if key.metric in (*COUNTED, "fd_l1"):
         return False
@@ -133,15 +138,15 @@ def _tested(key: Key) -> bool:
 
 
 def _bound(good: Iterable[Any]) -> float | None:
-    bounds = {float(row.null_bound) for row in good}
+    bounds = {float(row.noise_floor) for row in good}
     one = bounds.pop() if len(bounds) == 1 else None
     return None if one is None or math.isnan(one) else one
 
 
 def label(key: Key) -> str:
-    """The name of a number's column: its metric, over what if not over the task or all samples, and by which judge."""
+    """The name of a number's column: its metric, over what if not over the task or all samples, and by which classifier."""
     scope = "" if key.scope in (key.task.attributes, "all") else f" over {key.scope}"
-    return key.metric + scope + (f" by {key.judge}" if key.judge else "")
+    return key.metric + scope + (f" by {key.classifier}" if key.classifier else "")
 
 
 def cell(number: Quantity, mark: str | None, bound: float | None) -> list[Any]:
@@ -158,7 +163,7 @@ def _column(name: str, key: Key) -> dict[str, Any]:
         "name": name,
         "metric": key.metric,
         "scope": "" if key.scope in (key.task.attributes, "all") else key.scope,
-        "judge": key.judge,
+        "classifier": key.classifier,
         "better": metric(key.metric).better,
         "shown": usual and not inside,
         "cost": False,
@@ -166,5 +171,5 @@ def _column(name: str, key: Key) -> dict[str, Any]:
 
 
 def _cost_column(name: str) -> dict[str, Any]:
-    common = {"metric": "", "scope": "", "judge": "", "better": "lower", "cost": True}
+    common = {"metric": "", "scope": "", "classifier": "", "better": "lower", "cost": True}
     return {"label": NAMES[name], "name": name, "shown": name in COUNTED, **common}

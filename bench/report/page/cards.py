@@ -41,7 +41,7 @@ def _fits(metric: str, column: Any) -> bool:
 
 def _record(name: str, card: Any) -> dict[str, Any]:
     texts = {key: getattr(card, key) for key in ("summary", "formula", "source", "min_n", "bias", "interval", "limits")}
-    return {"name": name, "metrics": [], "judge": card.judge, "_columns": card.columns, **texts}
+    return {"name": name, "metrics": [], "classifier": card.classifier, "_columns": card.columns, **texts}
 
 
 def _column(column: Any) -> dict[str, str]:

@@ -25,10 +25,10 @@ SYMBOLS = {  # of matplotlib, which the plots are drawn with, in plotly's words
     **{"X": "x", "p": "pentagon", "<": "triangle-left", ">": "triangle-right"},
 }
 NO_COSTS = "There is no costs.csv beside results.csv: the seconds of this run are not known."
-# What every file of a run says of itself in one column each; "commit" and "judge" may differ from line to line.
+# What every file of a run says of itself in one column each; "commit" and "classifier" may differ from line to line.
 FACTS = (
     *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "spacing", "eta", "precision", "protocol"),
-    *("judge", "commit", "bench_version", "model_sha256", "judge_sha256"),
+    *("classifier", "commit", "bench_version", "model_sha256", "classifier_sha256"),
 )
 
 
@@ -62,8 +62,8 @@ def data(run: Run) -> dict[str, Any]:
     drawn = looks(dict(zip(first["method"], first["method_file"], strict=True)))
     return {
         "suite": str(run.rows["suite"].iloc[0]),
-        "headline": run.headline,
-        "judge": run.judge,
+        "ranking_metric": run.ranking_metric,
+        "classifier": run.classifier,
         "seeds": sorted(map(int, run.rows["seed"].unique())),
         "facts": [[name, _distinct(run, name)] for name in FACTS],
         "tasks": _tasks(run),

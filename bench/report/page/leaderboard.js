@@ -106,7 +106,7 @@ function boardRow(row, columns, span) {
     element("span", { class: "chevron", "aria-hidden": "true" }, "›"),
     element("span", { class: "name" }, ...breakable(name)),
   );
-  const guided = row.guided ? element("span", { class: "badge warn" }, "guided by its judge") : null;
+  const guided = row.guided ? element("span", { class: "badge warn" }, "guided by its classifier") : null;
   const cells = [element("th", { scope: "row" }, button, guided)];
   if (chosenTask() === ALL) cells.push(element("td", { class: "task" }, NAMES.task(row)));
   if (row.status !== "ok" && !Object.keys(row.cells).length) {
@@ -184,7 +184,7 @@ function drawWords(rows) {
   if (bounds.length) said.push("Shaded: where a perfect sampler stays in 95 of 100 runs of this size.");
   if (column.better === null) said.push("Neither direction is better.");
   else if (cells.some((cell) => cell[4])) {
-    const test = column.metric === DATA.headline ? "paired bootstrap on the same noise" : "the test of run_bench.py compare";
+    const test = column.metric === DATA.ranking_metric ? "paired bootstrap on the same noise" : "the test of run_bench.py compare";
     said.push(`best, tied: no test tells a tied row from the best of its task (${test}, Holm, 5 %).`);
   } else if (cells.length > 1) said.push("No test of this metric, so no marks.");
   const others = boardColumns();

@@ -36,7 +36,7 @@ function drawControls() {
   if (byId("filter").value !== view.filter) byId("filter").value = view.filter;
 }
 
-// A metric that the task has not is exchanged for the headline.
+// A metric that the task has not is exchanged for the ranking_metric.
 function chooseTask(name) {
   const key = name === ALL ? ALL : taskNumber.get(name);
   const kept = inTask.get(key)?.has(chosenColumn());
@@ -60,7 +60,7 @@ function drawHeader() {
     `${DATA.seeds.length === 1 ? "seed" : "seeds"} ${DATA.seeds.join(", ")}`,
     `model ${one("model")}`,
     `${one("sampler")}, ${one("steps")} steps, ${one("spacing")} spacing`,
-    `judge ${DATA.judge}`,
+    `classifier ${DATA.classifier}`,
   ];
   byId("facts").replaceChildren(...words.map((text) => element("span", {}, text)));
   byId("credit").textContent = SAMPLES.credit;

@@ -1,4 +1,4 @@
-// One noise, through every method of a task: what each made of it, and what the judge saw in that.
+// One noise, through every method of a task: what each made of it, and what the classifier saw in that.
 const SAMPLES = DATA.samples;
 const stripUrls = SAMPLES.strips.map((strip) => {
   const bytes = Uint8Array.from(atob(strip), (letter) => letter.charCodeAt(0));
@@ -19,22 +19,22 @@ function chosenCell(cells) {
   return asked >= 0 ? asked : Math.min(1, cells.length - 1);
 }
 
-function judgement(cell, noise) {
+function prediction(cell, noise) {
   const label = cell.labels[noise];
   if (label === undefined) return { text: "class not kept", colour: null };
-  if (label < 0) return { text: "not judged", colour: null };
+  if (label < 0) return { text: "not classified", colour: null };
   const name = DATA.tasks[cell.task].classes[label] ?? `class ${label}`;
   return { text: name, colour: SAMPLES.colours[label % SAMPLES.colours.length] };
 }
 
 function face(cell, noise, spoken = true) {
-  const judged = judgement(cell, noise);
-  const said = `noise ${noise + 1} through ${methodName(cell)}, judged ${judged.text}`;
+  const classified = prediction(cell, noise);
+  const said = `noise ${noise + 1} through ${methodName(cell)}, classified ${classified.text}`;
   return element("span", {
-    class: `face ${judged.colour ? "" : "unjudged"}`,
+    class: `face ${classified.colour ? "" : "unclassified"}`,
     ...(spoken ? { role: "img", "aria-label": said } : { "aria-hidden": "true" }),
     style: {
-      "--frame": judged.colour ?? "transparent",
+      "--frame": classified.colour ?? "transparent",
       "aspect-ratio": `${SAMPLES.width} / ${SAMPLES.height}`,
       "background-image": `url(${stripUrls[cell.strip]})`,
       "background-size": `${100 * SAMPLES.count}% 100%`,
@@ -45,9 +45,9 @@ function face(cell, noise, spoken = true) {
 }
 
 function tag(cell, noise) {
-  const judged = judgement(cell, noise);
-  const swatch = element("i", { class: "swatch", "aria-hidden": "true", style: { background: judged.colour ?? "transparent" } });
-  return element("span", { class: "tag" }, swatch, judged.text);
+  const classified = prediction(cell, noise);
+  const swatch = element("i", { class: "swatch", "aria-hidden": "true", style: { background: classified.colour ?? "transparent" } });
+  return element("span", { class: "tag" }, swatch, classified.text);
 }
 
 function flip(step) {
@@ -98,7 +98,7 @@ function drawSamples() {
     "div",
     { class: "noises", id: "noises", role: "group", "aria-label": `Noise, as ${methodName(cells[0])} shows it` },
     ...Array.from({ length: SAMPLES.count }, (_, i) =>
-      element("button", { type: "button", "data-key": `noise ${i}`, "aria-pressed": String(i === noise), "aria-label": `noise ${i + 1}, judged ${judgement(cells[0], i).text} with ${methodName(cells[0])}`, click: () => show({ noise: String(i + 1) }) }, face(cells[0], i, false)),
+      element("button", { type: "button", "data-key": `noise ${i}`, "aria-pressed": String(i === noise), "aria-label": `noise ${i + 1}, classified ${prediction(cells[0], i).text} with ${methodName(cells[0])}`, click: () => show({ noise: String(i + 1) }) }, face(cells[0], i, false)),
     ),
   );
   const stage = element(
@@ -121,9 +121,9 @@ function drawSamples() {
       element("button", { type: "button", "data-key": `cell ${i}`, "aria-pressed": String(i === at), click: () => show({ method: methodName(cell) }) }, face(cell, noise), element("span", { class: "name" }, ...breakable(methodName(cell))), tag(cell, noise)),
     ),
   );
-  const judged = judgement(cells[at], noise).text;
-  if (playing === null) byId("flipped").textContent = `${methodName(cells[at])}, noise ${noise + 1}: judged ${judged}`;
-  const legend = element("p", { class: "legend" }, "Judged: ", ...task.classes.map((name, i) => element("span", { class: "tag" }, element("i", { class: "swatch", "aria-hidden": "true", style: { background: SAMPLES.colours[i % SAMPLES.colours.length] } }), name)));
+  const classified = prediction(cells[at], noise).text;
+  if (playing === null) byId("flipped").textContent = `${methodName(cells[at])}, noise ${noise + 1}: classified ${classified}`;
+  const legend = element("p", { class: "legend" }, "Classified: ", ...task.classes.map((name, i) => element("span", { class: "tag" }, element("i", { class: "swatch", "aria-hidden": "true", style: { background: SAMPLES.colours[i % SAMPLES.colours.length] } }), name)));
   const reduced = SAMPLES.reduced ? element("p", { class: "note" }, `Images of ${SAMPLES.reduced} pixels, shown at ${Math.max(SAMPLES.width, SAMPLES.height)}.`) : null;
   byId("browser").replaceChildren(noises, element("div", { class: "flipper" }, stage, grid), legend, ...(reduced ? [reduced] : []));
   byId("noises").scrollLeft = scrolled;

@@ -1,4 +1,4 @@
-"""The first samples of every cell, as a page embeds them: pictures of one strip each, and the judge's classes."""
+"""The first samples of every cell, as a page embeds them: pictures of one strip each, and the classifier's classes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def samples(run: Run) -> dict[str, Any]:
     Returns:
         "strips": PNG pictures in base64, one a distinct cell, sample i at i times "width"; "width" and "height" of a
         sample in pixels; "count" of samples in a strip; "cells": task and method (their numbers in the run), "strip",
-        and "labels" (a sample's class in the joint of the task, -1 where the judge abstained; empty where what it saw
-        is not there); "reduced", the side in pixels before images were made smaller, else None; "colours" of the
+        and "labels" (a sample's class in the joint of the task, -1 where the classifier abstained; empty where what it
+        saw is not there); "reduced", the side in pixels before images were made smaller, else None; "colours" of the
         classes, as in the grids; "why", a sentence where there are no cells; "credit", the line owed to whoever drew
         the faces.
     """
@@ -40,8 +40,8 @@ def samples(run: Run) -> dict[str, Any]:
         sizes.add((pictures.shape[3], pictures.shape[2]))
         if row.sample_key not in strips:
             strips[row.sample_key] = _strip(pictures)
-        judged = labels(run, row, SHOWN)
-        shown = [] if judged is None else judged.tolist()
+        classified = labels(run, row, SHOWN)
+        shown = [] if classified is None else classified.tolist()
         cells.append({"task": t, "method": m, "strip": list(strips).index(row.sample_key), "labels": shown})
     largest = max((max(size) for size in sizes), default=0)
     width, height = _reduced(*sizes.pop()) if sizes else (0, 0)
@@ -62,8 +62,8 @@ def samples(run: Run) -> dict[str, Any]:
 
 
 def _first_rows(run: Run) -> Iterable[tuple[int, int, Any]]:
-    """Task's and method's number, and a row of the first judge and seed of every cell."""
-    rows = run.rows[run.rows["judge"] == run.judge].sort_values("seed", kind="stable")
+    """Task's and method's number, and a row of the first classifier and seed of every cell."""
+    rows = run.rows[run.rows["classifier"] == run.classifier].sort_values("seed", kind="stable")
     tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (run.tasks, run.methods))
     for row in rows.drop_duplicates(["attributes", "target", "method"]).sort_index().itertuples():
         yield tasks[Task(str(row.attributes), str(row.target))], methods[str(row.method)], row

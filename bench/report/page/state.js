@@ -15,7 +15,7 @@ for (const row of DATA.rows) {
 
 const START = {
   task: DATA.tasks[0].name,
-  metric: columnNumber.has(DATA.headline) ? DATA.headline : COLUMNS[0].name,
+  metric: columnNumber.has(DATA.ranking_metric) ? DATA.ranking_metric : COLUMNS[0].name,
   sort: "",
   dir: "",
   filter: "",

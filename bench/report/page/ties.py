@@ -22,7 +22,7 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
 
     Args:
         run: the finished run.
-        keys: one a method, of the same task, metric, scope and judge.
+        keys: one a method, of the same task, metric, scope and classifier.
 
     Returns:
         Empty where the metric has no better direction, or fewer than two methods have a value.

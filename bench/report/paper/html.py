@@ -18,7 +18,7 @@ def write_html(table: Table) -> str:
     width = len(table.heads) + 1
     lines = [
         "<table>",
-        f"<caption>{inert(table.layout.caption)}</caption>",
+        f"<caption>{inert(table.template.caption)}</caption>",
         "<thead>",
         *_heads(table.heads),
         "</thead>",
@@ -60,7 +60,7 @@ def _cell(table: Table, cell: Cell) -> str:
     if cell.quantity is None:
         return inert(cell.word) + _letters(cell.notes)
     q = cell.quantity
-    value, *ends = shown(q.value, q.low, q.high, table.layout.interval)
+    value, *ends = shown(q.value, q.low, q.high, table.template.interval)
     interval = f" [{', '.join(ends)}]" if len(ends) == 2 else f" &plusmn; {ends[0]}" if ends else ""
     return MARKS[cell.mark].format(value) + interval + _letters(cell.notes)
 

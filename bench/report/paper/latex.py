@@ -42,15 +42,15 @@ def write_latex(table: Table) -> str:
     begin at one edge.
     """
     columns = list(zip(*(row.cells for _, rows in table.blocks for row in rows), strict=True))
-    twofold = [any(_parts(cell, table.layout.interval)[1:] for cell in column) for column in columns]
-    places = [max(_places(_parts(cell, table.layout.interval)[0]) for cell in column) for column in columns]
-    environment = "table*" if table.layout.wide else "table"
+    twofold = [any(_parts(cell, table.template.interval)[1:] for cell in column) for column in columns]
+    places = [max(_places(_parts(cell, table.template.interval)[0]) for cell in column) for column in columns]
+    environment = "table*" if table.template.wide else "table"
     lines = [
         r"% needs \usepackage{booktabs,siunitx}",
         rf"\begin{{{environment}}}[t]",
         r"\centering",
-        rf"\caption{{{inert(table.layout.caption)}}}",
-        rf"\label{{tab:{table.layout.layout}}}",
+        rf"\caption{{{inert(table.template.caption)}}}",
+        rf"\label{{tab:{table.template.template}}}",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
         r"\sisetup{detect-weight}",
@@ -62,7 +62,7 @@ def write_latex(table: Table) -> str:
         lines.append(r"\midrule")
         if title:
             lines.append(rf"\multicolumn{{{1 + len(twofold) + sum(twofold)}}}{{l}}{{\emph{{{inert(title)}}}}} \\")
-        lines += [_row(row, table.layout.interval, twofold, places) for row in rows]
+        lines += [_row(row, table.template.interval, twofold, places) for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\begin{minipage}{\linewidth}", r"\raggedright"]
     lines += [f"{_superscript((i,))}\\,{_note(note)}\\quad" for i, note in enumerate(table.notes)]
     lines += [inert(remark) for remark in table.remarks]

@@ -16,7 +16,7 @@ def write_markdown(table: Table) -> str:
     """The table with its footnotes; names are shown as they are written, whatever is in them."""
     blocks = len(table.blocks) > 1
     heads = [*(["task"] if blocks else []), "method", *(_head(head) for head in table.heads)]
-    lines = [f"**{inert(table.layout.caption)}**", "", _line(heads), "|" + " --- |" * len(heads)]
+    lines = [f"**{inert(table.template.caption)}**", "", _line(heads), "|" + " --- |" * len(heads)]
     for title, rows in table.blocks:
         lines += [_line([*([inert(title)] if blocks else []), *_row(table, row)]) for row in rows]
     notes = [f"<sup>{letter(i)}</sup> {_note(note)}" for i, note in enumerate(table.notes)]
@@ -41,7 +41,7 @@ def _cell(table: Table, cell: Cell) -> str:
     if cell.quantity is None:
         return inert(cell.word) + _letters(cell.notes)
     q = cell.quantity
-    value, *ends = shown(q.value, q.low, q.high, table.layout.interval)
+    value, *ends = shown(q.value, q.low, q.high, table.template.interval)
     interval = f" [{', '.join(ends)}]" if len(ends) == 2 else f" ± {ends[0]}" if ends else ""
     return MARKS[cell.mark].format(value) + interval + _letters(cell.notes)
 

@@ -1,4 +1,4 @@
-"""A layout filled with a run: heads, rows, cells and footnotes, whatever the format they are written in."""
+"""A template filled with a run: heads, rows, cells and footnotes, whatever the format they are written in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from bench.core.errors import ConfigError, UnknownName
 from bench.protocols.evaluator import Better
 from bench.report.paper.claims import Claim
-from bench.report.paper.layout import ColumnChoice, Layout
+from bench.report.paper.template import ColumnChoice, Template
 from bench.results.metric_info import metric
 from bench.results.quantities import Measured, Quantity
 from bench.results.run import Key, Run, Task
@@ -62,9 +62,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A filled layout: `blocks` are (title, rows), with one title "" where there is one block; `notes` have letters."""
+    """A filled template: `blocks` are (title, rows), with one title "" where there is one block; `notes` have letters."""
 
-    layout: Layout
+    template: Template
     heads: tuple[Head, ...]
     blocks: tuple[tuple[str, tuple[Row, ...]], ...]
     notes: tuple[str, ...]
@@ -97,27 +97,29 @@ class _Line:
     methods: Mapping[str, str]
 
 
-def build(layout: Layout, run: Run, claims: Mapping[tuple[Task, str], Claim] | None = None) -> Table:
-    """Fill a layout.
+def build(template: Template, run: Run, claims: Mapping[tuple[Task, str], Claim] | None = None) -> Table:
+    """Fill a template.
 
     Args:
-        layout: what to show.
+        template: what to show.
         run: a finished run.
         claims: as `bench.report.paper.claims.read_claims`; None shows no column for them.
 
     Raises:
         UnknownName: a metric, scope, cost or method's field that the run does not have.
-        ConfigError: a file of the run that cannot be read or contradicts another, or claims for a layout without a
+        ConfigError: a file of the run that cannot be read or contradicts another, or claims for a template without a
             column that they stand beside.
     """
-    if claims is not None and not any(c.claimed for c in layout.columns):
-        raise ConfigError(f"layout {layout.layout} must have a column with `claimed: true` to show --claimed beside")
-    return _Builder(layout, Measured(run), claims).table()
+    if claims is not None and not any(c.claimed for c in template.columns):
+        raise ConfigError(
+            f"template {template.template} must have a column with `claimed: true` to show --claimed beside"
+        )
+    return _Builder(template, Measured(run), claims).table()
 
 
 @dataclass
 class _Builder:
-    layout: Layout
+    template: Template
     measured: Measured
     claims: Mapping[tuple[Task, str], Claim] | None
     notes: list[str] = field(default_factory=list)
@@ -128,10 +130,12 @@ class _Builder:
         return self.measured.run
 
     def table(self) -> Table:
-        columns = [c for choice in self.layout.columns for c in self._columns(choice)]
+        columns = [c for choice in self.template.columns for c in self._columns(choice)]
         if not columns:
-            raise ConfigError(f"layout {self.layout.layout}: {self.run.file} has none of its columns; choose another")
-        by_task = self.layout.across == "task"
+            raise ConfigError(
+                f"template {self.template.template}: {self.run.file} has none of its columns; choose another"
+            )
+        by_task = self.template.across == "task"
         groups, lines = self._lines()
         tasks: list[list[Task]] = [self.run.tasks] if by_task else [[task] for task in self.run.tasks]
         names = [task.name for task in self.run.tasks] if by_task else groups
@@ -149,7 +153,7 @@ class _Builder:
             ]
             blocks.append(("" if by_task else block[0].name, tuple(rows)))
         remarks = tuple(self._remarks(columns, blocks))
-        return Table(self.layout, tuple(heads), tuple(blocks), tuple(self.notes), remarks)
+        return Table(self.template, tuple(heads), tuple(blocks), tuple(self.notes), remarks)
 
     def _columns(self, choice: ColumnChoice) -> list[_Column]:
         if choice.cost is not None:
@@ -183,7 +187,7 @@ class _Builder:
 
     def _lines(self) -> tuple[list[str], list[_Line]]:
         """The groups of columns that a method's fields make, and the rows; one group "" where they make none."""
-        name = self.layout.across
+        name = self.template.across
         if name in (None, "task"):
             return [""], [_Line(method, {"": method}) for method in self.run.methods]
         rows = self.run.rows.drop_duplicates("method")
@@ -232,8 +236,8 @@ class _Builder:
         quantity = self.measured.quantity(key)
         if quantity is None:
             return self._without(key, facts, "the run has no such score")
-        headline = column.metric == self.run.headline and column.scope == "task"
-        mark = self.measured.mark(task, method) if headline else ""
+        ranking_metric = column.metric == self.run.ranking_metric and column.scope == "task"
+        mark = self.measured.mark(task, method) if ranking_metric else ""
         return Cell(quantity, mark=mark, notes=self._short(key, quantity), facts=facts | {"status": "ok"})
 
     def _without(self, key: Key, facts: dict[str, str], missing: str) -> Cell:
@@ -256,8 +260,8 @@ class _Builder:
 
     def _guided(self, line: _Line) -> tuple[int, ...]:
         rows = self.run.rows
-        if rows.loc[rows["method"].isin(list(line.methods.values())), "guided_by_judge"].any():
-            return self._noted("guided by the network that judges it")
+        if rows.loc[rows["method"].isin(list(line.methods.values())), "guided_by_classifier"].any():
+            return self._noted("guided by the network that classifies it")
         return ()
 
     def _noted(self, text: str) -> tuple[int, ...]:
@@ -279,8 +283,10 @@ class _Builder:
             yield {
                 "brackets": f"In brackets: the 95 % interval{several}.",
                 "plus_minus": f"±: the larger distance to an end of the 95 % interval{several}.",
-            }[self.layout.interval]
-        marked = list(dict.fromkeys(c.heading for c in columns if c.metric == self.run.headline and c.scope == "task"))
+            }[self.template.interval]
+        marked = list(
+            dict.fromkeys(c.heading for c in columns if c.metric == self.run.ranking_metric and c.scope == "task")
+        )
         if any(cell.mark for cell in cells):
             yield (
                 f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "
@@ -301,16 +307,18 @@ class _Builder:
             f"{one.sampler}, {one.steps} steps, {one.spacing} spacing, {one.precision}"
             + (f", eta {one.eta:g}" if one.eta else "")
             + f", guidance batch {one.guidance_batch}",
-            f"judge {one.judge} (held-out balanced accuracy {self._accuracies()})",
+            f"classifier {one.classifier} (held-out balanced accuracy {self._accuracies()})",
             f"suite {one.suite}, protocol {one.protocol}" + (f", commit {', '.join(commits)}" if commits else ""),
         ]
         return "; ".join(parts) + "."
 
     def _accuracies(self) -> str:
         found: dict[str, float] = {}
-        for text in self.run.rows.loc[self.run.rows["judge"] == self.run.judge, "judge_confusion"].unique():
+        for text in self.run.rows.loc[
+            self.run.rows["classifier"] == self.run.classifier, "classifier_confusion"
+        ].unique():
             for name, counts in json.loads(text).items():
-                if counts is not None:  # a judge whose errors were measured
+                if counts is not None:  # a classifier whose errors were measured
                     table = np.array(counts, dtype=np.float64)
                     found[name] = float((table.diagonal() / table.sum(1)).mean())
         return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()) or "not measured"

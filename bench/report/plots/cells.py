@@ -27,7 +27,7 @@ def draw(run: Finished) -> dict[str, Any]:
                 continue
             parts = [slice(i, i + COLUMNS) for i in range(0, len(strip.images), COLUMNS)]
             strips = [Strip("", strip.images[part], strip.labels[part]) for part in parts]
-            name = f"{task.name}, {title}, seed {seed}: judged {task.attributes}"
+            name = f"{task.name}, {title}, seed {seed}: classified {task.attributes}"
             stems.append(f"cell-{run.stems[task]}-{slug(title)}-seed{seed}")
             sheets.append(draw_sheet(strips, classes(run, task), name, task.attributes, credit(run.run)))
     if not sheets:

@@ -67,9 +67,9 @@ class Finished:
 
     def ranked_by(self, task: Task, method: str) -> Key:
         """What the leaderboard ranks by."""
-        return Key(task, method, self.run.headline, task.attributes)
+        return Key(task, method, self.run.ranking_metric, task.attributes)
 
-    def headline(self, task: Task, method: str) -> Quantity | None:
+    def ranking_metric(self, task: Task, method: str) -> Quantity | None:
         """The discrepancy that the leaderboard ranks by; None where it has no value."""
         return self.measured.quantity(self.ranked_by(task, method))
 
@@ -90,10 +90,10 @@ class Finished:
                 found.setdefault(self.status(key), []).append(key.method)
         return "; ".join(named(status, titles) for status, titles in found.items())
 
-    def null_bound(self, task: Task, method: str) -> float | None:
+    def noise_floor(self, task: Task, method: str) -> float | None:
         """What a perfect sampler's discrepancy stays below in 95 of 100 runs of this size; None where not recorded."""
         good = self.run.good(self.ranked_by(task, method))
-        return None if not good or math.isnan(good[0].null_bound) else float(good[0].null_bound)
+        return None if not good or math.isnan(good[0].noise_floor) else float(good[0].noise_floor)
 
 
 def named(what: str, titles: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ def _groups(ax: Any, run: Finished, task: Task, metric: str, reference: str) -> 
     """A tick for every class that has a value, on the row of its method."""
     titles = run.methods(task)
     for key in run.run.scores:
-        mine = key.task == task and key.metric == metric and not key.judge
+        mine = key.task == task and key.metric == metric and not key.classifier
         group, _, to = key.scope.partition(" to ")
         quantity = run.measured.quantity(key) if mine else None
         if quantity is not None and to == reference and group.startswith(f"{task.attributes}="):

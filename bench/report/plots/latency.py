@@ -28,7 +28,7 @@ def draw(run: Finished) -> dict[str, Any]:
         titles = run.methods(task)
         seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
         plane(ax, run, task, {t: None if s is None else Quantity(s) for t, s in seconds.items()})
-        untimed = [t for t in titles if seconds[t] is None and run.headline(task, t) is not None]
+        untimed = [t for t in titles if seconds[t] is None and run.ranking_metric(task, t) is not None]
         missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("without a time", untimed)]
         gaps.append("; ".join(filter(None, missing)))
         ax.set_xlim(left=0)

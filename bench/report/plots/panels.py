@@ -79,7 +79,7 @@ def _ends(number: Quantity | float) -> list[list[float]] | None:
 def plane(ax: Any, run: Finished, task: Task, x: Mapping[str, Quantity | None]) -> None:
     """A point a method: its discrepancy over another number of it. Those without one of the two are not in it."""
     for title, other in x.items():
-        discrepancy = run.headline(task, title)
+        discrepancy = run.ranking_metric(task, title)
         if other is not None and discrepancy is not None:
             point(ax, other, discrepancy, run.looks[title], title)
     ax.set_ylim(bottom=0)

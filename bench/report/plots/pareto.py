@@ -55,7 +55,7 @@ def _front(ax: Any, run: Finished, task: Task, keys: list[Key]) -> None:
     """A staircase through the points that no other beats: what lies above and right of it is dominated."""
     points = []
     for key in keys:
-        x, y = run.measured.quantity(key), run.headline(task, key.method)
+        x, y = run.measured.quantity(key), run.ranking_metric(task, key.method)
         if x is not None and y is not None:
             points.append((x.value, y.value))
     if points:

@@ -53,5 +53,7 @@ def _of(run: Finished, task: Task) -> Any:
     axes[0].set_xlim(left=0)  # of all panels, and only now: it fixes the other end too
     fig.suptitle(text(task.name, 80))
     asked_for = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
-    run.legend(fig, "share of the samples, as judged, with its 95 % interval", (), [(asked_for, "the share asked for")])
+    run.legend(
+        fig, "share of the samples, as classified, with its 95 % interval", (), [(asked_for, "the share asked for")]
+    )
     return fig

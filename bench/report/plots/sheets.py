@@ -1,4 +1,4 @@
-"""Sample sheets: rows of methods, columns of one noise, each image framed and marked with its judged class."""
+"""Sample sheets: rows of methods, columns of one noise, each image framed and marked with its predicted class."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from bench.storage.files import slug
 COLUMNS = 15  # images of a row
 LARGEST, LEAST = 0.55, 64  # inches that an image takes at most; pixels that it is given at least
 LINE = 0.16  # inches a line of text takes
-UNJUDGED = "#ffffff"  # the judge abstained
+UNJUDGED = "#ffffff"  # the classifier abstained
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Strip:
     Attributes:
         name: of the method; "" for a row that goes on from the one above.
         images: uint8 [n, 3, h, w]; None where there are none.
-        labels: int64 [n], the judged class, -1 where the judge abstained.
+        labels: int64 [n], the predicted class, -1 where the classifier abstained.
         word: in place of images, why there are none.
     """
 
@@ -84,10 +84,10 @@ def write_grids(run: Finished, folder: Path) -> list[Path]:
 
 
 def cells(run: Finished, task: Task) -> list[tuple[str, int, Any]]:
-    """Method, seed and a row by the run's first judge, of every cell of a task, in the order of the run."""
+    """Method, seed and a row by the run's first classifier, of every cell of a task, in the order of the run."""
     rows = run.run.rows
     mine = rows[(rows["attributes"] == task.attributes) & (rows["target"] == task.target)]
-    first = mine[mine["judge"] == run.run.judge].drop_duplicates(["method", "seed"])
+    first = mine[mine["classifier"] == run.run.classifier].drop_duplicates(["method", "seed"])
     return [(str(row.method), int(row.seed), row) for row in first.itertuples()]  # type: ignore[arg-type]
 
 
@@ -112,9 +112,9 @@ def strip_of(run: Finished, title: str, row: Any, n: int, task: Task) -> Strip:
         n: how many, at most.
         task: of the cell.
     """
-    shown, judged = images(run.run, row, n), labels(run.run, row, n)
-    if shown is not None and judged is not None:
-        return Strip(title, shown, judged)
+    shown, classified = images(run.run, row, n), labels(run.run, row, n)
+    if shown is not None and classified is not None:
+        return Strip(title, shown, classified)
     why = run.run.reason(Key(task, title, "", ""))[0]
     return Strip(title, None, np.empty(0, np.int64), why if why not in ("", "missing") else "not in the store")
 
@@ -129,7 +129,7 @@ def draw_sheet(strips: Sequence[Strip], names: Sequence[str], title: str, attrib
         strips: one or more, at least one with images; all images of one size.
         names: of the classes, in order.
         title: above all.
-        attribute: that was judged.
+        attribute: that was classified.
         owed: the credit line; may be empty.
     """
     from matplotlib.figure import Figure
@@ -153,7 +153,7 @@ def draw_sheet(strips: Sequence[Strip], names: Sequence[str], title: str, attrib
             ax.text(0.15, row + 0.5, strip.word, va="center", fontsize=SMALL, color=NEUTRAL, fontstyle="italic")
     _marks(ax, strips, names, side)
     fig.legend(
-        handles, shown, title=f"judged {text(attribute, 80)}", ncols=across, loc="lower center",
+        handles, shown, title=f"classified {text(attribute, 80)}", ncols=across, loc="lower center",
         bbox_to_anchor=(0.5, (LINE if owed else 0) / height),
     )  # fmt: skip
     fig.text(0.5, 0.4 * LINE / height, text(owed, 160), ha="center", va="center", fontsize=SMALL - 1, color=NEUTRAL)
@@ -200,7 +200,7 @@ def _mosaic(strips: Sequence[Strip], columns: int) -> npt.NDArray[np.uint8]:
             colour = CLASSES[label % len(CLASSES)] if label >= 0 else UNJUDGED
             cell = picture[row, column, gap : h - gap, gap : w - gap]
             cell[:] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-            assert strip.images is not None, "a judged image is there"
+            assert strip.images is not None, "a classified image is there"
             large = strip.images[column].transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
             cell[frame:-frame, frame:-frame] = large
     return picture.transpose(0, 2, 1, 3, 4).reshape(len(strips) * h, columns * w, 3)

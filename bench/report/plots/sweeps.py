@@ -46,7 +46,7 @@ def draw(run: Finished) -> dict[str, Any]:
     figures = {}
     for field, lines in swept(run).items():
         named = name(lines)
-        for metric, scope in [(run.run.headline, ""), *run.scopes("frechet_")]:
+        for metric, scope in [(run.run.ranking_metric, ""), *run.scopes("frechet_")]:
             stem = "-".join(filter(None, ["sweep", slug(field), slug(metric), slug(scope)]))
             figures[stem] = _of(run, field, named, metric, scope)
     if not figures:

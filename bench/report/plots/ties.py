@@ -39,7 +39,7 @@ def draw(run: Finished) -> dict[str, Any]:
 
 def ranking(run: Finished, task: Task) -> list[str]:
     """Methods of a task, smallest discrepancy first; those without one last, in the order of the run."""
-    values = {title: run.headline(task, title) for title in run.methods(task)}
+    values = {title: run.ranking_metric(task, title) for title in run.methods(task)}
     return sorted(values, key=lambda title: (values[title] is None, getattr(values[title], "value", 0.0)))
 
 
@@ -54,6 +54,6 @@ def _panel(ax: Any, run: Finished, task: Task) -> None:
         ax.plot(
             [0.985, 0.985], [place - 0.5, place + 0.5], transform=ax.get_yaxis_transform(), label=titles[place], **BAND
         )
-    bound = next((b for b in (run.null_bound(task, title) for title in titles) if b is not None), None)
+    bound = next((b for b in (run.noise_floor(task, title) for title in titles) if b is not None), None)
     if bound is not None:
-        ax.axvline(bound, color=NEUTRAL, linestyle="--", linewidth=1, label=f"null bound of {run.run.headline}")
+        ax.axvline(bound, color=NEUTRAL, linestyle="--", linewidth=1, label=f"noise floor of {run.run.ranking_metric}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
-from bench.core.schema import POOLED, headline_of
+from bench.core.schema import POOLED, ranking_metric_of
 from bench.results.leaderboard_csv import method_name, read_table
 from bench.results.quantities import Quantity
 
@@ -24,16 +24,16 @@ class Point:
         title: what the leaderboard calls the method.
         method: the method's public name.
         settings: what the sweep set, by name; without those that this method does not have.
-        fairness: the headline discrepancy, >= 0, lower is better; None where it has no value.
+        fairness: the ranking_metric discrepancy, >= 0, lower is better; None where it has no value.
         quality: the Frechet distance, lower is better; None where it has no value.
         calls: network calls an image, at sampling.
         backward: backward passes through the network an image, at sampling.
-        null_bound: discrepancy below which a perfect sampler stays in 95 of 100 runs of this size.
+        noise_floor: discrepancy below which a perfect sampler stays in 95 of 100 runs of this size.
         n: samples a seed.
         seeds: how many.
         status: as in the leaderboard; "undefined" where a value is missing all the same.
         reason: why there is no value.
-        headline: the column of `fairness`.
+        ranking_metric: the column of `fairness`.
     """
 
     task: str
@@ -45,12 +45,12 @@ class Point:
     quality: Quantity | None
     calls: float | None
     backward: float | None
-    null_bound: float | None
+    noise_floor: float | None
     n: int
     seeds: int
     status: str
     reason: str
-    headline: str = POOLED
+    ranking_metric: str = POOLED
 
     @property
     def passes(self) -> float | None:
@@ -79,7 +79,7 @@ def quality_of(suite: Suite) -> str:
             f"a trade-off needs fairness and quality: suite {suite.suite} must name the metrics fairness_discrepancy "
             "and frechet, a feature extractor and a reference set; add them, or take another suite"
         )
-    return f"frechet_{suite.features[0].seer.title} to {next(iter(suite.references))}"
+    return f"frechet_{suite.features[0].spec.title} to {next(iter(suite.references))}"
 
 
 def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, Any]]) -> list[Point]:
@@ -95,7 +95,7 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     """
     files = {m.title: m.name for m in suite.methods}
     order = list(files)
-    quality, headline = quality_of(suite), headline_of(suite.prompts is not None)
+    quality, ranking_metric = quality_of(suite), ranking_metric_of(suite.prompts is not None)
     found = [
         Point(
             task=row["task"],
@@ -103,15 +103,15 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
             title=method_name(row),
             method=files[row["method"]],
             settings=settings[row["method"]],
-            fairness=_estimate(row, headline),
-            headline=headline,
+            fairness=_estimate(row, ranking_metric),
+            ranking_metric=ranking_metric,
             quality=_estimate(row, quality),
             calls=_number(row["nfe_per_image"]),
             backward=_number(row["backward_per_image"]),
-            null_bound=_number(row["fd_null_bound"]),
+            noise_floor=_number(row["fd_noise_floor"]),
             n=int(row["n"]),
             seeds=int(row["seeds"]),
-            **_status(row, headline, quality),
+            **_status(row, ranking_metric, quality),
         )
         for row in sorted(read_table(folder / "leaderboard.csv"), key=lambda row: order.index(row["method"]))
     ]
@@ -119,9 +119,9 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     return sorted(found, key=lambda point: tasks.index(point.task))
 
 
-def _status(row: Mapping[str, str], headline: str, quality: str) -> dict[str, str]:
-    if row["status"] == "ok" and not (row[headline] and row.get(quality)):
-        missing = quality if row[headline] else headline
+def _status(row: Mapping[str, str], ranking_metric: str, quality: str) -> dict[str, str]:
+    if row["status"] == "ok" and not (row[ranking_metric] and row.get(quality)):
+        missing = quality if row[ranking_metric] else ranking_metric
         return {"status": "undefined", "reason": f"no {missing}; results.csv says why"}
     return {"status": row["status"], "reason": row["reason"]}
 

@@ -34,7 +34,7 @@ def write_tables(points: Sequence[Point], quality: str, folder: Path) -> list[Pa
     rows = [_row(p, front, settings, quality) for p, front in zip(points, on_front(points), strict=True)]
     files = [folder / "trade-off.csv", folder / "hypervolume.csv"]
     write_bytes(files[0], csv_table(rows).encode())
-    measured = [_volume_row(v, points[0].headline, quality) for v in volumes(points)]
+    measured = [_volume_row(v, points[0].ranking_metric, quality) for v in volumes(points)]
     if measured:
         write_bytes(files[1], csv_table(measured).encode())
     else:
@@ -48,8 +48,8 @@ def _row(point: Point, front: bool | None, settings: Sequence[str], quality: str
         "run": point.run,
         "method": point.title,
         **{name: _plain(point.settings.get(name)) for name in settings},
-        **_ends(point.headline, point.fairness),
-        "fd_null_bound": point.null_bound,
+        **_ends(point.ranking_metric, point.fairness),
+        "fd_noise_floor": point.noise_floor,
         **_ends(quality, point.quality),
         "nfe_per_image": point.calls,
         "backward_per_image": point.backward,
@@ -71,9 +71,9 @@ def _ends(column: str, found: Quantity | None) -> dict[str, float | None]:
     return dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
 
 
-def _volume_row(volume: Volume, headline: str, quality: str) -> dict[str, Any]:
+def _volume_row(volume: Volume, ranking_metric: str, quality: str) -> dict[str, Any]:
     corner = [*volume.reference, None][:3]
-    names = (f"reference_{headline}", f"reference_{quality}", "reference_passes_per_image")
+    names = (f"reference_{ranking_metric}", f"reference_{quality}", "reference_passes_per_image")
     return {
         "task": volume.task,
         "method": volume.method,
@@ -92,7 +92,7 @@ def show(points: Sequence[Point], quality: str, console: Console) -> None:
         table = Table(title=escape(f"trade-off on {task}"), caption=_caption([v for v in measured if v.task == task]))
         table.add_column("method")
         for head in (
-            f"{points[0].headline} [95 %]",
+            f"{points[0].ranking_metric} [95 %]",
             escape(f"Frechet to {quality.rpartition(' to ')[2]} [95 %]"),
             "calls/image",
             "backward",

@@ -1,4 +1,4 @@
-"""Layouts: small YAML files that say what a paper's table shows, and how it is laid out."""
+"""Templates: small YAML files that say what a paper's table shows, and how it is laid out."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class ColumnChoice(Strict):
         return self
 
 
-class Layout(Strict):
-    """A layout file.
+class Template(Strict):
+    """A template file.
 
     Attributes:
-        layout: its name, also the LaTeX label.
+        template: its name, also the LaTeX label.
         caption: of the table.
         across: "task", a group of columns a task; the name of a method's field, a group of columns a value of it;
             none, a block of rows a task.
@@ -52,7 +52,7 @@ class Layout(Strict):
         columns: in order.
     """
 
-    layout: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    template: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     caption: str
     across: str | None = None
     interval: Literal["brackets", "plus_minus"]
@@ -67,20 +67,20 @@ class Layout(Strict):
         return columns
 
 
-def list_layouts() -> dict[str, str]:
-    """Names of the shipped layouts, with the first line of each file's comment."""
+def list_templates() -> dict[str, str]:
+    """Names of the shipped templates, with the first line of each file's comment."""
     return {p.stem: p.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for p in sorted(HERE.glob("*.yaml"))}
 
 
-def read_layout(name: str) -> Layout:
-    """A shipped layout by its name, or any by its file.
+def read_template(name: str) -> Template:
+    """A shipped template by its name, or any by its file.
 
     Raises:
-        UnknownName: no shipped layout of this name.
+        UnknownName: no shipped template of this name.
         ConfigError: the file cannot be read or is not valid; file, line, key and what was expected are named.
     """
     if name.endswith((".yaml", ".yml")):
-        return read_yaml(Path(name), Layout)
-    if name not in list_layouts():
-        raise UnknownName("layout", name, [*list_layouts(), "FILE.yaml"])
-    return read_yaml(HERE / f"{name}.yaml", Layout)
+        return read_yaml(Path(name), Template)
+    if name not in list_templates():
+        raise UnknownName("template", name, [*list_templates(), "FILE.yaml"])
+    return read_yaml(HERE / f"{name}.yaml", Template)

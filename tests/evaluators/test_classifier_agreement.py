@@ -1,4 +1,4 @@
-"""Cohen's kappa of two judges: by hand, by scikit-learn, with abstentions, and with an interval that covers."""
+"""Cohen's kappa of two classifiers: by hand, by scikit-learn, with abstentions, and with an interval that covers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Reference, Sample
+from evaluators.classifier_agreement import Evaluator
 from evaluators.classifiers.agreement import cohen_kappa
-from evaluators.judge_agreement import Evaluator
 
 TONE = Attribute("tone", ("light", "medium", "dark"))
 TASK = Reference((TONE,), np.full(3, 1 / 3))
@@ -20,7 +20,7 @@ def sure(labels: np.ndarray) -> np.ndarray:
 
 
 def score(a: np.ndarray, b: np.ndarray):
-    sample = Sample({"tone": a}, {}, np.full(len(a), -1), other_judges={"clip": {"tone": b}})
+    sample = Sample({"tone": a}, {}, np.full(len(a), -1), other_classifiers={"clip": {"tone": b}})
     [found] = Evaluator().evaluate(sample, TASK)
     return found
 
@@ -33,7 +33,7 @@ def test_kappa_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_kappa_agrees_with_scikit_learn_over_what_both_judged(seed: int) -> None:
+def test_kappa_agrees_with_scikit_learn_over_what_both_classified(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a = rng.integers(0, 3, 200)
     b = np.where(rng.random(200) < 0.6, a, rng.integers(0, 3, 200))
@@ -61,8 +61,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_too_few_and_one_class_only_are_undefined_with_a_reason() -> None:
     few = score(sure(np.arange(19) % 3), sure(np.arange(19) % 3))
     assert (few.status, few.value) == ("undefined", None)
-    assert few.reason == "needs 20 samples or more that both judges judged, got 19"
+    assert few.reason == "needs 20 samples or more that both classifiers classified, got 19"
     alike = score(sure(np.zeros(30, dtype=int)), sure(np.zeros(30, dtype=int)))
-    assert alike.reason == "both judges name one and the same class throughout"
-    one_judge = Sample({"tone": sure(np.zeros(30, dtype=int))}, {}, np.full(30, -1))
-    assert Evaluator().evaluate(one_judge, TASK) == []
+    assert alike.reason == "both classifiers name one and the same class throughout"
+    one_classifier = Sample({"tone": sure(np.zeros(30, dtype=int))}, {}, np.full(30, -1))
+    assert Evaluator().evaluate(one_classifier, TASK) == []

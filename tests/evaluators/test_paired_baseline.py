@@ -1,4 +1,4 @@
-"""Distance to the vanilla twin: closed forms, SciPy's intervals, properties, and the twin's way through a run."""
+"""Distance to the vanilla paired_baseline: closed forms, SciPy's intervals, properties, and the paired_baseline's way through a run."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from bench.engine.runner import run
 from bench.engine.work import scores_key
 from bench.protocols.evaluator import Reference, Sample, Score
 from bench.protocols.images import ImagesOnDemand
-from evaluators.vanilla_twin import MIN_N, Evaluator, cosine_distance, squared_distance
+from evaluators.paired_baseline import MIN_N, Evaluator, cosine_distance, squared_distance
 from tests.support.sets import in_shards
 from tests.support.small import small_suite
 
 TASK = Reference((), np.ones(1))
 
 
-def of(x: Any, twin: Any | None, kind: str = "features") -> Sample:
+def of(x: Any, paired_baseline: Any | None, kind: str = "features") -> Sample:
     def sample(array: Any, other: Sample | None) -> Sample:
         arrays = {"features": {}, "perceptual": {}, kind: {"net": array}}
-        return Sample({}, preset=np.full(len(array), -1), twin=other, **arrays)
+        return Sample({}, assigned_class=np.full(len(array), -1), paired_baseline=other, **arrays)
 
-    return sample(x, None if twin is None else sample(twin, None))
+    return sample(x, None if paired_baseline is None else sample(paired_baseline, None))
 
 
-def score(x: Any, twin: Any | None, kind: str = "features") -> Score:
-    [found] = Evaluator().evaluate(of(x, twin, kind), TASK)
+def score(x: Any, paired_baseline: Any | None, kind: str = "features") -> Score:
+    [found] = Evaluator().evaluate(of(x, paired_baseline, kind), TASK)
     return found
 
 
@@ -56,8 +56,8 @@ def test_mean_and_interval_are_those_of_students_t() -> None:
         found = score(a, b, kind)
         low, high = scipy.stats.ttest_1samp(distances, 0.0).confidence_interval(0.95)
         assert (found.value, found.ci_low, found.ci_high) == pytest.approx((distances.mean(), low, high), abs=1e-12)
-    assert score(a, b).metric == "twin_cosine_net"
-    assert score(a, b, "perceptual").metric == "twin_distance_net"
+    assert score(a, b).metric == "paired_cosine_net"
+    assert score(a, b, "perceptual").metric == "paired_distance_net"
 
 
 def test_a_turn_by_an_angle_and_a_step_of_a_length_by_hand() -> None:
@@ -97,7 +97,7 @@ def test_the_more_a_method_moves_the_larger_the_distance() -> None:
 
 
 def test_pairs_count_not_the_sets_of_images() -> None:
-    """Samples in another order are the same set, and no twins."""
+    """Samples in another order are the same set, and no paired_baselines."""
     x = np.random.default_rng(0).standard_normal((40, 6))
     assert score(x[::-1], x).value > 0.5
 
@@ -119,15 +119,17 @@ def test_images_without_features_are_left_out_on_either_side() -> None:
     assert found.value == pytest.approx(float(cosine_distance(x[10:49], y[10:49]).mean()), abs=1e-12)
     assert (
         score(gaps[:20], y[:20]).reason
-        == f"needs {MIN_N} samples or more whose features and whose twin's are known, got 10"
+        == f"needs {MIN_N} samples or more whose features and whose paired_baseline's are known, got 10"
     )
 
 
-def test_without_a_twin_it_says_what_to_add() -> None:
+def test_without_a_paired_baseline_it_says_what_to_add() -> None:
     found = score(np.ones((30, 2)), None)
     assert (found.status, found.value) == ("undefined", None)
     assert "add it to the suite's methods" in found.reason
-    with pytest.raises(Incompatible, match=r"the twin must have features of net of shape \[30, 2\], got \[29, 2\]"):
+    with pytest.raises(
+        Incompatible, match=r"the paired baseline must have features of net of shape \[30, 2\], got \[29, 2\]"
+    ):
         score(np.ones((30, 2)), np.ones((29, 2)))
 
 
@@ -140,7 +142,7 @@ def written(out: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_pairs_every_method_with_vanillas_samples_of_its_seed(tmp_path: Path) -> None:
-    metrics = ["vanilla_twin", "attribute_drift"]
+    metrics = ["paired_baseline", "attribute_drift"]
     tasks, seeds = [{"attributes": ["eyeglasses"]}], [0, 1]
     suite = small_suite(
         tmp_path, methods=TWO, tasks=tasks, seeds=seeds, features=["efficientnet_lite0"], metrics=metrics
@@ -148,24 +150,24 @@ def test_a_run_pairs_every_method_with_vanillas_samples_of_its_seed(tmp_path: Pa
     whole = tmp_path / "whole"
     assert not run(read_suite(str(suite)), Options(whole, workers=1)).problems
     rows = written(whole)
-    twin = [r for r in rows if r["metric"] == "twin_cosine_efficientnet_lite0"]
-    assert {(r["method"], r["seed"]) for r in twin} == {(m["name"], s) for m in TWO for s in ("0", "1")}
-    assert {r["value"] for r in twin if r["method"] == "vanilla"} == {"0.0"}
+    paired_baseline = [r for r in rows if r["metric"] == "paired_cosine_efficientnet_lite0"]
+    assert {(r["method"], r["seed"]) for r in paired_baseline} == {(m["name"], s) for m in TWO for s in ("0", "1")}
+    assert {r["value"] for r in paired_baseline if r["method"] == "vanilla"} == {"0.0"}
     features = {}
-    for r in twin:
+    for r in paired_baseline:
         shards = sorted(
             (whole / "store" / "features").glob(f"efficientnet*/samples/*/{r['sample_key']}/*/features.npy")
         )
         features[r["method"], r["seed"]] = np.concatenate([np.load(p) for p in shards]).astype(np.float64)
     for seed in ("0", "1"):
         want = cosine_distance(features["sample_guidance", seed], features["vanilla", seed]).mean()
-        [row] = [r for r in twin if (r["method"], r["seed"]) == ("sample_guidance", seed)]
+        [row] = [r for r in paired_baseline if (r["method"], r["seed"]) == ("sample_guidance", seed)]
         assert float(row["value"]) == pytest.approx(want, rel=1e-9)
         assert float(row["value"]) > 0
     scopes = {r["scope"] for r in rows if r["metric"] == "drift_changed"}
     assert scopes == {"skin_tone", "facial_hair", "facial_hair+skin_tone"}
 
-    alone = tmp_path / "alone"  # the twin is sampled for it, and the numbers are the same
+    alone = tmp_path / "alone"  # the paired baseline is sampled for it, and the numbers are the same
     assert not run(read_suite(str(suite)), Options(alone, workers=1, only={"method": {"sample_guidance"}})).problems
     assert written(alone) == [r for r in rows if r["method"] == "sample_guidance"]
 
@@ -173,11 +175,11 @@ def test_a_run_pairs_every_method_with_vanillas_samples_of_its_seed(tmp_path: Pa
 def test_a_suite_without_vanilla_runs_and_says_why_there_is_no_distance(tmp_path: Path) -> None:
     suite = small_suite(
         tmp_path, methods=TWO[1:], tasks=[{"attributes": ["eyeglasses"]}], features=["efficientnet_lite0"],
-        metrics=["vanilla_twin", "attribute_drift"],
+        metrics=["paired_baseline", "attribute_drift"],
     )  # fmt: skip
     assert not run(read_suite(str(suite)), Options(tmp_path / "out", workers=1)).problems
     rows = written(tmp_path / "out")
-    assert {r["metric"] for r in rows} == {"twin_cosine_efficientnet_lite0", "drift_changed", "drift_l2"}
+    assert {r["metric"] for r in rows} == {"paired_cosine_efficientnet_lite0", "drift_changed", "drift_l2"}
     assert {(r["status"], r["value"]) for r in rows} == {("undefined", "")}
     assert all("the suite has no method vanilla" in r["reason"] for r in rows)
 
@@ -204,24 +206,29 @@ def test_labels_of_references_are_read_only_for_metrics_that_need_them(
 
 def test_what_metrics_need_is_on_their_cards() -> None:
     assert needs(("frechet", "fairness_discrepancy")) == set()
-    assert needs(("group_quality", "vanilla_twin", "attribute_drift", "downstream_accuracy")) == {
+    assert needs(("group_quality", "paired_baseline", "attribute_drift", "downstream_accuracy")) == {
         "labels",
-        "twin",
+        "paired_baseline",
         "downstream",
     }
 
 
-def test_the_twin_decides_the_scores_and_so_is_in_their_key(tmp_path: Path) -> None:
+def test_the_paired_baseline_decides_the_scores_and_so_is_in_their_key(tmp_path: Path) -> None:
     sets = {"biased": "avatars-biased", "balanced": "avatars-balanced", "heldout": "avatars-heldout", "n": 200}
     common: dict[str, Any] = {"methods": TWO, "tasks": [{"attributes": ["eyeglasses"]}], "downstream": sets}
-    metrics = ("vanilla_twin", "downstream_accuracy")
+    metrics = ("paired_baseline", "downstream_accuracy")
     suite = read_suite(str(small_suite(tmp_path, metrics=list(metrics), **common)))
     [(vanilla, _), (guided, context)], _ = prepare(suite, Options(tmp_path / "out"))
-    assert guided.twin.sample_key == vanilla.twin.sample_key == vanilla.sample_key != guided.sample_key
-    other = replace(guided, twin=replace(guided.twin, sample_key="0" * 64))
+    assert (
+        guided.paired_baseline.sample_key
+        == vanilla.paired_baseline.sample_key
+        == vanilla.sample_key
+        != guided.sample_key
+    )
+    other = replace(guided, paired_baseline=replace(guided.paired_baseline, sample_key="0" * 64))
     fewer = replace(guided, downstream=suite.downstream.model_copy(update={"n": 100}))
     keys = {scores_key(work, context, metrics) for work in (guided, other, fewer)}
     assert len(keys) == 3
     plain = read_suite(str(small_suite(tmp_path, metrics=["fairness_discrepancy"], **common)))
     [_, (work, _)], _ = prepare(plain, Options(tmp_path / "out"))
-    assert (work.twin, work.downstream) == (None, None)
+    assert (work.paired_baseline, work.downstream) == (None, None)
