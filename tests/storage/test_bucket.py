@@ -14,7 +14,7 @@ import pytest
 
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
-from bench.engine import worker
+from bench.engine import scoring, worker
 from bench.engine.options import Options
 from bench.engine.runner import run
 from bench.storage import files
@@ -218,7 +218,7 @@ def test_the_second_machine_draws_and_classifies_nothing(
     """Its tables are those of the first, seconds included, and its readers find what they need in the bucket."""
     code, _, said = call("run", suite, "--out", tmp_path / "one", "--workers", "1", "--bucket", url)
     assert code == 0, said
-    for place, name in ((worker, "draw"), (worker, "score"), (Store, "write")):
+    for place, name in ((worker, "draw"), (scoring, "score"), (Store, "write")):
         monkeypatch.setattr(place, name, lambda *_, name=name: pytest.fail(name))
     assert not run(read_suite(str(suite)), Options(tmp_path / "two", workers=1, bucket=url)).problems
     for name in TABLES:

@@ -84,11 +84,8 @@ def test_two_interruptions(tmp_path):
 
 
 def test_a_killed_run_resumes(tmp_path):
-    here = Path(__file__)
-    code = (
-        f"import test_training; from pathlib import Path; test_training.run(Path({str(tmp_path / 'c.pt')!r}), 5, True)"
-    )
-    path = os.pathsep.join([str(here.parent), str(here.parents[1])])
+    code = f"from tests.training import test_training; from pathlib import Path; test_training.run(Path({str(tmp_path / 'c.pt')!r}), 5, True)"
+    path = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=False)
     assert done.returncode == -signal.SIGKILL
     assert os.listdir(tmp_path) == ["c.pt"]
