@@ -23,8 +23,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.compare.gate_config import read_gates
-from bench.compare.latency_ratio import ratios
+from bench.comparison.gate_config import read_gates
+from bench.comparison.latency_ratio import ratios
 from bench.config.data_source import DataSource
 from bench.config.suite import read_suite
 from bench.core.attributes import Attribute

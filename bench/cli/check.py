@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import screen
-from bench.compare import gate
+from bench.comparison import gate
 from bench.core.errors import ConfigError
 
 
@@ -22,8 +22,8 @@ def check(
     update: Annotated[bool, typer.Option("--update", help="Make the run the new baseline; say what changed.")] = False,
 ) -> None:
     """Refuse a run (exit code 1) that is significantly worse than its baseline, and by more than its gates."""
-    from bench.compare import ci
-    from bench.compare.gate_config import read_gates
+    from bench.comparison import ci
+    from bench.comparison.gate_config import read_gates
     from bench.results.run import Run
     from bench.storage.files import write_bytes
 
@@ -47,7 +47,7 @@ def check(
 
 
 def _update(new: Any, file: Path) -> None:
-    from bench.compare.baseline import changes, update
+    from bench.comparison.baseline import changes, update
     from bench.results.run import Run
 
     lines = changes(new, Run.open(file)) if file.exists() else ["there was none"]

@@ -20,7 +20,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the lines as well: FILE.csv or FILE.md.")] = None,
 ) -> None:
     """Compare two methods or two finished runs, with a test of every difference."""
-    from bench.compare import head_to_head, show
+    from bench.comparison import head_to_head, show
 
     if out is not None:
         show.check_ending(out)

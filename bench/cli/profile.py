@@ -26,8 +26,8 @@ def profile(
 ) -> None:
     """Measure what every method costs: seconds by stage, calls, FLOPs and memory, beside vanilla."""
     from bench.config.suite import read_suite
-    from bench.profile.profile import CSV, Choice
-    from bench.profile.profile import profile as measure
+    from bench.profiling.profile import CSV, Choice
+    from bench.profiling.profile import profile as measure
     from bench.results.run import Run
 
     chosen, devices = read_suite(suite), tuple(device or ("cpu",))
@@ -37,7 +37,7 @@ def profile(
     folder = choice.folder(chosen)
     finished = Run.open(run) if run is not None else None
     if finished is not None:
-        from bench.profile.plots import check_run
+        from bench.profiling.plots import check_run
 
         check_run(finished, chosen, choice)
     try:
@@ -45,8 +45,8 @@ def profile(
     except KeyboardInterrupt:
         screen.say(f"interrupted; what was measured is in {folder / CSV}; the same command measures all of it anew")
         raise typer.Exit(130) from None
-    from bench.profile.plots import write_plots
-    from bench.profile.show import show
+    from bench.profiling.plots import write_plots
+    from bench.profiling.show import show
 
     show(profiled, screen.out)
     write_plots(folder, profiled, finished)

@@ -48,10 +48,10 @@ def sweep(
     from bench.config.suite import read_suite
     from bench.engine.options import Options
     from bench.report.tradeoff.points import quality_of
-    from bench.sweep.axes import read_axes, read_axis, values_alone
-    from bench.sweep.grid import check_varied, choose_method, choose_tasks, protocols, variants
-    from bench.sweep.run import check_free, run_grid, run_search
-    from bench.sweep.search import check_search
+    from bench.sweeps.axes import read_axes, read_axis, values_alone
+    from bench.sweeps.grid import check_varied, choose_method, choose_tasks, protocols, variants
+    from bench.sweeps.run import check_free, run_grid, run_search
+    from bench.sweeps.search import check_search
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")

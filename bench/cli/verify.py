@@ -25,7 +25,7 @@ def verify(
     """Check a results file by itself and, where its store lies beside it, every number; exit code 1 if one differs."""
     from rich.markup import escape
 
-    from bench.verify.verify import verify as every_check
+    from bench.verification.verify import verify as every_check
 
     if resample < 0:
         raise ConfigError(f"--resample must be at least 0, got {resample}")

@@ -1,6 +1,6 @@
 """How often `run_bench.py check` calls a null re-run worse, and how often it catches a planted regression.
 
-Run by name for the table of docs/regression-gate.md: `python -m tests.benchmarks.gate`; tests/compare/test_gate.py
+Run by name for the table of docs/regression-gate.md: `python -m tests.benchmarks.gate`; tests/comparison/test_gate.py
 runs it small. Counts are drawn, intervals are those that the shipped evaluator gives, and the rule is that of `check`.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import t
 
-from bench.compare.gate import decide
-from bench.compare.gate_config import Gates
+from bench.comparison.gate import decide
+from bench.comparison.gate_config import Gates
 from bench.core.stats import LEVEL, Estimate, independent_difference, percentile_interval, redraw_shares
 from evaluators.fairness_discrepancy import N_DRAWS, SEED
 
@@ -28,7 +28,7 @@ FD_GATE, FRECHET_GATE = 0.05, 0.05
 def shown(n: int, present: int) -> tuple[float, float, float]:
     """Discrepancy from 1/2 and its interval of a sample with so many glasses, as the evaluator gives them.
 
-    From the counts alone, which takes as long for any n; tests/compare/test_gate.py holds it to the evaluator.
+    From the counts alone, which takes as long for any n; tests/comparison/test_gate.py holds it to the evaluator.
     """
     rng, r = np.random.default_rng(SEED), np.full(2, 0.5)
     null = np.linalg.norm(rng.multinomial(n, r, size=N_DRAWS) / n - r, axis=1)

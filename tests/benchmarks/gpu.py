@@ -27,7 +27,7 @@ from bench.estimate.memory import estimate_memory
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import DTYPES
 from bench.models.stable_diffusion import TextUNet
-from bench.profile.memory import MIB, peak_device, peak_rss, reset_peaks
+from bench.profiling.memory import MIB, peak_device, peak_rss, reset_peaks
 from bench.protocols.method import Batch, Method, Task
 from bench.sampling.loop import Sampler, sample_batch
 from bench.sampling.timing import now_on

@@ -33,7 +33,7 @@ from bench.results.samples import images, labels
 from bench.results.shards import parts
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
-from bench.verify import keys
+from bench.verification import keys
 from tests.models.test_pipelines_text import stable_diffusion
 from tests.support.runs import Call, caller, read_rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.compare.differences import EXACT, compare_lines
+from bench.comparison.differences import EXACT, compare_lines
 from bench.core.stats import holm
 from bench.results.metric_info import metric
 from bench.results.quantities import over_seeds

@@ -1,0 +1,204 @@
+"""Two methods of one run, or two runs, line by line: `run_bench.py compare A B`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.comparison.differences import EXACT, Compared, compare_lines
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.stats import holm_adjusted, minimum_detectable_difference
+from bench.results.metric_info import DEFAULT, metric
+from bench.results.run import Key, Run, Task, why_not
+
+LEADERBOARD = Path("leaderboards") / "quick"
+ALPHA = 0.05
+VERDICTS = ("A better", "B better", "tie", "different", "not comparable")
+
+
+class Side(NamedTuple):
+    """One side of a comparison: a run, and the method meant; None for every method."""
+
+    run: Run
+    method: str | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of one task, side by side.
+
+    Attributes:
+        task: the task's name.
+        a: method of the first side.
+        b: method of the second side.
+        metric: the metric's name.
+        scope: what it was computed over.
+        classifier: whose classes it is of, where that is not the first classifier's.
+        compared: values, difference and test; None where there is none.
+        p: two-sided, with Holm's correction over all lines that were tested; None where none was.
+        detectable: the smallest true difference that such a test, so corrected, finds in 80 of 100 runs of this size.
+        verdict: one of `VERDICTS`.
+        reason: why the verdict is "not comparable".
+    """
+
+    task: str
+    a: str
+    b: str
+    metric: str
+    scope: str
+    classifier: str
+    compared: Compared | None
+    p: float | None
+    detectable: float | None
+    verdict: str
+    reason: str
+
+    def record(self) -> dict[str, Any]:
+        """As a row of a table, with every number unrounded."""
+        found = self.compared
+        numbers: dict[str, Any] = dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high"))
+        if found is not None:
+            parts = (found.difference.value, found.difference.low, found.difference.high)
+            numbers = dict(zip(numbers, (found.a, found.b, *map(float, parts)), strict=True))
+        return {
+            **{"task": self.task, "method_a": self.a, "method_b": self.b, "metric": self.metric, "scope": self.scope},
+            "classifier": self.classifier,
+            **numbers,
+            "p_holm": self.p,
+            "detectable": self.detectable,
+            "verdict": self.verdict,
+            "test": found.test if found else None,
+            "n": found.n if found else None,
+            "seeds": "/".join(map(str, dict.fromkeys(found.seeds))) if found else None,
+            "reason": self.reason,
+        }
+
+
+def read_sides(a: str, b: str) -> tuple[Side, Side]:
+    """What A and B name: METHOD (of the quick leaderboard), FOLDER or FOLDER:METHOD; a CSV stands for its folder.
+
+    Raises:
+        ConfigError: a run that is not there or cannot be read, or A and B are the same.
+        UnknownName: a method that its run has not.
+    """
+    (folder_a, method_a), (folder_b, method_b) = _parse(a), _parse(b)
+    runs = {folder: Run.open(folder) for folder in (folder_a, folder_b)}
+    sides = Side(runs[folder_a], method_a or method_b), Side(runs[folder_b], method_b or method_a)
+    for side in sides:
+        if side.method is not None and side.method not in side.run.methods:
+            raise UnknownName(f"method of {side.run.file.parent}", side.method, side.run.methods)
+    if sides[0].method == sides[1].method and sides[0].run.file.resolve() == sides[1].run.file.resolve():
+        raise ConfigError(f"A and B are the same, {a} and {b}; name two methods, or two runs")
+    return sides
+
+
+def _parse(text: str) -> tuple[Path, str | None]:
+    if not text:
+        raise ConfigError("A and B must each be METHOD, FOLDER or FOLDER:METHOD, got an empty text")
+    if Path(text).exists():
+        return Path(text), None
+    folder, colon, method = text.rpartition(":")
+    if colon and method and (Path(folder).exists() or "/" in folder):
+        return Path(folder), method
+    if "/" in text or text.endswith(".csv"):
+        return Path(text), None  # a path that is not there, and is said so
+    return LEADERBOARD, text
+
+
+def compare(sides: tuple[Side, Side], tasks: Sequence[str] = (), metrics: Sequence[str] = ()) -> list[Line]:
+    """Every line of the comparison, in the order of A's file.
+
+    Args:
+        sides: as `read_sides` gives them.
+        tasks: task names, or attributes; every task unless given.
+        metrics: names or patterns such as "frechet_*"; `bench.results.metric_info.DEFAULT` unless given.
+
+    Raises:
+        ConfigError: the sides share no method.
+        UnknownName: a task or a metric that neither side has.
+    """
+    one, two = sides
+    keys = _keys(one.run, two.run, tasks, metrics)
+    drafts = [_draft(one.run, two.run, key, other) for pair in _methods(one, two) for key, other in _of(keys, *pair)]
+    tested = [i for i, (_, _, found, _) in enumerate(drafts) if found is not None and found.test != EXACT]
+    adjusted = np.full(len(drafts), np.nan)
+    if tested:
+        adjusted[tested] = holm_adjusted(np.array([float(drafts[i][2].difference.p) for i in tested]))  # type: ignore[union-attr]
+    return [_line(*draft, p, len(tested)) for draft, p in zip(drafts, adjusted.tolist(), strict=True)]
+
+
+def _methods(one: Side, two: Side) -> list[tuple[str, str]]:
+    if one.method is not None and two.method is not None:
+        return [(one.method, two.method)]
+    shared = [m for m in one.run.methods if m in two.run.methods]
+    if not shared:
+        raise ConfigError(
+            f"{one.run.file} and {two.run.file} have no method in common; name one of each, as FOLDER:METHOD"
+        )
+    return [(m, m) for m in shared]
+
+
+def _keys(one: Run, two: Run, tasks: Sequence[str], metrics: Sequence[str]) -> list[tuple[Task, str, str, str]]:
+    """(task, metric, scope, classifier) of either run that are asked for."""
+    offered_tasks = list(dict.fromkeys((*one.tasks, *two.tasks)))
+    for asked in tasks:
+        if not any(task.answers(asked) for task in offered_tasks):
+            raise UnknownName("task", asked, {name for t in offered_tasks for name in (t.attributes, t.name)})
+    offered = list(dict.fromkeys((*one.metrics, *two.metrics)))
+    for pattern in metrics:
+        if not any(fnmatchcase(name, pattern) for name in offered):
+            raise UnknownName("metric", pattern, offered)
+    found = dict.fromkeys(
+        (key.task, key.metric, key.scope, key.classifier)
+        for run in (one, two)
+        for key in run.scores
+        if (not tasks or any(key.task.answers(asked) for asked in tasks))
+        and any(fnmatchcase(key.metric, pattern) for pattern in (metrics or DEFAULT))
+    )
+    return sorted(found, key=lambda key: offered_tasks.index(key[0]))
+
+
+def _of(keys: list[tuple[Task, str, str, str]], a: str, b: str) -> list[tuple[Key, Key]]:
+    return [(Key(task, a, *rest), Key(task, b, *rest)) for task, *rest in keys]
+
+
+def _draft(one: Run, two: Run, a: Key, b: Key) -> tuple[Key, Key, Compared | None, str]:
+    mine, other = one.good(a), two.good(b)
+    for side, run, key, rows in (("A", one, a, mine), ("B", two, b, other)):
+        if not rows:
+            status, reason = run.reason(key)
+            return a, b, None, f"{side}: {status}: {reason}" if status != "missing" else f"{side}: {reason}"
+    reason = why_not(mine, other)
+    return a, b, None if reason else compare_lines(one, mine, two, other), reason
+
+
+def _line(a: Key, b: Key, found: Compared | None, reason: str, p: float, tests: int) -> Line:
+    common = (a.task.name, a.method, b.method, a.metric, a.scope, a.classifier)
+    if found is None:
+        return Line(*common, None, None, None, "not comparable", reason)
+    exact = found.test == EXACT
+    different = float(found.difference.value) != 0 if exact else p <= ALPHA
+    better = metric(a.metric).better
+    verdict = "tie"
+    if different:
+        lower = "B better" if found.difference.value < 0 else "A better"
+        higher = "A better" if found.difference.value < 0 else "B better"
+        verdict = {"lower": lower, "higher": higher, None: "different"}[better]
+    if exact:
+        return Line(*common, found, None, None, verdict, "")
+    detectable = minimum_detectable_difference(found.difference.standard_error, ALPHA / tests)
+    return Line(*common, found, p, float(detectable), verdict, "")
+
+
+def tally(lines: Sequence[Line]) -> list[tuple[str, str, str, dict[str, int]]]:
+    """(method of A, method of B, metric, verdict to number of lines), over tasks and scopes."""
+    found: dict[tuple[str, str, str], dict[str, int]] = {}
+    for line in lines:
+        counts = found.setdefault((line.a, line.b, line.metric), dict.fromkeys(VERDICTS, 0))
+        counts[line.verdict] += 1
+    return [(*key, counts) for key, counts in found.items()]

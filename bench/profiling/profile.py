@@ -1,0 +1,152 @@
+"""A profile of a suite's methods: what to measure, in which order, and the files it leaves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config.components import SamplerChoice
+from bench.config.suite import Suite
+from bench.core.errors import ConfigError, Incompatible
+from bench.core.progress import bar
+from bench.storage.files import slug, write_bytes
+
+if TYPE_CHECKING:
+    from bench.engine.work import Work
+    from bench.profiling.rows import Row
+
+CSV = "profile.csv"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to measure.
+
+    Attributes:
+        out: as of `bench.engine.options.Options`: the profile is written to OUT/SUITE/profile, fits are kept in
+            OUT/store.
+        methods: titles; vanilla is always among those measured, and all are where none is named.
+        batches: numbers of samples that are steered and computed together.
+        steps: numbers of sampling steps; the suite's own unless given.
+        devices: torch devices.
+        rounds: measurements of each, after one that warms up.
+        trace: whether to write a Chrome trace of each method, at the smallest batch.
+    """
+
+    out: Path
+    methods: tuple[str, ...] = ()
+    batches: tuple[int, ...] = (1, 16, 64)
+    steps: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    rounds: int = 5
+    trace: bool = False
+
+    def folder(self, suite: Suite) -> Path:
+        """Where the profile of a suite is written."""
+        return self.out / suite.suite / "profile"
+
+
+@dataclass
+class Profile:
+    """What came of it.
+
+    Attributes:
+        rows: with ratios to vanilla, in the order measured.
+        notes: what could not be measured, and why.
+        unclassified: methods whose cell has not been run, so that its evaluation could not be measured.
+        vanilla: its title, None where the suite has none.
+        files: method title to the stem of its file, for the looks of plots.
+    """
+
+    vanilla: str | None
+    files: dict[str, str]
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unclassified: list[str] = field(default_factory=list)
+
+
+def profile(suite: Suite, choice: Choice) -> Profile:
+    """Measure, one method after the other; profile.csv is written anew whenever one batch size has been measured.
+
+    Raises:
+        ConfigError: something in the suite or the choice cannot be run; nothing is written.
+    """
+    from bench.engine.jobs import one_thread
+    from bench.profiling.rows import with_ratios, write
+
+    one_thread()  # as a worker of `run` has, so that seconds are those of costs.csv
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library would report on itself
+    _check(choice)
+    planned = [found for device in choice.devices for found in _works(suite, choice, device)]
+    files = {m.title: m.name for m in suite.methods}
+    profiled = Profile(next((title for title, name in files.items() if name == "vanilla"), None), files)
+    per_method = sum(choice.batches)
+    with bar() as progress:
+        total = sum(work.sampler["steps"] * per_method for _, work, _ in planned)
+        line = progress.add_task(f"profile of suite {suite.suite}", total=total)
+        for asked, work, size in planned:
+            for rows, done in _method(asked, work, size, choice, profiled):
+                profiled.rows = with_ratios([*profiled.rows, *rows], profiled.vanilla)
+                write(choice.folder(suite) / CSV, profiled.rows)
+                progress.advance(line, done * work.sampler["steps"])
+    return profiled
+
+
+def _check(choice: Choice) -> None:
+    numbers = (("--batch", choice.batches), ("--steps", choice.steps), ("--rounds", (choice.rounds,)))
+    if not choice.batches:
+        raise ConfigError("--batch must name at least one number, got none; for example --batch 1,16,64")
+    for name, values in numbers:
+        for value in values:
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{name} must name every number once, got {','.join(map(str, values))}")
+
+
+def _works(suite: Suite, choice: Choice, device: str) -> list[tuple[Suite, Work, int]]:
+    """The suite as asked for, the first task's cell of every method, and the side of an image; vanilla first."""
+    from bench.engine.options import Options
+    from bench.engine.preflight import prepare
+
+    titles = {m.title for m in suite.methods if m.name == "vanilla"} | set(choice.methods)
+    only = {"method": titles} if choice.methods else {}
+    found = []
+    for steps in choice.steps or (suite.sampler.steps,):
+        sampler = SamplerChoice(**{**suite.sampler.model_dump(), "steps": steps})
+        asked = suite.model_copy(update={"sampler": sampler})
+        works, size = prepare(asked, Options(choice.out, device=device, only=only))
+        first = works[0][0].cell
+        of_task = [w.parts[0] for w, _ in works if (w.cell.task, w.cell.seed) == (first.task, first.seed)]
+        found += [(asked, w, size) for w in sorted(of_task, key=lambda w: w.cell.method != "vanilla")]
+    return found
+
+
+def _method(
+    suite: Suite, work: Work, size: int, choice: Choice, profiled: Profile
+) -> Iterator[tuple[Sequence[Row], int]]:
+    """Rows as they are measured, and how many images of a pass they stand for."""
+    from bench.engine.resources import counted_model
+    from bench.profiling.measure import build, evaluation, measure, trace
+
+    model: Any = counted_model(work.model, work.device, work.model_fields).model
+    title = work.cell.title
+    try:
+        built, row = build(work, model)
+    except Incompatible as error:
+        profiled.notes.append(f"skipped: {title}: {error}")
+        return
+    yield [row], 0
+    for batch in choice.batches:
+        yield measure(built, batch, choice.rounds), batch
+    if choice.trace:
+        name = f"trace-{slug(title)}-{slug(work.device)}-{work.sampler['steps']}-steps.json"
+        trace(built, min(choice.batches), choice.folder(suite) / name, write_bytes)
+    classified = evaluation(built, suite, size, choice.rounds)
+    if classified is None:
+        profiled.unclassified.append(title)
+    else:
+        yield [classified], 0

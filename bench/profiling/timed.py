@@ -1,0 +1,97 @@
+"""Wrappers that tell a clock what the sampling loop is at; the loop itself is the bench's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from bench.models.counting import Counted
+from bench.profiling.clock import Clock
+from bench.protocols.method import Batch, Guided, GuidedDenoiser
+from bench.protocols.model import Bottleneck
+from bench.sampling.loop import Sampler, sample_batch
+
+STEP_STAGES = ("unet", "unet_backward", "guidance", "scheduler")  # of every step; all else comes once a batch
+
+
+class Timed(Counted):
+    """A counted model that also tells a clock when its network runs; without a clock it is a counted model."""
+
+    clock: Clock | None = None
+
+    def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
+        """As the model's; what `bottleneck` does is guidance, and a gradient's way back is a stage of its own."""
+        clock = self.clock
+        if clock is None:
+            return super().denoise(x, t, condition, bottleneck)
+
+        with clock.within("unet"):
+            out = super().denoise(x, t, condition, _as_guidance(bottleneck, clock) if bottleneck is not None else None)
+        if out.requires_grad:
+            out.register_hook(lambda _: _enter(clock, "unet_backward"))
+            if x.requires_grad:  # its gradient is there: the way back through the network has ended
+                x.register_hook(lambda _: _enter(clock, "guidance"))
+        return out
+
+    def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """As the model's."""
+        if self.clock is None:
+            return super().encode_bottleneck(x, t, condition)
+        with self.clock.within("unet"):
+            return super().encode_bottleneck(x, t, condition)
+
+
+def _as_guidance(bottleneck: Bottleneck, clock: Clock) -> Bottleneck:
+    def steered(h: Tensor) -> Tensor:
+        with clock.within("guidance"):
+            return bottleneck(h)
+
+    return steered
+
+
+def _enter(clock: Clock, stage: str) -> None:
+    clock.enter(stage)  # a hook that returns something would replace the gradient
+
+
+def watched(denoise: GuidedDenoiser, clock: Clock, network_only: bool) -> GuidedDenoiser:
+    """A guided denoiser that tells the clock when it begins and ends; until the next call, the sampler runs.
+
+    Args:
+        denoise: the guided denoiser.
+        clock: the clock.
+        network_only: whether it is a network and nothing else, as that of a method that trains one.
+    """
+
+    def wrapped(x: Tensor, t: int, batch: Batch) -> Tensor:
+        clock.enter("unet" if network_only else "guidance")
+        out = denoise(x, t, batch)
+        clock.enter("scheduler")
+        return out
+
+    return wrapped
+
+
+def sample_timed(
+    model: Timed, guided: Guided, sampler: Sampler, batch: Batch, seed: int, clock: Clock, network_only: bool
+) -> Tensor:
+    """Draw and decode one guidance batch with the clock running.
+
+    The stages are `STEP_STAGES`, "noise" (drawing it, and making the scheduler) and "decode" (to uint8 on the CPU).
+    The scheduler's share holds the loop's check for NaN, and the noising back of repeated steps.
+
+    Returns:
+        uint8 images [n, 3, height, width], on the CPU.
+    """
+    model.clock = clock
+    plain: Any = model
+    try:
+        clock.enter("noise")
+        denoise = watched(guided.denoise, clock, network_only)
+        x = sample_batch(plain, denoise, sampler, batch, seed, guided.repeats, clock.end_step)
+        with clock.within("decode"):
+            images: Tensor = model.decode(x).cpu()
+        clock.enter(None)
+    finally:
+        model.clock = None
+    return images

@@ -1,0 +1,209 @@
+"""A results file against the store beside it: the suite's cells, their arrays, and every number computed again."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from bench.config.suite import Suite
+from bench.core.csv_text import to_csv
+from bench.core.errors import ConfigError
+from bench.core.progress import track
+from bench.engine.cell_result import CellResult
+from bench.engine.leaderboard import leaderboard
+from bench.engine.resources import extractor
+from bench.engine.scoring import score
+from bench.engine.tables import result_rows
+from bench.engine.work import Context, Work
+from bench.results.read import KEY
+from bench.storage.files import read_arrays
+from bench.storage.store import Store
+from bench.verification.check import Check, classified
+from bench.verification.table import CELL, name_of
+
+Row = Mapping[str, str]
+# Columns of one subject; a file of an earlier bench may lack some.
+SETTINGS = (
+    *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
+    *("method_file", "fields"),
+)
+WEIGHTS = ("model_sha256", "classifier_sha256", "classifier_confusion", "guided_by_classifier")
+CALLS = ("nfe_per_image", "backward_per_image")
+NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A cell of the suite beside its rows in the file.
+
+    Attributes:
+        work: the suite's, with the file's own sample key.
+        context: what all cells share.
+        rows: of the file, as text.
+    """
+
+    work: Work
+    context: Context
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """The cell in a sentence."""
+        return name_of([self.rows[0][c] for c in CELL])
+
+    @property
+    def scored(self) -> bool:
+        """Whether it ran; one that was skipped or failed has a single row, and nothing in the store."""
+        return any(row["metric"] for row in self.rows)
+
+
+def pair(path: Path, suite: Suite, works: Sequence[tuple[Work, Context]]) -> tuple[list[Compared], Check]:
+    """The suite's cells with their rows, and whether file and suite have the same cells."""
+    with path.open(newline="", encoding="utf-8") as f:
+        found: dict[tuple[str, ...], list[Row]] = {}
+        for row in csv.DictReader(f):
+            found.setdefault(tuple(row[c] for c in CELL), []).append(row)
+    cells, wrong = [], []
+    for work, context in works:
+        (own,) = _expected(suite, CellResult(work, context, "ok", "", [], {}))
+        key = tuple(own[c] for c in CELL)
+        rows = found.pop(key, None)
+        if rows is None:
+            wrong.append(f"no row of {name_of(key)}, which the suite has")
+        else:
+            cells.append(Compared(dataclasses.replace(work, sample_key=rows[0]["sample_key"]), context, tuple(rows)))
+    wrong += [f"{name_of(key)} is no cell of the suite" for key in found]
+    return cells, classified("cells", wrong, f"{len(cells)} cells, those of the suite")
+
+
+def _expected(suite: Suite, result: CellResult) -> list[Row]:
+    """The rows of a cell as results.csv has them, as text."""
+    return [*result_rows(suite, [result])]
+
+
+def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
+    """Whether settings and weights are those of the suite on this machine."""
+    for name, columns in (("settings", SETTINGS), ("weights", WEIGHTS)):
+        wrong = []
+        for cell in cells:
+            (own,) = _expected(suite, CellResult(cell.work, cell.context, "ok", "", [], {}))
+            same_classifier = [row for row in cell.rows if row["classifier"] == own["classifier"]]
+            wrong += [clause for row in same_classifier for clause in _differences(cell, own, row, columns)]
+        yield classified(name, wrong, f"those of suite {suite.suite}")
+
+
+def _differences(cell: Compared, own: Row, row: Row, columns: Iterable[str]) -> Iterator[str]:
+    for column in columns:
+        if column in own and column in row and not _same(own[column], row[column]):
+            where = f"{row['metric']} over {row['scope']} of {cell.name}" if column in NUMBERS else cell.name
+            yield f"{column} of {where} is {_short(row[column])}, here {_short(own[column])}"
+
+
+def _same(a: str, b: str) -> bool:
+    """Equal to the digit: as text, or as the numbers that the texts stand for."""
+    if a == b:
+        return True
+    try:
+        return float(a) == float(b)
+    except ValueError:
+        return False
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:20] + "..."
+
+
+def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
+    """The cells whose arrays the store has whole, and whether any is damaged; nothing is removed.
+
+    A cell that was skipped or failed needs none, and is whole.
+    """
+    whole, wrong, unseen = [], [], []
+    for cell in track(cells, "arrays of the store"):
+        states = [_state(folder) for folder in _entries(cell.work)] if cell.scored else []
+        if "damaged" in states:
+            wrong.append(f"the store's arrays of {cell.name} do not have their checksums")
+        elif "absent" in states:
+            unseen.append(f"the store has no samples of {cell.name}, or not what its extractors saw")
+        else:
+            whole.append(cell)
+    held = sum(cell.scored for cell in whole)
+    return whole, classified("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
+
+
+def _entries(work: Work) -> Iterator[Path]:
+    store = Store(work.store)
+    for each in (work, work.paired_baseline):
+        for shard in each.folders if each is not None else ():
+            yield shard
+            for spec in work.specs:
+                yield store.features(spec.name, extractor(spec).digest, shard)
+
+
+def _state(folder: Path) -> str:
+    if read_arrays(folder) is not None:
+        return "whole"
+    return "damaged" if folder.exists() else "absent"
+
+
+def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path) -> Iterator[Check]:
+    """Every number of the cells computed again from the store, and compared to the digit.
+
+    Args:
+        suite: for its metrics and references.
+        cells: whose arrays the store has whole.
+        size: side of an image.
+        path: the file; a leaderboard.csv beside it is made again where every one of its cells could be.
+    """
+    numbers: list[str] = []
+    calls: list[str] = []
+    unseen: list[str] = []
+    results, seen = [], 0
+    for cell in track(cells, "numbers computed again"):
+        if not cell.scored:
+            results.append(CellResult(cell.work, cell.context, cell.rows[0]["status"], cell.rows[0]["reason"], [], {}))
+            continue
+        try:
+            with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
+                scores = score(cell.work, suite.metrics, dict(suite.references), size)
+            result = CellResult.of(cell.work, cell.context, "ok", "", scores)
+        except ConfigError as error:
+            unseen.append(f"{cell.name}: {error}")
+            continue
+        results.append(result)
+        theirs = {tuple(row[c] for c in KEY): row for row in cell.rows}
+        own = {tuple(row[c] for c in KEY): row for row in _expected(suite, result)}
+        seen += len(own)
+        for key in own.keys() ^ theirs.keys():
+            side = "lacks" if key in own else "has, and the bench does not,"
+            numbers.append(f"the file {side} {' over '.join(key[-2:])} of {cell.name}")
+        for key in own.keys() & theirs.keys():
+            numbers += _differences(cell, own[key], theirs[key], NUMBERS)
+            calls += _differences(cell, own[key], theirs[key], CALLS)
+    if not any(cell.scored for cell in cells):
+        unseen.append("the store has no cell whole")
+    yield classified(
+        "calls", calls, f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells", unseen
+    )
+    yield classified("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
+    if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unseen:
+        yield _check_leaderboard(path.parent / "leaderboard.csv", results)
+
+
+def _check_leaderboard(path: Path, results: Sequence[CellResult]) -> Check:
+    own = list(csv.DictReader(io.StringIO(to_csv(leaderboard(results)))))
+    with path.open(newline="", encoding="utf-8") as f:
+        theirs = {(row["task"], row["method"]): row for row in csv.DictReader(f)}
+    wrong = []
+    for row in own:
+        found = theirs.pop((row["task"], row["method"]), {})
+        columns = [c for c in row if not _same(row[c], found.get(c, row[c] if found else ""))]
+        wrong += [f"{c} of {row['method']} on {row['task']}" for c in columns[:1]]
+    wrong += [f"{method} on {task} is no row of it" for task, method in theirs]
+    return classified("leaderboard.csv", wrong, f"{len(own)} rows follow from the store")

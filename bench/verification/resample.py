@@ -1,0 +1,77 @@
+"""Spot re-sampling: the first guidance batch of some cells drawn again, and compared with what the store has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.core.progress import track
+from bench.engine.jobs import one_thread
+from bench.engine.resources import extractor
+from bench.engine.work import Work
+from bench.engine.worker import draw
+from bench.storage.files import read_arrays
+from bench.storage.store import Store
+from bench.verification.check import Check, classified
+from bench.verification.recompute import Compared
+
+LEVELS = 2  # of 255 by which another machine's arithmetic may move a value; on one machine the bytes are the same
+SEEN = 1e-3  # by which it may move a probability or a feature, relative to the largest of its kind
+
+
+def check_images(cells: Sequence[Compared], k: int) -> Check:
+    """Draw at least k images again, whole guidance batches of cells spread evenly over those that differ.
+
+    Args:
+        cells: whose arrays the store has whole.
+        k: number of images, >= 1.
+    """
+    parts = ((part, cell.name) for cell in cells if cell.scored for part in cell.work.parts)
+    distinct = list({part.sample_key: (part, name) for part, name in parts}.values())
+    if not distinct:
+        return Check("images", "not checkable", "the store has no cell whole")
+    size = distinct[0][0].shards()[0][1]
+    count = min(len(distinct), -(-k // size))
+    chosen = [distinct[i] for i in np.linspace(0, len(distinct) - 1, count).round().astype(int)]
+    one_thread()  # as a worker of `run` has: the bytes depend on it
+    wrong: list[str] = []
+    most = 0
+    for part, name in track(chosen, "guidance batches drawn again"):
+        clauses, off = _compare(part, f"{name}, prompt {part.prompt}" if part.prompt else name)
+        wrong += clauses
+        most = max(most, off)
+    names = ", ".join(dict.fromkeys(part.cell.title for part, _ in chosen))
+    how = f"at most {most} of 255 levels off" if most else "the same bytes"
+    cells_drawn = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
+    return classified("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")
+
+
+def _compare(work: Work, name: str) -> tuple[list[str], int]:
+    """What differs in the first guidance batch of a part, and by how many levels an image is off at most."""
+    index, size = work.shards()[0]
+    store = Store(work.store)
+    shard = store.shard(work.sample_key, index, size)
+    kept = read_arrays(shard)
+    assert kept is not None, "only whole cells are drawn again"
+    arrays, _ = draw(work, index, size)
+    levels = np.abs(arrays["images"].astype(np.int16) - kept["images"].astype(np.int16)).reshape(size, -1).max(1)
+    wrong = []
+    if levels.max() > LEVELS:
+        n, most = int((levels > LEVELS).sum()), levels.max()
+        wrong.append(f"{n} of the first {size} images of {name} are others, by up to {most} of 255 levels")
+    if not np.array_equal(arrays["assigned_class"], kept["assigned_class"]):
+        wrong.append(f"the classes given beforehand to the first {size} samples of {name} are others")
+    for spec in work.specs:
+        seen = read_arrays(store.features(spec.name, extractor(spec).digest, shard)) or {}
+        own = extractor(spec).extract(torch.from_numpy(np.array(kept["images"])))
+        if any(not _near(own[key], np.asarray(seen[key])) for key in own):
+            wrong.append(f"{spec.title} sees other things in the first {size} images of {name} than is stored")
+    return wrong, int(levels.max())
+
+
+def _near(own: npt.NDArray[np.floating], kept: npt.NDArray[np.floating]) -> bool:
+    slack = SEEN * float(np.nanmax(np.abs(kept)))
+    return own.shape == kept.shape and np.allclose(own, kept, rtol=0, atol=slack, equal_nan=True)

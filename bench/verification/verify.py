@@ -1,0 +1,78 @@
+"""Every check of a results file, in order; what one finds missing, the next ones do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.config.suite import Suite, list_suites, read_suite
+from bench.engine.work import PROTOCOL
+from bench.results.run import Run
+from bench.verification.check import Check
+from bench.verification.table import check_protocol, check_rows, check_shares
+
+
+def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]:
+    """Check a results file; the store is looked for beside its folder.
+
+    Args:
+        path: a results.csv, or the folder that holds it.
+        suite_name: the suite that it is of, where the file does not name a shipped one.
+        resample: number of images to draw again; 0 draws none.
+
+    Raises:
+        ConfigError: no results file, or one that cannot be true (`bench.results.read.read_results`); or a suite that
+            cannot be run here.
+    """
+    run = Run.open(path)
+    rows, file = run.rows, run.file
+    suite, why = find_suite(str(rows["suite"].iloc[0]), suite_name)
+    yield Check("table", "ok", f"{len(rows)} rows, every field of its kind, every interval around its value")
+    yield check_protocol(rows, PROTOCOL)
+    yield check_shares(rows)
+    yield check_rows(rows)
+    works, size = _works(suite, file) if suite is not None else ([], 0)
+    from bench.verification.keys import check_keys
+
+    yield check_keys(run, _data_digests(works))
+    if suite is None:
+        for name in ("cells", "settings", "weights", "store", "calls", "numbers"):
+            yield Check(name, "not checkable", why)
+        return
+    from bench.verification.prompts import check_prompts, with_file_keys
+    from bench.verification.recompute import check_numbers, check_settings, check_store, pair
+
+    cells, check = pair(file, suite, works)
+    yield check
+    if run.has_prompts and suite.prompts is not None:
+        cells = with_file_keys(run, cells)
+        yield check_prompts(run, cells)
+    yield from check_settings(suite, cells)
+    whole, check = check_store(cells)
+    yield check
+    yield from check_numbers(suite, whole, size, file)
+    if resample:
+        from bench.verification.resample import check_images
+
+        yield check_images(whole, resample)
+
+
+def find_suite(named: str, given: str | None) -> tuple[Suite | None, str]:
+    """The suite of a file, or why there is none."""
+    if given is not None:
+        return read_suite(given), ""
+    if named in list_suites():
+        return read_suite(named), ""
+    return None, f"no suite {named!r} is shipped; give its file with --suite"
+
+
+def _works(suite: Suite, file: Path) -> tuple[list[Any], int]:
+    from bench.engine.options import Options
+    from bench.engine.preflight import prepare
+
+    return prepare(suite, Options(file.resolve().parent.parent))
+
+
+def _data_digests(works: list[Any]) -> Mapping[str, str]:
+    return works[0][1].data_digests if works else {}
