@@ -9,7 +9,7 @@ bench: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
 
-# What the tests do for seconds, for long: damaged files by the thousand, a hundred kills (docs/reliability.md).
+# The long forms of the tests: thousands of damaged files, a hundred kills (docs/reliability.md), the wheel on quick.
 soak: .venv/installed
 	$(BIN)/python -m pytest -q -m soak
 
@@ -18,19 +18,19 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Every leaderboard with its tables, plots and page; `make leaderboards SUITES=avatars` takes hours. The baseline of the
-# project's own gate is not among them: it changes by `run_bench.py check --update` alone (docs/regression-gate.md).
+# Every leaderboard with its tables, plots and page (`make leaderboards SUITES=avatars` takes hours), except the baseline
+# of the project's own gate, which only `run_bench.py check --update` changes (docs/regression-gate.md).
 SUITES ?= quick avatars-small avatars-prompts guidance-strength unguided
-LAYOUTS := balancing_act attribute_switching tiw costs full
-LAYOUTS_avatars-prompts := prompts attribute_switching costs full
-LAYOUTS_guidance-strength := balancing_act costs full
-LAYOUTS_unguided := costs full
+TEMPLATES := balancing_act attribute_switching tiw costs full
+TEMPLATES_avatars-prompts := prompts attribute_switching costs full
+TEMPLATES_guidance-strength := balancing_act costs full
+TEMPLATES_unguided := costs full
 
 leaderboards: $(SUITES:%=leaderboard-%)
 
 leaderboard-%: .venv/installed
 	$(BIN)/python run_bench.py run $*
-	for template in $(or $(LAYOUTS_$*),$(LAYOUTS)); do \
+	for template in $(or $(TEMPLATES_$*),$(TEMPLATES)); do \
 	  for format in latex:tex markdown:md; do \
 	    $(BIN)/python run_bench.py table $$template leaderboards/$* --format $${format%:*} \
 	      --out leaderboards/$*/tables/$$template.$${format#*:} || exit; \
@@ -39,7 +39,7 @@ leaderboard-%: .venv/installed
 	$(BIN)/python run_bench.py plot leaderboards/$*
 	$(BIN)/python run_bench.py report leaderboards/$*
 
-# The stamp is newer than both files once they are installed: nothing is installed twice.
+# The stamp is newer than both files after an installation, so a second call installs nothing.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip
