@@ -41,16 +41,29 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def assert_same_model(model: Any, expected: Any) -> None:
+    """Assert equal weights, bit for bit, and samples that differ by rounding alone (3.5e-6 on an AMD EPYC).
+
+    Samples are not equal to the bit everywhere: weights of single precision are mapped from the file, where they lie as
+    its header leaves them, weights that were widened lie at multiples of 64 bytes, and MKL's product of a matrix and
+    one row rounds differently at different alignments.
+    """
+    weights, expected_weights = model.network.state_dict(), expected.network.state_dict()
+    assert weights.keys() == expected_weights.keys()
+    assert all(torch.equal(value, expected_weights[key]) for key, value in weights.items())
+    torch.testing.assert_close(samples(model), samples(expected), rtol=0, atol=1e-4)
+
+
 def test_a_unet_in_half_precision_alone_is_widened(unet: Path, tmp_path: Path) -> None:
     half = halve(Path(shutil.copytree(unet, tmp_path / "half")))
     assert [f.name for f in (half / "unet").glob("*.safetensors")] == [HALF]
-    whole, found = load_model(f"path:{unet}"), load_model(f"path:{half}")
-    assert torch.equal(samples(found), samples(whole))
-    assert found.digest != whole.digest  # of the files' bytes
+    whole, widened = load_model(f"path:{unet}"), load_model(f"path:{half}")
+    assert_same_model(widened, whole)
+    assert widened.digest != whole.digest  # of the files' bytes
     (half / "unet" / HALF).rename(half / HALF)
     (half / "unet" / "config.json").rename(half / "config.json")
     (half / "unet").rmdir()
-    assert torch.equal(samples(load_model(f"path:{half}")), samples(whole))  # as the first pipelines are laid out
+    assert_same_model(load_model(f"path:{half}"), whole)  # as the first pipelines are laid out
 
 
 def test_parts_of_half_precision_are_read_by_their_own_index(unet: Path, tmp_path: Path) -> None:
@@ -63,7 +76,7 @@ def test_parts_of_half_precision_are_read_by_their_own_index(unet: Path, tmp_pat
     index = {"metadata": {}, "weight_map": {key: name for name, keys in parts.items() for key in keys}}
     (folder / f"{WEIGHTS}.index.fp16.json").write_text(json.dumps(index))
     model = load_model(f"path:{folder.parent}")
-    assert torch.equal(samples(model), samples(load_model(f"path:{unet}")))
+    assert_same_model(model, load_model(f"path:{unet}"))
     last = folder / sorted(parts)[-1]
     last.unlink()
     with pytest.raises(ConfigError, match=f"no weights at {last}; only safetensors are read"):
