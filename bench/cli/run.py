@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-from bench.core.errors import ConfigError, UnknownName
-from bench.engine.executors.cluster import Cluster
+from bench.core.errors import ConfigError
 
 
 def run(
@@ -55,73 +53,45 @@ def run(
         bool, typer.Option("--dry-run", help="Show cells, calls, hours and GiB, without sampling or writing.")
     ] = False,
 ) -> None:
-    """Run a suite, or what is missing of it: a run that was stopped goes on where it was."""
-    from bench.config.suite import list_suites, read_suite
-    from bench.engine import runner
-    from bench.engine.options import Options, check_folder
-    from bench.report.terminal import show_leaderboard
-
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {workers}")
-    check_folder(out)  # before it is made absolute
-    asked = {"address": address, "cpus": cpus, "gpus": gpus, "memory": memory}
-    cluster = _cluster(executor, out, workers, {name: value for name, value in asked.items() if value is not None})
-    if job_timeout is not None and (not job_timeout > 0 or ranks):
-        raise ConfigError(f"--job-timeout must be more than 0, and without --ranks, got {job_timeout:g}; see --help")
-    if ranks is not None and (ranks < 1 or workers or cluster):
-        raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
-    out = cluster.shared if cluster else out
-    options = Options(out, workers, device, compute_batch, _parse_only(only or []), cluster, ranks, job_timeout, bucket)
-    chosen = read_suite(suite)
-    if dry_run or suite in list_suites():
-        from bench.environment.requirements import refuse_missing
-
-        refuse_missing(chosen)
+    """Run a suite, or what is missing of it. Runs resume: rerun the same command after any interruption."""
+    options = api.RunOptions(
+        out=out,
+        only=_parse_only(only or []),
+        workers=workers,
+        device=device,
+        compute_batch=compute_batch,
+        executor=executor,
+        address=address,
+        cpus=cpus,
+        gpus=gpus,
+        memory=memory,
+        job_timeout=job_timeout,
+        ranks=ranks,
+        bucket=bucket,
+    )
     if dry_run:
-        from bench.estimate.forecast import foresee
         from bench.estimate.show import show_forecast
 
-        show_forecast(chosen.suite, foresee(chosen, options), screen.out)
+        plan = api.plan(suite, **options)
+        show_forecast(plan.suite.suite, plan.forecast(), screen.out)
         return
-    outcome = runner.run(chosen, options)
+    from bench.report.terminal import show_leaderboard
+
+    outcome = api.execute(suite, **options)
     show_leaderboard(outcome.folder, screen.out)
     for status, cell, reason in outcome.problems:
-        screen.out.print(f"{status}: {cell}: {reason}", markup=False, soft_wrap=True)
-    screen.out.print(f"tables and grids: {outcome.folder}", markup=False, soft_wrap=True)
+        screen.line(f"{status}: {cell}: {reason}")
+    screen.line(f"tables and grids: {outcome.folder}")
     if outcome.failed:
-        screen.out.print(
-            f"some cells failed; whole reasons: {outcome.folder / 'failures.log'}", markup=False, soft_wrap=True
-        )
+        screen.line(f"some cells failed; whole reasons: {outcome.folder / 'failures.log'}")
         raise typer.Exit(1)
 
 
-def _parse_only(only: list[str]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _parse_only(only: list[str]) -> dict[str, list[str]]:
+    selected: dict[str, list[str]] = {}
     for item in only:
         key, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(f"--only must be key=value, got {item!r}; for example --only method=vanilla")
-        found.setdefault(key, set()).add(value)
-    return found
-
-
-def _cluster(executor: str, out: Path, workers: int | None, asked: dict[str, Any]) -> Cluster | None:
-    if executor not in ("local", "ray"):
-        raise UnknownName("executor", executor, ("local", "ray"))
-    if executor == "local":
-        if asked:
-            raise ConfigError(f"--{next(iter(asked))} is for --executor ray; the local executor has --workers")
-        return None
-    if importlib.util.find_spec("ray") is None:
-        raise ConfigError("--executor ray needs Ray; install the extra: pip install 'fairdiff-bench[ray]'")
-    for name, least in (("cpus", 0), ("gpus", 0), ("memory", 0)):
-        if name in asked and not asked[name] >= least:
-            raise ConfigError(f"--{name} must be at least {least}, got {asked[name]:g}")
-    return Cluster(
-        address=asked.get("address"),
-        workers=workers or os.cpu_count() or 1,
-        cpus=asked.get("cpus", 1.0),
-        gpus=asked.get("gpus", 0.0),
-        memory_gib=asked.get("memory"),
-        shared=out.absolute(),  # a worker's working directory is its own
-    )
+        selected.setdefault(key, []).append(value)
+    return selected

@@ -14,16 +14,21 @@ OUT = Path("leaderboards")
 out = Console(width=None if sys.stdout.isatty() else 170)  # a pipe has no width: do not wrap at 80
 
 
-def say(line: str) -> None:
-    """One line to standard error, as it is."""
-    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+def say(text: str) -> None:
+    """Print one line to standard error, as it is."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def line(text: str) -> None:
+    """Print one line to standard output, as it is."""
+    out.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    """A table of plain text."""
-    shown = Table(title=title)
+    """Return a table of plain text."""
+    grid = Table(title=title)
     for column in columns:
-        shown.add_column(column)
+        grid.add_column(column)
     for row in rows:
-        shown.add_row(*map(escape, row))  # a bracket in a docstring is no markup
-    return shown
+        grid.add_row(*map(escape, row))  # a bracket in a docstring is not markup
+    return grid
