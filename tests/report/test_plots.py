@@ -119,7 +119,7 @@ def legend_names(fig: Any) -> list[str]:
 # --- the numbers are those of the run
 
 
-def test_shares_and_their_intervals_and_the_share_asked_for(tmp_path: Path) -> None:
+def test_shares_and_their_intervals_and_the_target_share(tmp_path: Path) -> None:
     rows = [*classified("vanilla", half_and_half(200, 40)), *classified("guided", half_and_half(200, 95))]
     run = Finished.open(write_run(tmp_path, [*rows, failed("broken", "it broke")]))
     (fig,) = proportions.draw(run).values()
@@ -133,8 +133,8 @@ def test_shares_and_their_intervals_and_the_share_asked_for(tmp_path: Path) -> N
             assert along == near(ends(wanted[method]))
             assert y == run.run.methods.index(method)
         assert words(ax) == {"failed"}
-        (asked,) = [line for line in ax.lines if line.get_label() == "asked for"]
-        assert set(asked.get_xdata()) == {0.5}
+        (target,) = [line for line in ax.lines if line.get_label() == "target"]
+        assert set(target.get_xdata()) == {0.5}
 
 
 @pytest.mark.parametrize("reference", ["avatars-balanced", "avatars-biased"])
@@ -252,14 +252,14 @@ def test_the_worst_group_and_every_group(tmp_path: Path) -> None:
 # --- what the store holds
 
 
-JUDGED = (np.arange(70) % 4 == 0).astype(np.int64)
+CLASSIFIED = (np.arange(70) % 4 == 0).astype(np.int64)
 
 
 def with_store(folder: Path, n: int = 70) -> Path:
     """A run of some methods whose store has pictures; image i of a method is filled with i."""
     rows = []
     for method in ("vanilla", "guided"):
-        found = classified(method, JUDGED[:n], store=folder / "store")
+        found = classified(method, CLASSIFIED[:n], store=folder / "store")
         rows += found
         key = found[0]["sample_key"]
         for index, start in enumerate(range(0, n, 50)):
@@ -269,7 +269,7 @@ def with_store(folder: Path, n: int = 70) -> Path:
     return write_run(folder / "made", [*rows, failed("broken", "it broke", n_asked=n)]).parent
 
 
-def test_a_sheet_has_a_row_a_method_and_marks_the_predicted_class(tmp_path: Path) -> None:
+def test_a_sheet_has_a_row_per_method_and_marks_the_predicted_class(tmp_path: Path) -> None:
     run = Finished.open(with_store(tmp_path))
     (fig,) = sheets.draw(run).values()
     ax = fig.axes[0]
@@ -277,7 +277,7 @@ def test_a_sheet_has_a_row_a_method_and_marks_the_predicted_class(tmp_path: Path
     marks = {line.get_label(): line for line in ax.lines}
     for label, name in enumerate(GLASSES.classes):
         x, y = marks[name].get_data()
-        predicted_so = JUDGED[:15] == label
+        predicted_so = CLASSIFIED[:15] == label
         wanted = [(c, r) for r in (0, 1) for c in np.flatnonzero(predicted_so)]
         assert [(int(a), int(b)) for a, b in zip(x, y, strict=True)] == wanted
         assert to_hex(marks[name].get_color()) == CLASSES[label]
@@ -296,15 +296,15 @@ def test_an_image_that_the_classifier_left_out_has_no_frame() -> None:
     frames = [to_hex(mosaic[mosaic.shape[0] // 2, column + 3] / 255) for column in (0, mosaic.shape[1] // 2)]
     assert frames == ["#ffffff", CLASSES[0]]
     assert [line.get_label() for line in fig.axes[0].lines] == ["x"]
-    assert "no frame: none" in legend_names(fig)
+    assert "no frame: not classified" in legend_names(fig)
 
 
-def test_a_run_leaves_a_sheet_a_task(tmp_path: Path) -> None:
+def test_a_run_leaves_a_sheet_per_task(tmp_path: Path) -> None:
     files = sheets.write_grids(Finished.open(with_store(tmp_path)), tmp_path / "grids")
     assert [f.name for f in files] == ["eyeglasses-uniform.png"]
 
 
-def test_a_sheet_a_cell_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sheet_per_cell_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Finished.open(with_store(tmp_path))
     files, _ = write_plots(run, tmp_path / "plots", ["cells"])
     stems = ["cell-eyeglasses-uniform-vanilla-seed0", "cell-eyeglasses-uniform-guided-seed0"]

@@ -1,1 +1,1 @@
-"""Plots of finished runs, one file a plot, found by its name; none of them imports torch."""
+"""Plots of finished runs: each file with a function `draw` is one plot, named after its file. No file imports torch."""

@@ -1,8 +1,8 @@
-"""A sheet of samples a cell, more of them than a task's sheet has: drawn when it is named, since cells are many."""
+"""One sheet of samples per cell, with more samples than the sheet of a task. Drawn only when named: cells are many."""
 
 from __future__ import annotations
 
-from typing import Any
+from matplotlib.figure import Figure
 
 from bench.report.plots.finished import Finished, unlike
 from bench.report.plots.proportions import classes
@@ -13,8 +13,8 @@ from bench.storage.files import slug
 SHOWN = 60  # images of a sheet
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A sheet a cell that the store has samples of.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a sheet for every cell whose samples are in the store.
 
     Raises:
         Incompatible: the store beside the run has no samples.
@@ -25,8 +25,8 @@ def draw(run: Finished) -> dict[str, Any]:
             strip = strip_of(run, title, row, SHOWN, task)
             if strip.images is None:
                 continue
-            parts = [slice(i, i + COLUMNS) for i in range(0, len(strip.images), COLUMNS)]
-            strips = [Strip("", strip.images[part], strip.labels[part]) for part in parts]
+            slices = [slice(i, i + COLUMNS) for i in range(0, len(strip.images), COLUMNS)]
+            strips = [Strip("", strip.images[s], strip.labels[s]) for s in slices]
             name = f"{task.name}, {title}, seed {seed}: classified {task.attributes}"
             stems.append(f"cell-{run.stems[task]}-{slug(title)}-seed{seed}")
             sheets.append(draw_sheet(strips, classes(run, task), name, task.attributes, credit(run.run)))

@@ -1,23 +1,23 @@
-"""Cost of a debiased image: sampling alone, and with what the method learnt first spread over the run's images."""
+"""Seconds per image: sampling alone, and sampling plus the fit spread over the images of a cell."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
-from bench.report.plots.panels import ROW, headings, left, method_rows, point, task_panels, word
+from bench.report.plots.panels import ROW, headings, method_rows, names_methods, point, task_panels, word
 from bench.report.plots.style import NEUTRAL, label
 from bench.results.run import Task
 
 SAMPLING, FIT = "seconds_per_image", "fit_seconds"
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """One figure, with a panel a task: a hollow point for sampling, a full one with the fit.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw one figure with a panel per task: a hollow point for sampling, a filled one with the fit.
 
     Raises:
         Incompatible: the run has no such costs.
@@ -30,30 +30,27 @@ def draw(run: Finished) -> dict[str, Any]:
     fig, panels = task_panels(run, most * ROW + 0.45, sharex=True)
     for i, (task, ax) in enumerate(panels):
         _panel(ax, run, task)
-        method_rows(ax, run.methods(task), left(run, i))
+        method_rows(ax, run.methods(task), names_methods(run, i))
     headings(fig, panels)
     n = int(run.run.rows["n_asked"].iloc[0])
-    hollow, full = (Line2D([], [], color=NEUTRAL, marker="o", linestyle="none", fillstyle=f) for f in ("none", "full"))
-    run.legend(
-        fig,
-        label("seconds an image", "lower"),
-        (),
-        [(hollow, "sampling"), (full, f"with the fit, over the {n} images of a cell")],
-    )
+    hollow = Line2D([], [], color=NEUTRAL, marker="o", linestyle="none", fillstyle="none")
+    full = Line2D([], [], color=NEUTRAL, marker="o", linestyle="none", fillstyle="full")
+    entries = [(hollow, "sampling"), (full, f"sampling plus fit, spread over the {n} images of a cell")]
+    run.legend(fig, label("seconds per image", "lower"), (), entries)
     return {"cost": fig}
 
 
-def _panel(ax: Any, run: Finished, task: Task) -> None:
+def _panel(ax: Axes, run: Finished, task: Task) -> None:
     ax.set_xscale("log")
-    for place, title in enumerate(run.methods(task)):
+    for row, title in enumerate(run.methods(task)):
         seconds, fit = (run.measured.cost(task, title, column) for column in (SAMPLING, FIT))
         if seconds is None or fit is None:
-            word(ax, place, run.status(run.ranked_by(task, title)))
+            word(ax, row, run.status(run.ranked_by(task, title)))
             continue
         look, whole = run.looks[title], seconds + fit / int(run.run.rows["n_asked"].iloc[0])
-        ax.plot([seconds, whole], [place, place], color=look.colour, linewidth=0.8, zorder=2)
-        point(ax, seconds, place, look, title, fillstyle="full", markerfacecolor="white")
-        point(ax, whole, place, look, f"{title}, with the fit", fillstyle="full")
+        ax.plot([seconds, whole], [row, row], color=look.colour, linewidth=0.8, zorder=2)
+        point(ax, seconds, row, look, title, fillstyle="full", markerfacecolor="white")
+        point(ax, whole, row, look, f"{title}, with the fit", fillstyle="full")
     ax.xaxis.set_major_locator(LogLocator(numticks=5))
-    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default one is mathematics
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default formatter writes powers as mathematics
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""What plots are drawn from: a finished run, the looks of its methods, and why a number of it is not there."""
+"""The input of every plot: a finished run, the looks of its methods, and the reason where a number is missing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.report.plots.style import Look, legend_of, looks, text
 from bench.results.quantities import Measured, Quantity
 from bench.results.run import Key, Run, Task
 from bench.storage.files import slug
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Finished:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """The method's file by its title, in the order of the run."""
+        """The stem of the method's file by the method's title, in the order of the run."""
         first = self.run.rows.drop_duplicates("method")
         return dict(zip(first["method"], first["method_file"], strict=True))
 
@@ -46,66 +50,71 @@ class Finished:
         """The look of every method, the same in every plot of the run."""
         return looks(self.files)
 
-    def legend(self, fig: Any, x_label: str, titles: Iterable[str], more: Sequence[tuple[Any, str]] = ()) -> None:
-        """What the x axes of a figure show, and a legend: of these methods, and of more artists, each with its name."""
+    def legend(
+        self, fig: Figure, x_label: str, titles: Iterable[str], extra: Sequence[tuple[Artist, str]] = ()
+    ) -> None:
+        """Write below a figure the common label of its x axes, and a legend of methods and of extra artists."""
         from matplotlib.lines import Line2D
 
         methods = [(Line2D([], [], **self.looks[title].points()), text(title)) for title in titles]
-        handles, names = zip(*methods, *more, strict=True)
+        handles, names = zip(*methods, *extra, strict=True)
         legend_of(fig, handles, names, x_label)
 
     def methods(self, task: Task) -> list[str]:
-        """The methods that were asked for on a task, in the order of the run."""
+        """Return the methods that the run has rows of on a task, in the order of the run."""
         rows = self.run.rows
         of_task = rows[(rows["attributes"] == task.attributes) & (rows["target"] == task.target)]
         return list(dict.fromkeys(of_task["method"]))
 
     @cached_property
     def stems(self) -> dict[Task, str]:
-        """Every task as part of a file's name, no two alike."""
+        """The stem of every task in file names; no two are equal."""
         return dict(zip(self.run.tasks, unlike([slug(task.name) for task in self.run.tasks]), strict=True))
 
     def ranked_by(self, task: Task, method: str) -> Key:
-        """What the leaderboard ranks by."""
+        """Return the key of the score that the leaderboard ranks by."""
         return Key(task, method, self.run.ranking_metric, task.attributes)
 
     def ranking_metric(self, task: Task, method: str) -> Quantity | None:
-        """The discrepancy that the leaderboard ranks by; None where it has no value."""
+        """Return the discrepancy that the leaderboard ranks by; None where it has no value."""
         return self.measured.quantity(self.ranked_by(task, method))
 
     def scopes(self, prefix: str) -> list[tuple[str, str]]:
-        """(metric, scope) of every metric of a prefix that the run has rows of, in the order of the file."""
+        """Return (metric, scope) of every metric with a prefix that the run has rows of, in the order of the file."""
         rows = self.run.rows[self.run.rows["metric"].str.startswith(prefix)]
         return list(dict.fromkeys(zip(rows["metric"], rows["scope"], strict=True)))
 
     def status(self, key: Key) -> str:
-        """One word on why a number is not there: "failed", "skipped", "undefined" or "missing"."""
+        """Return one word on why a number is missing: "failed", "skipped", "undefined" or "missing"."""
         return self.run.reason(key)[0] or "missing"
 
     def gaps(self, keys: Sequence[Key]) -> str:
-        """Which of the methods have no value, and why, such as "failed: a, b; undefined: c"; empty where all have."""
-        found: dict[str, list[str]] = {}
+        """Name the methods without a value by reason, such as "failed: a, b; undefined: c"; empty where there are none."""
+        by_status: dict[str, list[str]] = {}
         for key in keys:
             if not self.run.good(key):
-                found.setdefault(self.status(key), []).append(key.method)
-        return "; ".join(named(status, titles) for status, titles in found.items())
+                by_status.setdefault(self.status(key), []).append(key.method)
+        return "; ".join(named(status, titles) for status, titles in by_status.items())
 
     def noise_floor(self, task: Task, method: str) -> float | None:
-        """What a perfect sampler's discrepancy stays below in 95 of 100 runs of this size; None where not recorded."""
+        """Return the 95th percentile of the ranking metric for a sampler that matches the target exactly at this n.
+
+        None where the run does not record it.
+        """
         good = self.run.good(self.ranked_by(task, method))
         return None if not good or math.isnan(good[0].noise_floor) else float(good[0].noise_floor)
 
 
-def named(what: str, titles: Iterable[str]) -> str:
-    """Such as "failed: a, b"; empty without titles."""
+def named(status: str, titles: Iterable[str]) -> str:
+    """Return such as "failed: a, b"; empty without titles."""
     names = ", ".join(dict.fromkeys(map(text, titles)))
-    return f"{what}: {names}" if names else ""
+    return f"{status}: {names}" if names else ""
 
 
 def unlike(names: Sequence[str]) -> list[str]:
-    """The names, each that came before, or is empty, with a number behind it."""
-    found: list[str] = []
+    """Make names unique: a name that is empty or came before gets a number."""
+    unique: list[str] = []
     for name in names:
-        again = (f"{name}-{i}".strip("-") for i in range(2, len(names) + 2))
-        found.append(name if name and name not in found else next(n for n in again if n not in found))
-    return found
+        numbered = (f"{name}-{i}".strip("-") for i in range(2, len(names) + 2))
+        unique.append(name if name and name not in unique else next(n for n in numbered if n not in unique))
+    return unique

@@ -1,36 +1,36 @@
-"""Quality of each class of images by itself, and of the worst, which a pooled distance can hide."""
+"""Image quality of each class by itself and of the worst class, which a pooled distance can hide."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
-from bench.report.plots.panels import ROW, filled, headings, left, method_rows, task_panels
+from bench.report.plots.panels import ROW, filled, headings, method_rows, names_methods, task_panels
 from bench.report.plots.style import NEUTRAL, label
-from bench.results.metric_info import metric as known
+from bench.results.metric_info import metric as metric_info
 from bench.results.run import Key, Task
 from bench.storage.files import slug
 
 WORST = "worst_"
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A figure a metric of groups and reference set, with a panel a task and a row a method.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a figure per group metric and reference set, with a panel per task and a row per method.
 
     Raises:
         Incompatible: the run has no quality by group.
     """
-    found = run.scopes(f"{WORST}group_")
-    pairs = dict.fromkeys((metric, scope.partition(" to ")[2]) for metric, scope in found)
+    scopes = run.scopes(f"{WORST}group_")
+    pairs = dict.fromkeys((metric, scope.partition(" to ")[2]) for metric, scope in scopes)
     if not pairs:
         raise Incompatible("the run has no worst_group_*; add group_quality to the suite's metrics")
     return {f"groups-{slug(m.removeprefix(WORST))}-{slug(reference)}": _of(run, m, reference) for m, reference in pairs}
 
 
-def _of(run: Finished, worst: str, reference: str) -> Any:
+def _of(run: Finished, worst: str, reference: str) -> Figure:
     most = max(len(run.methods(task)) for task in run.run.tasks)
     fig, panels = task_panels(run, most * ROW + 0.45)
     for i, (task, ax) in enumerate(panels):
@@ -38,15 +38,11 @@ def _of(run: Finished, worst: str, reference: str) -> Any:
         keys = {title: Key(task, title, worst, f"{task.attributes} to {reference}") for title in titles}
         _groups(ax, run, task, worst.removeprefix(WORST), reference)
         filled(ax, run, keys)
-        method_rows(ax, titles, left(run, i))
+        method_rows(ax, titles, names_methods(run, i))
     headings(fig, panels)
     name = worst.removeprefix(WORST).removeprefix("group_").replace("frechet_", "Fréchet distance, ", 1)
-    run.legend(
-        fig,
-        label(f"{name}, of each class to its images in {reference}", known(worst).better, 90),
-        (),
-        [(_dot(), "worst class, with its 95 % interval"), (_tick(), "each class")],
-    )
+    x_label = label(f"{name}, of each class to its images in {reference}", metric_info(worst).better, 90)
+    run.legend(fig, x_label, (), [(_dot(), "worst class, with its 95 % interval"), (_tick(), "each class")])
     return fig
 
 
@@ -58,13 +54,13 @@ def _dot() -> Line2D:
     return Line2D([], [], color=NEUTRAL, marker="o", linestyle="none")
 
 
-def _groups(ax: Any, run: Finished, task: Task, metric: str, reference: str) -> None:
-    """A tick for every class that has a value, on the row of its method."""
+def _groups(ax: Axes, run: Finished, task: Task, metric: str, reference: str) -> None:
+    """Draw a tick for every class that has a value, on the row of its method."""
     titles = run.methods(task)
     for key in run.run.scores:
-        mine = key.task == task and key.metric == metric and not key.classifier
+        drawn_here = key.task == task and key.metric == metric and not key.classifier
         group, _, to = key.scope.partition(" to ")
-        quantity = run.measured.quantity(key) if mine else None
+        quantity = run.measured.quantity(key) if drawn_here else None
         if quantity is not None and to == reference and group.startswith(f"{task.attributes}="):
             ax.plot(
                 [quantity.value], [titles.index(key.method)], color=NEUTRAL, marker="|", linestyle="none", zorder=2,

@@ -1,8 +1,8 @@
-"""Fairness against time: the discrepancy over the seconds that an image takes to sample."""
+"""Fairness against time: the ranking metric over the sampling time per image."""
 
 from __future__ import annotations
 
-from typing import Any
+from matplotlib.figure import Figure
 
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished, named
@@ -13,8 +13,8 @@ from bench.results.quantities import Quantity
 SECONDS = "seconds_per_image"
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """One figure, with a panel a task.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw one figure with a panel per task.
 
     Raises:
         Incompatible: the run has no such costs.
@@ -29,10 +29,10 @@ def draw(run: Finished) -> dict[str, Any]:
         seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
         plane(ax, run, task, {t: None if s is None else Quantity(s) for t, s in seconds.items()})
         untimed = [t for t in titles if seconds[t] is None and run.ranking_metric(task, t) is not None]
-        missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("without a time", untimed)]
+        missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("no measured time", untimed)]
         gaps.append("; ".join(filter(None, missing)))
         ax.set_xlim(left=0)
     headings(fig, panels, gaps)
     y_label(panels, label("fairness discrepancy (L2)", "lower"))
-    run.legend(fig, label("sampling, seconds an image", "lower"), run.run.methods)
+    run.legend(fig, label("sampling time, seconds per image", "lower"), run.run.methods)
     return {"latency": fig}

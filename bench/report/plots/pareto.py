@@ -1,9 +1,9 @@
-"""Fairness against quality: the discrepancy over a Frechet distance, and the methods that none other beats in both."""
+"""Fairness against quality: the ranking metric over a Fréchet distance, with the Pareto front of the methods."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.core.errors import Incompatible
@@ -15,19 +15,19 @@ from bench.results.run import Key, Task
 from bench.storage.files import slug
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A figure a Frechet distance and reference set, with a panel a task.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a figure per Fréchet distance and reference set, with a panel per task.
 
     Raises:
-        Incompatible: the run has no Frechet distance.
+        Incompatible: the run has no Fréchet distance.
     """
-    found = run.scopes("frechet_")
-    if not found:
+    scopes = run.scopes("frechet_")
+    if not scopes:
         raise Incompatible("the run has no frechet_*; add features, references and frechet to the suite")
-    return {f"pareto-{slug(metric)}-{slug(scope)}": _of(run, metric, scope) for metric, scope in found}
+    return {f"pareto-{slug(metric)}-{slug(scope)}": _of(run, metric, scope) for metric, scope in scopes}
 
 
-def _of(run: Finished, metric: str, scope: str) -> Any:
+def _of(run: Finished, metric: str, scope: str) -> Figure:
     fig, panels = task_panels(run, 1.95)
     gaps = []
     for task, ax in panels:
@@ -38,12 +38,8 @@ def _of(run: Finished, metric: str, scope: str) -> Any:
     headings(fig, panels, gaps)
     features = metric.removeprefix("frechet_")
     y_label(panels, label("fairness discrepancy (L2)", "lower"))
-    run.legend(
-        fig,
-        label(f"Fréchet distance of {features} features to {scope}", "lower", 80),
-        run.run.methods,
-        [(_line(), "Pareto front")],
-    )
+    x_label = label(f"Fréchet distance of {features} features to {scope}", "lower", 80)
+    run.legend(fig, x_label, run.run.methods, [(_line(), "Pareto front")])
     return fig
 
 
@@ -51,8 +47,8 @@ def _line() -> Line2D:
     return Line2D([], [], color="black", linestyle=":", linewidth=0.9)
 
 
-def _front(ax: Any, run: Finished, task: Task, keys: list[Key]) -> None:
-    """A staircase through the points that no other beats: what lies above and right of it is dominated."""
+def _front(ax: Axes, run: Finished, task: Task, keys: list[Key]) -> None:
+    """Draw a staircase through the points on the Pareto front: points above and right of it are dominated."""
     points = []
     for key in keys:
         x, y = run.measured.quantity(key), run.ranking_metric(task, key.method)

@@ -1,21 +1,22 @@
-"""Discrepancy prompt by prompt, a row each: what the mean over prompts is the mean of."""
+"""The discrepancy of every prompt, in a row each: the values behind the mean over prompts."""
 
 from __future__ import annotations
 
-from typing import Any
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
-from bench.report.plots.panels import ROW, headings, point, task_panels
-from bench.report.plots.style import FAINT, SMALL, label, text
+from bench.report.plots.panels import ROW, headings, list_rows, point, task_panels
+from bench.report.plots.style import label, text
 from bench.results.run import Key, Task
 
 ONE = "fd_l2_by_prompt"
-MOST = 40  # rows of a panel: the prompts that the first method is worst on
+MOST = 40  # rows of a panel: the prompts on which the first method is worst
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A figure with a panel a task: prompts from top to bottom by the first method's discrepancy, a point a method.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a figure with a panel per task and a point per method, prompts sorted by the first method's discrepancy.
 
     Raises:
         Incompatible: the run has no prompts.
@@ -27,15 +28,16 @@ def draw(run: Finished) -> dict[str, Any]:
     fig, panels = task_panels(run, most * ROW + 0.45)
     for task, ax in panels:
         _panel(ax, run, task, rows[task][:MOST])
-    left_out = {task: len(found) - MOST for task, found in rows.items()}
-    headings(fig, panels, [f"{left_out[t]} fairer prompts left out" if left_out[t] > 0 else "" for t, _ in panels])
+    left_out = {task: len(prompts) - MOST for task, prompts in rows.items()}
+    gaps = [f"{left_out[t]} prompts with lower discrepancy not shown" if left_out[t] > 0 else "" for t, _ in panels]
+    headings(fig, panels, gaps)
     titles = [title for title in run.files if any(title in run.methods(task) for task in rows)]
-    run.legend(fig, label("discrepancy (L2) of a prompt, 95 % interval", "lower", 60), titles)
+    run.legend(fig, label("discrepancy (L2) per prompt, 95 % interval", "lower", 60), titles)
     return {"prompts": fig}
 
 
 def ranked(run: Finished, task: Task) -> list[str]:
-    """The prompts of a task, that with the largest discrepancy of the run's first method first."""
+    """Return the prompts of a task by the discrepancy of the run's first method, largest first."""
     prefix = f"{task.attributes} at "
     names = dict.fromkeys(scope.removeprefix(prefix) for _, scope in run.scopes(ONE) if scope.startswith(prefix))
     first = run.methods(task)[0]
@@ -47,18 +49,13 @@ def _key(task: Task, title: str, prompt: str) -> Key:
     return Key(task, title, ONE, f"{task.attributes} at {prompt}")
 
 
-def _panel(ax: Any, run: Finished, task: Task, prompts: list[str]) -> None:
+def _panel(ax: Axes, run: Finished, task: Task, prompts: list[str]) -> None:
     titles = run.methods(task)
     for row, prompt in enumerate(prompts):
         for i, title in enumerate(titles):
-            found = run.measured.quantity(_key(task, title, prompt))
-            if found is not None:
-                place = row + 0.6 * ((i + 0.5) / len(titles) - 0.5)
-                point(ax, found, place, run.looks[title], f"{title}, {prompt}", markersize=3)
-    ax.set_ylim(len(prompts) - 0.4, -0.6)
-    ax.set_yticks(range(len(prompts)), [text(name, 24) for name in prompts], fontsize=SMALL)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(visible=False, axis="y")
-    for place in range(0, len(prompts), 2):
-        ax.axhspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.18, linewidth=0, zorder=0)
+            quantity = run.measured.quantity(_key(task, title, prompt))
+            if quantity is not None:
+                y = row + 0.6 * ((i + 0.5) / len(titles) - 0.5)
+                point(ax, quantity, y, run.looks[title], f"{title}, {prompt}", markersize=3)
+    list_rows(ax, [text(name, 24) for name in prompts])
     ax.set_xlim(left=0)

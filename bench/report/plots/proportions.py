@@ -1,9 +1,8 @@
-"""Shares of each class that each method made, with their intervals, and the share that was asked for."""
+"""The share of each class among every method's samples, with its interval, beside the target share."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.core.errors import Incompatible
@@ -16,8 +15,8 @@ from bench.results.run import Key, Task
 ACROSS = 6  # classes side by side
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A figure a task: a panel for each class of the task's joint, a row for each method.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a figure per task: a panel for each class of the task's joint attribute, a row for each method.
 
     Raises:
         Incompatible: the run has no shares.
@@ -29,14 +28,14 @@ def draw(run: Finished) -> dict[str, Any]:
 
 
 def classes(run: Finished, task: Task) -> list[str]:
-    """Names of the classes of a task's joint, in the order of its target; none where the run has no shares."""
+    """Return the class names of a task's joint attribute in the order of its target; empty without shares in the run."""
     start = task.attributes + "="
     rows = run.run.rows
     of_task = rows[(rows["attributes"] == task.attributes) & (rows["metric"] == "share_hard")]
     return [s.removeprefix(start) for s in dict.fromkeys(of_task["scope"]) if s.startswith(start)]
 
 
-def _of(run: Finished, task: Task) -> Any:
+def _of(run: Finished, task: Task) -> Figure:
     titles, names = run.methods(task), classes(run, task)
     across = min(len(names), ACROSS)
     rows = -(-len(names) // across)
@@ -44,16 +43,14 @@ def _of(run: Finished, task: Task) -> Any:
     fig, axes = figure(PAGE, rows * (len(titles) * ROW + 0.45) + 0.3, rows, across, sharex=True)
     for ax in axes[len(names) :]:
         ax.remove()
-    for i, (ax, name, asked) in enumerate(zip(axes, names, target_shares(task.target), strict=False)):
+    for i, (ax, name, target) in enumerate(zip(axes, names, target_shares(task.target), strict=False)):
         keys = {t: Key(task, t, "share_hard", f"{task.attributes}={name}") for t in titles}
-        ax.axvline(asked, color=NEUTRAL, linestyle="--", linewidth=1, label="asked for")
+        ax.axvline(target, color=NEUTRAL, linestyle="--", linewidth=1, label="target")
         filled(ax, run, keys)
         method_rows(ax, titles, names=i % across == 0)
         ax.set_title(text(name, room))
-    axes[0].set_xlim(left=0)  # of all panels, and only now: it fixes the other end too
+    axes[0].set_xlim(left=0)  # applies to all panels; only now, since it fixes the right end too
     fig.suptitle(text(task.name, 80))
-    asked_for = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
-    run.legend(
-        fig, "share of the samples, as classified, with its 95 % interval", (), [(asked_for, "the share asked for")]
-    )
+    dashed = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
+    run.legend(fig, "share of the samples, as classified, with its 95 % interval", (), [(dashed, "target share")])
     return fig

@@ -1,4 +1,4 @@
-"""Sample sheets: rows of methods, columns of one noise, each image framed and marked with its predicted class."""
+"""Sample sheets: a row per method, a column per starting noise, each image framed in its predicted class's colour."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
@@ -20,6 +23,7 @@ from bench.report.plots.style import (
     NEUTRAL,
     PAGE,
     SMALL,
+    Keywords,
     entry,
     inches,
     legend_columns,
@@ -32,9 +36,9 @@ from bench.results.samples import credit, images, labels
 from bench.storage.files import slug
 
 COLUMNS = 15  # images of a row
-LARGEST, LEAST = 0.55, 64  # inches that an image takes at most; pixels that it is given at least
-LINE = 0.16  # inches a line of text takes
-UNJUDGED = "#ffffff"  # the classifier abstained
+LARGEST, LEAST = 0.55, 64  # an image's largest side in inches, and its smallest side in pixels
+LINE = 0.16  # height of a line of text, in inches
+UNCLASSIFIED = "#ffffff"  # frame where the classifier abstained
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,10 @@ class Strip:
     """A row of a sheet.
 
     Attributes:
-        name: of the method; "" for a row that goes on from the one above.
+        name: the method's title; "" for a row that continues the row above.
         images: uint8 [n, 3, h, w]; None where there are none.
         labels: int64 [n], the predicted class, -1 where the classifier abstained.
-        word: in place of images, why there are none.
+        word: why there are no images, shown in their place.
     """
 
     name: str
@@ -54,26 +58,28 @@ class Strip:
     word: str = ""
 
 
-def draw(run: Finished) -> dict[str, Any]:
-    """A sheet a task, of the run's first seed.
+def draw(run: Finished) -> dict[str, Figure]:
+    """Draw a sheet per task, of the run's first seed.
 
     Raises:
         Incompatible: the store beside the run has no samples.
     """
-    sheets = {f"sheet-{run.stems[task]}": _of_task(run, task) for task in run.run.tasks}
-    found = {stem: fig for stem, fig in sheets.items() if fig is not None}
-    if not found:
+    by_task = {f"sheet-{run.stems[task]}": _of_task(run, task) for task in run.run.tasks}
+    sheets = {stem: fig for stem, fig in by_task.items() if fig is not None}
+    if not sheets:
         raise no_samples(run)
-    return found
+    return sheets
 
 
 def no_samples(run: Finished) -> Incompatible:
-    """The refusal of what shows samples where the store beside the run has none."""
-    return Incompatible(f"there are no samples of it in {run.run.store}, where the run keeps them; run the suite again")
+    """Return the error for a plot of samples where the store beside the run has none."""
+    return Incompatible(
+        f"there are no samples of it in {run.run.store}, where the run stores them; run the suite again"
+    )
 
 
 def write_grids(run: Finished, folder: Path) -> list[Path]:
-    """The sheets that a run leaves beside its tables, as PNG: one a task. `bench.report.plots.cells` has one a cell."""
+    """Write a sheet per task as PNG, as a run leaves them beside its tables; `cells` draws one per cell."""
     files = []
     with style():
         for task in run.run.tasks:
@@ -84,33 +90,33 @@ def write_grids(run: Finished, folder: Path) -> list[Path]:
 
 
 def cells(run: Finished, task: Task) -> list[tuple[str, int, Any]]:
-    """Method, seed and a row by the run's first classifier, of every cell of a task, in the order of the run."""
+    """Return method, seed and a row by the run's first classifier of every cell of a task, in the order of the run."""
     rows = run.run.rows
-    mine = rows[(rows["attributes"] == task.attributes) & (rows["target"] == task.target)]
-    first = mine[mine["classifier"] == run.run.classifier].drop_duplicates(["method", "seed"])
+    of_task = rows[(rows["attributes"] == task.attributes) & (rows["target"] == task.target)]
+    first = of_task[of_task["classifier"] == run.run.classifier].drop_duplicates(["method", "seed"])
     return [(str(row.method), int(row.seed), row) for row in first.itertuples()]  # type: ignore[arg-type]
 
 
-def _of_task(run: Finished, task: Task) -> Any:
-    """The sheet of a task, None where no method has samples."""
-    every = cells(run, task)
-    seed = every[0][1]
-    strips = [strip_of(run, title, row, COLUMNS, task) for title, of, row in every if of == seed]
+def _of_task(run: Finished, task: Task) -> Figure | None:
+    """Draw the sheet of a task; None where no method has samples."""
+    of_task = cells(run, task)
+    seed = of_task[0][1]
+    strips = [strip_of(run, title, row, COLUMNS, task) for title, cell_seed, row in of_task if cell_seed == seed]
     if all(strip.images is None for strip in strips):
         return None
-    title = f"{task.name}: the same noise in every column, seed {seed}"
+    title = f"{task.name}: one starting noise per column, seed {seed}"
     return draw_sheet(strips, classes(run, task), title, task.attributes, credit(run.run))
 
 
 def strip_of(run: Finished, title: str, row: Any, n: int, task: Task) -> Strip:
-    """The first n samples of a cell, or why there are none.
+    """Return the first n samples of a cell, or the reason why there are none.
 
     Args:
         run: the run.
-        title: of the method.
-        row: of results.csv, of the cell.
-        n: how many, at most.
-        task: of the cell.
+        title: the method's title.
+        row: a row of results.csv of the cell.
+        n: largest number of samples.
+        task: the cell's task.
     """
     shown, classified = images(run.run, row, n), labels(run.run, row, n)
     if shown is not None and classified is not None:
@@ -119,21 +125,19 @@ def strip_of(run: Finished, title: str, row: Any, n: int, task: Task) -> Strip:
     return Strip(title, None, np.empty(0, np.int64), why if why not in ("", "missing") else "not in the store")
 
 
-def draw_sheet(strips: Sequence[Strip], names: Sequence[str], title: str, attribute: str, owed: str) -> Any:
-    """A figure of the strips under a title, with a legend of the classes and the credit line below.
+def draw_sheet(strips: Sequence[Strip], names: Sequence[str], title: str, attribute: str, owed: str) -> Figure:
+    """Draw the strips under a title, with a legend of the classes and the credit line below.
 
-    A class has a colour (frame and mark) and the shape of its mark; from the ninth class on colours come again with
-    other shapes.
+    Each class has a colour (frame and mark) and a shape (mark); from the ninth class on, colours repeat with other
+    shapes.
 
     Args:
         strips: one or more, at least one with images; all images of one size.
-        names: of the classes, in order.
-        title: above all.
-        attribute: that was classified.
+        names: class names, in order.
+        title: above all strips.
+        attribute: the attribute that was classified.
         owed: the credit line; may be empty.
     """
-    from matplotlib.figure import Figure
-
     margin = max(inches(text(strip.name, 28)) for strip in strips) + 0.12
     columns = max(len(strip.labels) for strip in strips)
     side = min((PAGE - margin - 0.05) / columns, LARGEST)
@@ -160,25 +164,21 @@ def draw_sheet(strips: Sequence[Strip], names: Sequence[str], title: str, attrib
     return fig
 
 
-def _mark(label: int) -> dict[str, Any]:
+def _mark(label: int) -> Keywords:
     look = {"linestyle": "none", "markersize": 4.5, "markeredgewidth": 0.5, "markeredgecolor": "white"}
     return {**look, "color": CLASSES[label % len(CLASSES)], "marker": MARKERS[label % len(MARKERS)]}
 
 
-def _legend(names: Sequence[str], abstained: bool) -> tuple[list[Any], list[str]]:
-    from matplotlib.lines import Line2D
-
+def _legend(names: Sequence[str], abstained: bool) -> tuple[list[Line2D], list[str]]:
     handles = [Line2D([], [], **_mark(label)) for label in range(len(names))]
     shown = [entry(text(name)) for name in names]
-    return (
-        (handles, shown)
-        if not abstained
-        else ([*handles, Line2D([], [], linestyle="none")], [*shown, "no frame: none"])
-    )
+    if abstained:
+        return [*handles, Line2D([], [], linestyle="none")], [*shown, "no frame: not classified"]
+    return handles, shown
 
 
-def _marks(ax: Any, strips: Sequence[Strip], names: Sequence[str], side: float) -> None:
-    """The mark of a class in the lower left corner of each of its images."""
+def _marks(ax: Axes, strips: Sequence[Strip], names: Sequence[str], side: float) -> None:
+    """Draw the mark of a class in the lower left corner of each of its images."""
     inset = 0.055 / side
     for label, name in enumerate(names):
         places = [(c, r) for r, strip in enumerate(strips) for c in np.flatnonzero(strip.labels == label)]
@@ -188,7 +188,7 @@ def _marks(ax: Any, strips: Sequence[Strip], names: Sequence[str], side: float) 
 
 
 def _mosaic(strips: Sequence[Strip], columns: int) -> npt.NDArray[np.uint8]:
-    """All images in their frames as one picture, uint8 [rows * height, columns * width, 3]."""
+    """Return all images in their frames as one picture, uint8 [rows * height, columns * width, 3]."""
     size = next(strip.images.shape[2:] for strip in strips if strip.images is not None)
     zoom = max(1, -(-LEAST // max(size)))
     frame = max(2, max(size) * zoom // 16)
@@ -197,10 +197,10 @@ def _mosaic(strips: Sequence[Strip], columns: int) -> npt.NDArray[np.uint8]:
     picture = np.full((len(strips), columns, h, w, 3), 255, np.uint8)
     for row, strip in enumerate(strips):
         for column, label in enumerate(strip.labels.tolist()):
-            colour = CLASSES[label % len(CLASSES)] if label >= 0 else UNJUDGED
+            colour = CLASSES[label % len(CLASSES)] if label >= 0 else UNCLASSIFIED
             cell = picture[row, column, gap : h - gap, gap : w - gap]
             cell[:] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-            assert strip.images is not None, "a classified image is there"
+            assert strip.images is not None, "a strip with labels has images"
             large = strip.images[column].transpose(1, 2, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
             cell[frame:-frame, frame:-frame] = large
     return picture.transpose(0, 2, 1, 3, 4).reshape(len(strips) * h, columns * w, 3)

@@ -1,12 +1,12 @@
-"""The one style of every plot: sizes of a two-column paper, embedded fonts, and a colour and a marker for each method.
+"""The common style of all plots: sizes of a two-column paper, embedded fonts, a colour and a marker per method.
 
-A plot is drawn and saved within `style()`, on a figure of `figure()`, in the looks of `looks()`:
+Draw and save a plot within `style()`, on a figure of `figure()`, in the looks of `looks()`:
 
     with style():
         fig, axes = figure(PAGE, 2.4, columns=2)
         axes[0].plot(x, y, **look.line())
         axes[0].set(xlabel=label("FD", "lower"))
-        legend(fig, [(text(title), look) for title, look in found.items()])
+        legend(fig, [(text(title), look) for title, look in looks(files).items()])
         files = save(fig, folder / "pareto")
 """
 
@@ -20,29 +20,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+Keywords = dict[str, Any]  # of a matplotlib artist
+Better = Literal["lower", "higher"]
 
 COLUMN, PAGE = 3.3, 7.0  # widths in inches: one column, or both, of a two-column paper
-DPI = 200  # of the PNG
+DPI = 200  # resolution of the PNG
 FONT, SMALL = 8.0, 7.0  # points, at the printed size
-LINE = 1.45 * SMALL / 72  # inches a line of a legend takes
-SPACING = 0.9  # between the columns of a legend, in its font's size
-LONGEST = 40  # characters of a name that are shown
+LINE = 1.45 * SMALL / 72  # height of a legend's line, in inches
+SPACING = 0.9  # between the columns of a legend, in multiples of its font size
+LONGEST = 40  # longest name that is shown in full, in characters
 
-# Paul Tol's "muted" scheme (personal.sron.nl/~pault) in an order that keeps its two palest apart, after black: ten
-# colours that people with any common colour blindness can tell apart on white.
+# Black, then Paul Tol's "muted" scheme (personal.sron.nl/~pault) with its two palest colours kept apart: ten colours
+# that people with any common colour blindness can tell apart on white.
 PALETTE = (
     *("#000000", "#332288", "#cc6677", "#117733", "#88ccee", "#882255", "#999933", "#44aa99", "#aa4499", "#ddcc77"),
 )
-# Okabe & Ito 2008: eight colours for the classes of an attribute, so that a class never looks like a method.
+# Okabe & Ito 2008: eight colours for the classes of an attribute, different from those of the methods.
 CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
 NEUTRAL, FAINT = "#555555", "#bbbbbb"  # reference lines and notes; grids
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")  # one a colour, for whoever sees no colour at all
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")  # one per colour, for readers who see no colours
 FILLS: tuple[Literal["full", "none", "left", "right", "top", "bottom"], ...] = (
     *("full", "none", "left", "right", "top", "bottom"),
 )
 DASHES = ("-", "--", ":", "-.")
-# Place of the shipped methods in PALETTE, the same in every run; any other method takes the next place that is free.
+# Position of the shipped methods in PALETTE, the same in every run; any other method takes the next free position.
 PLACES = (
     *("vanilla", "distribution_guidance", "sample_guidance", "attribute_switching", "latent_editing"),
     *("universal_guidance", "dsm_obs", "tiw_dsm", "iw_dsm", "dsm_ref"),
@@ -54,13 +63,13 @@ ARROWS = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}"}
 
 @dataclass(frozen=True)
 class Look:
-    """How a method looks in every plot of a run.
+    """The look of a method in every plot of a run.
 
     Attributes:
         colour: "#rrggbb".
-        marker: of matplotlib.
-        fill: of the marker; tells the variants of one method apart.
-        dashes: of a line; likewise.
+        marker: a marker of matplotlib.
+        fill: the marker's fill, different for each variant of a method.
+        dashes: the line's dashes, likewise.
     """
 
     colour: str
@@ -68,8 +77,8 @@ class Look:
     fill: Literal["full", "none", "left", "right", "top", "bottom"] = "full"
     dashes: str = "-"
 
-    def points(self) -> dict[str, Any]:
-        """Keywords of `Axes.plot` and `Axes.errorbar` for points without a line."""
+    def points(self) -> Keywords:
+        """Return the keywords of `Axes.plot` and `Axes.errorbar` for points without a line."""
         return {
             "color": self.colour,
             "marker": self.marker,
@@ -78,51 +87,51 @@ class Look:
             "linestyle": "none",
         }
 
-    def line(self) -> dict[str, Any]:
-        """The same for a line through its points."""
+    def line(self) -> Keywords:
+        """Return the same for a line through its points."""
         return {**self.points(), "linestyle": self.dashes}
 
 
 def looks(methods: Mapping[str, str]) -> dict[str, Look]:
-    """The look of every method of a run.
+    """Assign a look to every method of a run.
 
     A colour and a marker stand for a method, the fill of the marker for its variants ("tiw_dsm 5 %", "tiw_dsm 25 %").
-    Where a run has variants of one method alone, beside vanilla, each variant takes a colour and a marker of its own.
+    If all methods beside vanilla are variants of one method, each variant gets a colour and a marker.
 
     Args:
-        methods: the method's file by its title, in the order of the run.
+        methods: the stem of the method's file by its title, in the order of the run.
     """
     alone = len(set(methods.values()) - {"vanilla"}) <= 1
     kinds = {title: title if alone and file != "vanilla" else file for title, file in methods.items()}
-    places = _places(list(dict.fromkeys(kinds.values())))
-    found: dict[str, Look] = {}
-    seen: dict[str, int] = {}
+    positions = _positions(list(dict.fromkeys(kinds.values())))
+    assigned: dict[str, Look] = {}
+    n_variants: dict[str, int] = {}
     for title, kind in kinds.items():
-        variant = seen.setdefault(kind, 0) + places[kind] // len(PALETTE)
-        seen[kind] += 1
-        place = places[kind] % len(PALETTE)
-        found[title] = Look(PALETTE[place], MARKERS[place], FILLS[variant % len(FILLS)], DASHES[variant % len(DASHES)])
-    return found
+        variant = n_variants.setdefault(kind, 0) + positions[kind] // len(PALETTE)
+        n_variants[kind] += 1
+        i = positions[kind] % len(PALETTE)
+        assigned[title] = Look(PALETTE[i], MARKERS[i], FILLS[variant % len(FILLS)], DASHES[variant % len(DASHES)])
+    return assigned
 
 
-def _places(kinds: Sequence[str]) -> dict[str, int]:
-    """The place of each kind; beyond the palette's end, a second round through it."""
+def _positions(kinds: Sequence[str]) -> dict[str, int]:
+    """Return the position of each kind; past the palette's end, a second round through it begins."""
     taken = {kind: PLACES.index(kind) for kind in kinds if kind in PLACES}
-    # Black is vanilla's alone, in the second round too.
-    free = (place for place in itertools.count(1) if place not in taken.values() and place % len(PALETTE))
+    # Black is reserved for vanilla, in the second round too.
+    free = (i for i in itertools.count(1) if i not in taken.values() and i % len(PALETTE))
     others = [kind for kind in kinds if kind not in taken]
     return {**taken, **dict(zip(others, free, strict=False))}
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw and save within: fonts are embedded as TrueType (type 42), and no text is read as mathematics."""
+    """Set the style within a block: fonts are embedded as TrueType (type 42), no text is parsed as mathematics."""
     import matplotlib
     import seaborn
 
-    ours: Any = {
+    settings: Any = {
         "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that a plot is the same everywhere
+        "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so that a plot is the same everywhere
         "font.size": FONT,
         "axes.labelsize": FONT,
         "axes.titlesize": FONT,
@@ -155,28 +164,30 @@ def style() -> Iterator[None]:
         "ps.fonttype": 42,
         "savefig.dpi": DPI,
     }
-    with seaborn.axes_style("ticks"), matplotlib.rc_context(ours):
+    with seaborn.axes_style("ticks"), matplotlib.rc_context(settings):
         yield
 
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1, **subplots: Any) -> tuple[Any, list[Any]]:
-    """A figure of exactly this size in inches, and its axes, row by row; `subplots` as `Figure.subplots`.
+def figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, sharex: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of exactly this size in inches, and return it with its axes, row by row.
 
-    It belongs to no global state and needs no display. Inside is laid out so that nothing overlaps.
+    The figure is in no global state and needs no display. Its layout keeps its contents from overlapping.
     """
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    return made, list(made.subplots(rows, columns, squeeze=False, **subplots).flat)
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, list(fig.subplots(rows, columns, squeeze=False, sharex=sharex).flat)
 
 
-def label(name: str, better: str | None = None, longest: int = LONGEST) -> str:
-    """The label of an axis, with an arrow in the better direction: "lower", "higher" or None."""
+def label(name: str, better: Better | None = None, longest: int = LONGEST) -> str:
+    """Return the label of an axis, with an arrow in the better direction."""
     return text(name, longest) + ARROWS.get(better or "", "")
 
 
 def text(name: str, longest: int = LONGEST) -> str:
-    """A name as it can be drawn: on one line, without characters that the font lacks, shortened in its middle."""
+    """Return a name as it can be drawn: on one line, only characters of the font, shortened in its middle."""
     plain = "".join(c if c.isprintable() and ord(c) in _glyphs() else f"\\u{ord(c):04x}" for c in name)
     if len(plain) <= longest:
         return plain
@@ -191,14 +202,14 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
-def legend(fig: Any, entries: Sequence[tuple[str, Look]], title: str = "", lines: bool = False) -> Any:
-    """A legend below the axes, where it hides nothing, in as many columns as the figure's width holds.
+def legend(fig: Figure, entries: Sequence[tuple[str, Look]], title: str = "", lines: bool = False) -> Legend:
+    """Write a legend below the axes, in as many columns as the figure's width holds.
 
-    The figure becomes taller by what the legend takes.
+    The figure becomes taller by the legend's height.
 
     Args:
-        fig: of `figure`.
-        entries: name and look of each, in order; names as `text` gives them.
+        fig: from `figure`.
+        entries: name and look of each, in order; names as `text` returns them.
         title: above the entries, and so below the axes.
         lines: whether the plot has lines through its points.
     """
@@ -208,55 +219,55 @@ def legend(fig: Any, entries: Sequence[tuple[str, Look]], title: str = "", lines
     return legend_of(fig, handles, [name for name, _ in entries], title)
 
 
-def legend_of(fig: Any, handles: Sequence[Any], names: Sequence[str], title: str = "") -> Any:
-    """The same of any artists.
+def legend_of(fig: Figure, handles: Sequence[Artist], names: Sequence[str], title: str = "") -> Legend:
+    """Write a legend of any artists below the axes.
 
-    What labels the x axes of all panels belongs into the title: `Figure.supxlabel` would lie under the legend.
+    The common label of the x axes belongs into the title: `Figure.supxlabel` would lie under the legend.
     """
     columns = legend_columns(fig.get_figwidth(), names)
     lines = textwrap.wrap(title, int((fig.get_figwidth() - 0.1) / (inches("n", FONT) * 1.02)), break_on_hyphens=False)
     grow(fig, (-(-len(names) // columns) + 1.3 * len(lines) + 0.2) * LINE)
-    made = fig.legend(
+    box = fig.legend(
         handles, list(map(entry, names)), title="\n".join(lines) or None, loc="outside lower center", ncols=columns
     )
-    made.get_title().set_multialignment("center")
-    return made
+    box.get_title().set_multialignment("center")
+    return box
 
 
 def entry(name: str) -> str:
-    """A name that matplotlib shows in a legend: an underscore at its start would hide it."""
+    """Return a name that matplotlib shows in a legend: it hides names that start with an underscore."""
     return "\N{ZERO WIDTH SPACE}" + name if name.startswith("_") else name
 
 
 def legend_columns(width: float, names: Sequence[str]) -> int:
-    """How many columns a legend of these names has below a figure of this width in inches; at least one."""
+    """Return the number of columns, at least one, of a legend of these names in a figure of this width in inches."""
     em = SMALL / 72
     widest = max((inches(name) for name in names), default=0.0) + (2.3 + SPACING) * em  # with its marker and the gaps
     return max(1, min(int((width + SPACING * em) // widest), len(names)))
 
 
-def grow(fig: Any, height: float) -> None:
-    """Make a figure so many inches taller: room for what is not in its panels."""
+def grow(fig: Figure, height: float) -> None:
+    """Make a figure taller by this many inches."""
     fig.set_size_inches(fig.get_figwidth(), fig.get_figheight() + height)
 
 
 @functools.cache
 def inches(name: str, size: float = SMALL) -> float:
-    """The width of a text, in inches."""
+    """Return the width of a text in inches."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     if not name.strip():
-        return 0.0  # it has no outline
+        return 0.0  # a blank has no outline
     path = TextPath((0, 0), name, size=size, prop=FontProperties(family="DejaVu Sans"))
     return float(path.get_extents().width) / 72
 
 
-def save(fig: Any, stem: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Write stem.png and stem.pdf, each whole or not at all, the same bytes for the same figure.
+def save(fig: Figure, stem: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write stem.png and stem.pdf atomically; the same figure gives the same bytes.
 
     Args:
-        fig: of `figure`.
+        fig: from `figure`.
         stem: the path without its suffix.
         kinds: the suffixes, without their dots.
 
