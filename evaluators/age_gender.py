@@ -13,8 +13,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from bench.core.attributes import Attribute
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import digest_of, file_digest
 from evaluators.classifiers.files import read_confusion
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
-from bench.storage.files import digest_of, read_object
+from bench.storage.files import read_object
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import HELDOUT, read_confusion

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible, UnknownName
-from bench.storage.files import digest_of, file_digest, read_object
+from bench.storage.files import read_object
 from bench.storage.hub import fetch
 
 if TYPE_CHECKING:

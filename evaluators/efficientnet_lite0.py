@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
-from bench.storage.files import digest_of, file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

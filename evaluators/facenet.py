@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.attributes import Attribute
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import cache_root, digest_of, file_digest
+from bench.storage.files import cache_root
 from evaluators.classifiers.linear_probe import LinearProbe, load_probe
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import digest_of, file_digest
 
 FILE = "inception-2015-12-05.pt"
 PUBLISHED = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # SHA-256 of that file

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import cache_root, digest_of, file_digest
+from bench.storage.files import cache_root
 
 FILE = "alexnet-owt-7be5be79.pth"
 LAYERS = (1, 4, 7, 9, 11)  # of torchvision's AlexNet.features: its five rectified convolutions

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import digest_of, file_digest
 from bench.storage.hub import fetch
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax

@@ -35,11 +35,12 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute, product
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible
 from bench.core.progress import track
 from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, ddim_step, noise_of
-from bench.storage.files import digest_of, remember
+from bench.storage.files import remember
 from methods.targeting.assigned_classes import assign_classes
 
 FORMAT = "attribute switching 1"  # part of the cache's key: raise when the search changes

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config.data_source import DataSource
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.plugins import load
 from bench.core.yaml_models import fill
@@ -17,7 +18,6 @@ from bench.data.labels import Labels, read_labels
 from bench.data.subsample import choose
 from bench.data.table import Table
 from bench.protocols.images import ImagesOnDemand, LabelledImages
-from bench.storage.files import digest_of
 
 SHOWN = 5  # unusable files that an error names
 

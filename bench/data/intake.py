@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.progress import track
 from bench.data.decode import Shape, Unusable, check, decode, quiet
 from bench.data.table import Pictures
-from bench.storage.files import cache_root, digest_of, remember
+from bench.storage.files import cache_root, remember
 
 READING = 1  # raise when a rule of bench.data.decode changes: it is part of every set's hash
 BLOCK = 256  # images in memory at once

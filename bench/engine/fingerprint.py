@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.config.suite import Suite
+from bench.core.digest import digest_of, file_digest
 from bench.core.provenance import versions_of
-from bench.storage.files import digest_of, file_digest
 
 # What the numbers of a run depend on.
 PACKAGES = (

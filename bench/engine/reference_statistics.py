@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
-from bench.storage.files import file_digest
 
 if TYPE_CHECKING:
     from bench.config.components import ExtractorSpec

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.suite import Suite
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
 from bench.core.gc_pause import kept, many_made
 from bench.core.progress import bar, console
 from bench.engine.fingerprint import fingerprint
 from bench.engine.options import Options
 from bench.engine.preflight import prepare
-from bench.storage.files import file_digest, is_kept, write_bytes, write_json
+from bench.storage.files import is_kept, write_bytes, write_json
 
 FINISHED = "finished.json"  # beside the tables: what they rest on, so that a rerun can tell that nothing changed
 

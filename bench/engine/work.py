@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.components import DownstreamChoice, ExtractorSpec
 from bench.config.data_source import DataSource
+from bench.core.digest import digest_of
 from bench.core.plugins import source_digest
 from bench.engine.cells import Cell
 from bench.engine.prompts import Prompt
 from bench.engine.reference_statistics import GivenStatistics
-from bench.storage.files import digest_of
 from bench.storage.store import Store
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import check_distribution
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.models.schedule import alphas_cumprod
 from bench.protocols.model import Bottleneck, decode_pixels, encode_pixels
-from bench.storage.files import digest_of
 
 SCHEDULER: Mapping[str, Any] = {
     "num_train_timesteps": 1000,

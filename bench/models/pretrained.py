@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.models import INDEX, family_of, files_read
 from bench.models.kept import once
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
-from bench.storage.files import digest_of, file_digest, read_object
+from bench.storage.files import read_object
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
 from bench.storage.bucket import Bucket
 
 MANIFEST = "manifest.json"
-_SORTED = json.JSONEncoder(sort_keys=True, allow_nan=False)
 MOST = 1000  # folders that the entries of one folder are spread over, so that none has very many
 
 
@@ -52,17 +52,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def digest_of(value: Any) -> str:
-    """SHA-256 of a JSON-able value, independent of the order of keys."""
-    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def slug(name: str) -> str:

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError, Incompatible
 from bench.storage.downloads import HubFile, Repository, downloads
-from bench.storage.files import cache_root, file_digest, read_object, write_json
+from bench.storage.files import cache_root, read_object, write_json
 
 ANY = ["*.safetensors", "*.json", "*.txt"]  # weights, configurations and vocabularies; no code, no pickle
 DONE = ".prepared.json"  # in a folder that came whole from a mirror: the sizes of its files

@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.progress import console, track
 from bench.storage.bucket import LINK, Bucket
 from bench.storage.files import (
     MANIFEST,
     MOST,
-    digest_of,
     json_bytes,
     read_arrays,
     read_note,

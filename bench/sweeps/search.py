@@ -9,10 +9,10 @@ from typing import Any
 
 from bench.config.build import build_method
 from bench.config.suite import MethodChoice
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.progress import console
 from bench.report.tradeoff.points import Point
-from bench.storage.files import digest_of
 from bench.sweeps.axes import Axis, Range, Values
 from bench.sweeps.grid import Protocol, Settings, Variant, variants
 

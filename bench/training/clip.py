@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Undefined
 from bench.core.progress import console
 from bench.data import load_data, say_left_out
 from bench.protocols.images import LabelledImages
-from bench.storage.files import digest_of, write_bytes, write_json
+from bench.storage.files import write_bytes, write_json
 from bench.training.captions import caption_texts, draw_captions, draw_stated, true_of
 from bench.training.classifier import augment, measure
 from bench.training.loop import summary, train_cycles

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
-from bench.storage.files import file_digest
 
 PACKAGE = "facenet_pytorch"
 NETWORKS = ("pnet.pt", "rnet.pt", "onet.pt")

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from bench.assets import asset_folder, list_assets
+from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible, UnknownName
-from bench.storage.files import digest_of, read_object
+from bench.storage.files import read_object
 from bench.storage.hub import fetch
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # the names that open_clip looks for

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute
+from bench.core.digest import digest_of
 from bench.core.errors import Incompatible
 from bench.core.progress import track
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Cost, Task, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, broadcast
-from bench.storage.files import digest_of, remember
+from bench.storage.files import remember
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the mean squared length of centred h
 FORMAT = "adp 2"  # part of the cache's key: raise when the fit changes

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.core.digest import digest_of
 from bench.core.progress import track
 from bench.protocols.method import Cost, Task, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, ddim_step
-from bench.storage.files import digest_of, remember
+from bench.storage.files import remember
 from methods.hspace.adp import CHUNK, Heads
 
 FORMAT = "unguided 1"  # part of the cache's key: raise when the calibration changes

@@ -13,13 +13,14 @@ import yaml
 from bench.assets import asset_folder
 from bench.config.suite import Suite, list_suites, read_suite
 from bench.core.attributes import Attribute
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError, Incompatible
 from bench.engine.cells import cells
 from bench.environment import requirements
 from bench.environment.requirements import examine, takes_from_elsewhere
 from bench.storage import hub
 from bench.storage.downloads import Downloads, downloads
-from bench.storage.files import cache_root, file_digest
+from bench.storage.files import cache_root
 from evaluators.contrastive.prompts import read_prompts
 from tests.support.runs import Call, caller, refusal
 from tests.support.small import save_tiny_unet, small_suite

@@ -14,8 +14,8 @@ import torch
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer
 
+from bench.core.digest import file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.files import file_digest
 from evaluators import inception
 from evaluators.inception import FILE, PUBLISHED, Extractor
 from tests.support.backbones import pictures, save_detector

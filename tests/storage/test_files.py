@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
-from bench.storage import files
 from bench.storage.files import (
     MANIFEST,
     cache_root,
-    digest_of,
     read_arrays,
     read_note,
     read_object,
@@ -94,7 +93,7 @@ def test_without_verification_a_flipped_bit_goes_unseen(folder):
 def test_pickles_are_refused(folder):
     np.save(folder / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     sums = json.loads((folder / MANIFEST).read_text())
-    sums["sha256"]["a"] = files.file_digest(folder / "a.npy")
+    sums["sha256"]["a"] = file_digest(folder / "a.npy")
     (folder / MANIFEST).write_text(json.dumps(sums))
     assert read_arrays(folder) is None
 

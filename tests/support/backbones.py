@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.storage.files import file_digest
+from bench.core.digest import file_digest
 
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 2}
