@@ -220,7 +220,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     folder = made(tmp_path / "run", pictures=False)
     (folder / "costs.csv").unlink()
     data = document.data(Run.open(folder))
-    assert data["samples"]["why"].startswith("No samples: there is no store")
+    assert data["samples"]["why"].startswith("No samples: their store")
     assert data["no_costs"].startswith("There is no costs.csv")
     (broken,) = [row for row in data["rows"] if row["status"] != "ok"]
     assert (broken["status"], broken["reason"], broken["cells"]) == ("failed", "no room left", {})
@@ -463,7 +463,7 @@ def test_one_noise_flips_through_the_methods(opened: Callable[..., Opened]) -> N
     assert one.texts(names) == ["vanilla", "nearly"]
     faces = one.page.locator("#browser .faces [role=img]")
     assert [faces.nth(i).get_attribute("aria-label") for i in range(3)] == [
-        f"noise 2 through {method}, classified absent" for method in ("vanilla", "even", "nearly")
+        f"noise 2, {method}, classified absent" for method in ("vanilla", "even", "nearly")
     ]
     placed = faces.nth(1).evaluate("face => getComputedStyle(face).backgroundPositionX")
     assert float(placed.removesuffix("%")) == pytest.approx(100 / 23, abs=0.01)
@@ -495,7 +495,7 @@ def test_the_url_restores_the_view(opened: Callable[..., Opened]) -> None:
 def test_the_front_is_of_the_methods_that_no_other_betters(opened: Callable[..., Opened]) -> None:
     one = opened()
     assert "from left to right: vanilla, nearly, even." in one.texts("#front")[0]
-    assert "1 without both numbers is not shown" in one.texts("#front")[0]
+    assert "1 method without both numbers is not shown" in one.texts("#front")[0]
     points = one.page.evaluate("document.querySelector('#plot').data.slice(1).map(t => [t.name, t.x[0], t.y[0]])")
     assert [name for name, *_ in points] == ["vanilla", "even", "nearly"]
     assert [x for _, x, _ in points] == [346, 400, 398]
@@ -503,7 +503,7 @@ def test_the_front_is_of_the_methods_that_no_other_betters(opened: Callable[...,
     one.page.select_option("#x", "kl")
     assert "from left to right: even." in one.texts("#front")[0], "the others are worse in both"
     one.page.select_option("#x", "share_hard over eyeglasses=present")
-    assert "No front" in one.texts("#front")[0]
+    assert "No Pareto front" in one.texts("#front")[0]
 
 
 @browser_only

@@ -1,1 +1,1 @@
-"""One self-contained HTML file of a finished run; everything here reads what a run left, without torch."""
+"""The report: one self-contained HTML file of a finished run, made from the run's files without torch."""

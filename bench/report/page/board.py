@@ -1,53 +1,148 @@
-"""The leaderboard of a run as data: a row a method and task, a column a metric, every number exact and as shown."""
+"""The leaderboard of a run as the page's data: a row per method and task, a column per metric, every number exact."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple, Protocol, TypedDict
 
 from bench.core.rounding import shown
+from bench.protocols.evaluator import Better
 from bench.report.page.ties import marks
 from bench.results.metric_info import COUNTED, DEFAULT, metric
 from bench.results.quantities import Measured, Quantity, quantity
 from bench.results.run import Key, Run, Task
 
-NAMES = {
-    "nfe_per_image": "calls/image",
-    "backward_per_image": "backward passes/image",
-    "seconds_per_image": "seconds/image",
-    "fit_nfe": "calls of the fit",
+LABELS = {
+    "nfe_per_image": "NFE per image",
+    "backward_per_image": "backward passes per image",
+    "seconds_per_image": "seconds per image",
+    "fit_nfe": "NFE of the fit",
     "fit_backward": "backward passes of the fit",
     "fit_seconds": "seconds of the fit",
 }
-TIMED = ("seconds_per_image", "fit_nfe", "fit_backward", "fit_seconds")  # columns of costs.csv alone
+TIMED = ("seconds_per_image", "fit_nfe", "fit_backward", "fit_seconds")  # columns of costs.csv only
+
+
+class Number(NamedTuple):
+    """A number and everything that the page shows of it; a list in the page's JSON.
+
+    Attributes:
+        value: exact.
+        low: lower end of the 95 % interval, None where there is none.
+        high: upper end.
+        texts: value and interval, rounded.
+        mark: "best", "tied" (not significantly different from the best), "", or None where nothing was tested.
+        noise_floor: 95th percentile of the metric for a sampler that matches the target exactly at this n.
+        n: samples per seed.
+        seeds: number of seeds averaged.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    texts: list[str]
+    mark: str | None
+    noise_floor: float | None
+    n: int | None
+    seeds: int
+
+    @classmethod
+    def of(cls, value: Quantity, mark: str | None = None, noise_floor: float | None = None) -> Number:
+        """Return a value with its texts."""
+        texts = list(shown(value.value, value.low, value.high, "brackets"))
+        return cls(value.value, value.low, value.high, texts, mark, noise_floor, value.n, value.seeds)
+
+
+class BoardColumn(TypedDict):
+    """A column of the leaderboard.
+
+    Attributes:
+        label: what the page shows; no two columns share it.
+        name: in URLs; the label, or the cost's name in costs.csv.
+        metric: "" for a cost.
+        scope: "" for the task's attributes or all samples.
+        classifier: "" for the run's first classifier.
+        better: the better direction; None where there is none.
+        shown: whether the page shows the column before the reader chooses columns.
+        cost: whether it is a cost.
+    """
+
+    label: str
+    name: str
+    metric: str
+    scope: str
+    classifier: str
+    better: Better | None
+    shown: bool
+    cost: bool
+
+
+class BoardRow(TypedDict):
+    """A method on a task.
+
+    Attributes:
+        task: its index in the run.
+        method: its index in the run.
+        status: "ok", or why there is no number.
+        reason: a sentence on the status.
+        guided: whether the method was guided by the classifier that classifies its samples.
+        lines: indices of its lines in `Run.rows`.
+        cells: index of the column to the number.
+    """
+
+    task: int
+    method: int
+    status: str
+    reason: str
+    guided: bool
+    lines: list[int]
+    cells: dict[int, Number]
+
+
+class BoardRecord(TypedDict):
+    """Columns and rows of the leaderboard."""
+
+    columns: list[BoardColumn]
+    rows: list[BoardRow]
+
+
+class Group(NamedTuple):
+    """Scores that are compared with each other: one per method."""
+
+    task: Task
+    metric: str
+    scope: str
+    classifier: str
+
+    @classmethod
+    def of(cls, key: Key) -> Group:
+        """Return the group of a score."""
+        return cls(key.task, key.metric, key.scope, key.classifier)
+
+
+class HasNoiseFloor(Protocol):
+    """A line of results.csv, as far as the noise floor goes."""
+
+    @property
+    def noise_floor(self) -> float:
+        """NaN where the metric has none."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """The leaderboard of a run.
-
-    Its columns have a "label", which is unlike any other's, "metric" ("" for a cost), "scope" and "classifier" where
-    they are not the task's and the first classifier's, "better" ("lower", "higher" or None), "shown" (whether a reader
-    sees
-    it before asking), and "cost". Its rows have the numbers of their "task" and "method", "status" and "reason",
-    whether
-    they are "guided" by their classifier, "lines" (places of their lines in `run.rows`), and "cells": by the number of
-    the column, [value, low, high, texts, mark, bound, n, seeds], where texts are what is shown of value and interval,
-    mark
-    is "best", "tied", "" or None (not tested), and bound is what a perfect sampler reaches in 95 of 100 runs.
-    """
+    """The leaderboard of a run."""
 
     run: Run
 
-    def record(self) -> dict[str, Any]:
-        """Columns and rows, as JSON-able values.
+    def record(self) -> BoardRecord:
+        """Return columns and rows, as JSON-able values.
 
         Raises:
-            ConfigError: leaderboard.csv or costs.csv are there, and cannot be read or contradict results.csv.
+            ConfigError: leaderboard.csv or costs.csv exist, and cannot be read or contradict results.csv.
         """
         return {"columns": list(self._columns.values()), "rows": list(self._rows())}
 
@@ -58,106 +153,110 @@ class Board:
 
     @property
     def has_costs(self) -> bool:
-        """Whether costs.csv is there."""
+        """True if costs.csv exists."""
         return self._has("costs.csv")
 
     def _has(self, name: str) -> bool:
         return (self.run.file.parent / name).is_file()
 
     @cached_property
-    def _columns(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _columns(self) -> dict[str, BoardColumn]:
+        columns: dict[str, BoardColumn] = {}
         for key in self.run.scores:
             name = label(key)
-            if key.metric not in COUNTED and name not in found:
-                found[name] = _column(name, key)
-        order = sorted(
-            found, key=lambda name: found[name]["metric"] != self.run.ranking_metric
-        )  # stable: the ranking_metric first
+            if key.metric not in COUNTED and name not in columns:
+                columns[name] = _column(name, key)
+        # The sort is stable: the ranking metric first, the others in the order of the run.
+        order = sorted(columns, key=lambda name: columns[name]["metric"] != self.run.ranking_metric)
         costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.measured.has_cost(c))]
-        return {name: found[name] for name in order} | {name: _cost_column(name) for name in costs}
+        return {name: columns[name] for name in order} | {name: _cost_column(name) for name in costs}
 
-    def _rows(self) -> Iterable[dict[str, Any]]:
-        numbers = {name: i for i, name in enumerate(self._columns)}
-        marked = self._marks()
+    def _rows(self) -> Iterable[BoardRow]:
         lines: dict[tuple[str, str, str], list[int]] = {}
         columns = (self.run.rows[name].tolist() for name in ("attributes", "target", "method"))
-        for i, place in enumerate(zip(*columns, strict=True)):
-            lines.setdefault(place, []).append(i)
+        for i, cell in enumerate(zip(*columns, strict=True)):
+            lines.setdefault(cell, []).append(i)
         guided = self.run.rows["guided_by_classifier"].tolist()
-        tasks, methods = ({name: i for i, name in enumerate(all_)} for all_ in (self.run.tasks, self.run.methods))
-        keys: dict[tuple[Task, str], list[Key]] = {}
-        for key in self.run.scores:
-            keys.setdefault((key.task, key.method), []).append(key)
-        for (attributes, target, method), places in lines.items():
+        tasks, methods = ({name: i for i, name in enumerate(names)} for names in (self.run.tasks, self.run.methods))
+        for (attributes, target, method), indices in lines.items():
             task = Task(attributes, target)
             status, reason = self.run.reason(Key(task, method, self.run.ranking_metric, attributes))
-            cells = {}
-            for key in keys.get((task, method), []):
-                good = self.run.good(key)
-                if good:
-                    mark = marked.get(key[:1] + key[2:], {}).get(method)
-                    cells[numbers[label(key)]] = cell(quantity(good), mark, _bound(good))
-            for name in TIMED:
-                value = self.measured.cost(task, method, name) if name in numbers else None
-                if value is not None:
-                    cells[numbers[name]] = cell(Quantity(value), None, None)
             yield {
                 "task": tasks[task],
                 "method": methods[method],
                 "status": status or "ok",
                 "reason": reason,
-                "guided": any(guided[i] for i in places),
-                "lines": places,
-                "cells": cells,
+                "guided": any(guided[i] for i in indices),
+                "lines": indices,
+                "cells": self._cells(task, method),
             }
 
-    def _marks(self) -> dict[tuple[Any, ...], Mapping[str, str]]:
-        """(task, metric, scope, classifier) to the marks of methods: of leaderboard.csv where it has them."""
-        groups: dict[tuple[Any, ...], list[Key]] = {}
+    def _cells(self, task: Task, method: str) -> dict[int, Number]:
+        """Return the numbers of a method on a task by the index of their column."""
+        cells = {}
+        for key in self._keys.get((task, method), []):
+            good = self.run.good(key)
+            if good:
+                mark = self._marks.get(Group.of(key), {}).get(method)
+                cells[self._index[label(key)]] = Number.of(quantity(good), mark, _noise_floor(good))
+        for name in TIMED:
+            cost = self.measured.cost(task, method, name) if name in self._index else None
+            if cost is not None:
+                cells[self._index[name]] = Number.of(Quantity(cost))
+        return cells
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self._columns)}
+
+    @cached_property
+    def _keys(self) -> dict[tuple[Task, str], list[Key]]:
+        keys: dict[tuple[Task, str], list[Key]] = {}
+        for key in self.run.scores:
+            keys.setdefault((key.task, key.method), []).append(key)
+        return keys
+
+    @cached_property
+    def _marks(self) -> dict[Group, Mapping[str, str]]:
+        """The marks of methods by group; those of the ranking metric are leaderboard.csv's where the file exists."""
+        groups: dict[Group, list[Key]] = {}
         for key in self.run.scores:
             if _tested(key):
-                groups.setdefault(key[:1] + key[2:], []).append(key)
-        found: dict[tuple[Any, ...], Mapping[str, str]] = {}
-        for group, keys in groups.items():
-            if group[1:] == (self.run.ranking_metric, group[0].attributes, "") and self._has("leaderboard.csv"):
-                found[group] = {key.method: self.measured.mark(key.task, key.method) for key in keys}
-            else:
-                found[group] = marks(self.run, keys)
-        return found
+                groups.setdefault(Group.of(key), []).append(key)
+        return {group: self._marks_of(group, keys) for group, keys in groups.items()}
+
+    def _marks_of(self, group: Group, keys: Sequence[Key]) -> Mapping[str, str]:
+        ranked = Group(group.task, self.run.ranking_metric, group.task.attributes, "")
+        if group == ranked and self._has("leaderboard.csv"):
+            return {key.method: self.measured.mark(key.task, key.method) for key in keys}
+        return marks(self.run, keys)
 
 
 def _tested(key: Key) -> bool:
-    """Whether there is a test: over the whole task, not over one attribute or class of several.
+    """Return whether a score is tested: it is of the whole task, not of one of several attributes or classes.
 
-    Not of `fd_l1`, a variant of the ranking_metric, whose pairs would all be redrawn to tell the same again.
+    `fd_l1` is a variant of the ranking metric: a bootstrap of all its pairs would repeat the ranking metric's marks.
     """
     if key.metric in (*COUNTED, "fd_l1"):
         return False
     return key.scope == key.task.attributes or not key.scope.startswith(tuple(key.task.attributes.split("+")))
 
 
-def _bound(good: Iterable[Any]) -> float | None:
-    bounds = {float(row.noise_floor) for row in good}
-    one = bounds.pop() if len(bounds) == 1 else None
-    return None if one is None or math.isnan(one) else one
+def _noise_floor(good: Iterable[HasNoiseFloor]) -> float | None:
+    floors = {float(row.noise_floor) for row in good}
+    floor = floors.pop() if len(floors) == 1 else None
+    return None if floor is None or math.isnan(floor) else floor
 
 
 def label(key: Key) -> str:
-    """The name of a number's column: its metric, over what if not over the task or all samples, and by which classifier."""
+    """Return the name of a score's column: metric, scope unless it is the task or all samples, and other classifier."""
     scope = "" if key.scope in (key.task.attributes, "all") else f" over {key.scope}"
     return key.metric + scope + (f" by {key.classifier}" if key.classifier else "")
 
 
-def cell(number: Quantity, mark: str | None, bound: float | None) -> list[Any]:
-    """A number with all that is shown of it."""
-    texts = shown(number.value, number.low, number.high, "brackets")
-    return [number.value, number.low, number.high, list(texts), mark, bound, number.n, number.seeds]
-
-
-def _column(name: str, key: Key) -> dict[str, Any]:
-    usual = any(fnmatchcase(key.metric, pattern) for pattern in DEFAULT)
-    inside = key.scope in key.task.attributes.split("+") and key.scope != key.task.attributes
+def _column(name: str, key: Key) -> BoardColumn:
+    by_default = any(fnmatchcase(key.metric, pattern) for pattern in DEFAULT)
+    of_one_attribute = key.scope in key.task.attributes.split("+") and key.scope != key.task.attributes
     return {
         "label": name,
         "name": name,
@@ -165,11 +264,19 @@ def _column(name: str, key: Key) -> dict[str, Any]:
         "scope": "" if key.scope in (key.task.attributes, "all") else key.scope,
         "classifier": key.classifier,
         "better": metric(key.metric).better,
-        "shown": usual and not inside,
+        "shown": by_default and not of_one_attribute,
         "cost": False,
     }
 
 
-def _cost_column(name: str) -> dict[str, Any]:
-    common = {"metric": "", "scope": "", "classifier": "", "better": "lower", "cost": True}
-    return {"label": NAMES[name], "name": name, "shown": name in COUNTED, **common}
+def _cost_column(name: str) -> BoardColumn:
+    return {
+        "label": LABELS[name],
+        "name": name,
+        "metric": "",
+        "scope": "",
+        "classifier": "",
+        "better": "lower",
+        "shown": name in COUNTED,
+        "cost": True,
+    }

@@ -1,50 +1,82 @@
-"""What the evaluators say of their metrics, and which metric is whose."""
+"""The cards of the evaluators on the page: what each says of its metrics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TypedDict
 
 from bench.core.plugins import load, with_member
+from bench.protocols.evaluator import Card, Column
 
 ARROWS = {"lower": "lower is better", "higher": "higher is better", None: "neither direction is better"}
 
 
-def cards(metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """The cards of the evaluators that some of the metrics come from, in the order of the metrics.
+class CardColumn(TypedDict):
+    """A family of metrics on a card: names, better direction, range, unit and kind of interval, as texts."""
+
+    pattern: str
+    better: str
+    range: str
+    unit: str
+    interval: str
+
+
+class CardRecord(TypedDict):
+    """An evaluator's card, and those of the run's metrics that the evaluator computes."""
+
+    name: str
+    metrics: list[str]
+    classifier: str
+    summary: str
+    formula: str
+    source: str
+    min_n: str
+    bias: str
+    interval: str
+    limits: str
+    columns: list[CardColumn]
+
+
+def cards(metrics: Iterable[str]) -> list[CardRecord]:
+    """Return the cards of the evaluators that compute some of the metrics, in the order of the metrics.
 
     Args:
-        metrics: names as in results.csv.
-
-    Returns:
-        A record a card: "name" of the evaluator, "metrics" (those given that are its), "columns" (what is said of each
-        of its columns), and the card's texts. A metric that no evaluator here gives is in none of them.
+        metrics: names as in results.csv; a metric that no evaluator names is on no card.
     """
-    found = {name: load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")}
-    records: dict[str, dict[str, Any]] = {}
+    of_evaluator = {name: load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")}
+    of_card: dict[str, list[str]] = {}
     for metric in dict.fromkeys(metrics):
-        patterns = [(len(c.pattern), name) for name, card in found.items() for c in card.columns if _fits(metric, c)]
+        patterns = [
+            (len(c.pattern), name) for name, card in of_evaluator.items() for c in card.columns if _fits(metric, c)
+        ]
         if patterns:
-            name = max(patterns)[1]  # the longest pattern says most
-            records.setdefault(name, _record(name, found[name]))["metrics"].append(metric)
-    for record in records.values():
-        columns = record.pop("_columns")
-        record["columns"] = [_column(c) for c in columns if any(_fits(m, c) for m in record["metrics"])]
-    return list(records.values())
+            of_card.setdefault(max(patterns)[1], []).append(metric)  # the longest pattern is the most specific
+    return [_record(name, of_evaluator[name], names) for name, names in of_card.items()]
 
 
-def _fits(metric: str, column: Any) -> bool:
+def _fits(metric: str, column: Column) -> bool:
     return fnmatchcase(metric, column.pattern)
 
 
-def _record(name: str, card: Any) -> dict[str, Any]:
-    texts = {key: getattr(card, key) for key in ("summary", "formula", "source", "min_n", "bias", "interval", "limits")}
-    return {"name": name, "metrics": [], "classifier": card.classifier, "_columns": card.columns, **texts}
+def _record(name: str, card: Card, metrics: list[str]) -> CardRecord:
+    return {
+        "name": name,
+        "metrics": metrics,
+        "classifier": card.classifier,
+        "summary": card.summary,
+        "formula": card.formula,
+        "source": card.source,
+        "min_n": card.min_n,
+        "bias": card.bias,
+        "interval": card.interval,
+        "limits": card.limits,
+        "columns": [_column(c) for c in card.columns if any(_fits(metric, c) for metric in metrics)],
+    }
 
 
-def _column(column: Any) -> dict[str, str]:
+def _column(column: Column) -> CardColumn:
     low, high = _end(column.low), _end(column.high)
     return {
         "pattern": column.pattern,

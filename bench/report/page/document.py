@@ -1,4 +1,4 @@
-"""The page itself: what is shown of a run, put into one HTML file that asks for nothing else."""
+"""The page: everything that is shown of a run, in one HTML file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -8,38 +8,91 @@ import html
 import json
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any
+from typing import TypedDict
 
 from bench.core.gc_pause import many_made
 from bench.report.page import records
-from bench.report.page.board import Board
-from bench.report.page.cards import cards
-from bench.report.page.samples import samples
-from bench.report.plots.style import looks
+from bench.report.page.board import Board, BoardColumn, BoardRow
+from bench.report.page.cards import CardRecord, cards
+from bench.report.page.samples import SampleRecord, samples
+from bench.report.plots.style import Look, looks
 from bench.results.run import Run, Task
 
-# In this order they make one script; a file may use what an earlier one has.
+# They form one script in this order; a file may use names of earlier ones.
 SCRIPTS = ("dom", "state", "leaderboard", "provenance", "tradeoff", "samples", "tables", "page")
-SYMBOLS = {  # of matplotlib, which the plots are drawn with, in plotly's words
+SYMBOLS = {  # matplotlib's markers, which the plots use, by plotly's names
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
     **{"X": "x", "p": "pentagon", "<": "triangle-left", ">": "triangle-right"},
 }
-NO_COSTS = "There is no costs.csv beside results.csv: the seconds of this run are not known."
-# What every file of a run says of itself in one column each; "commit" and "classifier" may differ from line to line.
+NO_COSTS = "There is no costs.csv beside results.csv: the seconds of this run are unknown."
+# Columns of results.csv about the run as a whole; "commit" and "classifier" may differ from line to line.
 FACTS = (
     *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "spacing", "eta", "precision", "protocol"),
     *("classifier", "commit", "bench_version", "model_sha256", "classifier_sha256"),
 )
 
 
-def page(run: Run) -> str:
-    """The page of a finished run.
+class TaskRecord(TypedDict):
+    """A task: name, attributes and target as in results.csv, and the classes of its joint attribute."""
 
-    Names and texts of the run are data in it, never markup or code: they are JSON without a "<", and its scripts put
-    them in as text. A content security policy lets the page's own scripts alone run, and lets nothing be fetched.
+    name: str
+    attributes: str
+    target: str
+    classes: list[str]
+
+
+class MethodRecord(TypedDict):
+    """A method: its title, and its colour and symbol in plots."""
+
+    name: str
+    colour: str
+    symbol: str
+
+
+class PageData(TypedDict):
+    """Everything that the page shows, as its scripts read it.
+
+    Attributes:
+        suite: the suite's name.
+        ranking_metric: the metric that the leaderboard ranks by.
+        classifier: the run's first attribute classifier.
+        seeds: ascending.
+        facts: column of results.csv about the whole run, with its distinct values.
+        tasks: in the order of the run; rows refer to them by index.
+        methods: likewise.
+        columns: of the leaderboard.
+        rows: of the leaderboard.
+        costs: the devices of costs.csv.
+        no_costs: a sentence where costs.csv does not exist, else empty.
+        cards: of the evaluators.
+        records: all lines of results.csv.
+        samples: images and predicted classes.
+    """
+
+    suite: str
+    ranking_metric: str
+    classifier: str
+    seeds: list[int]
+    facts: list[tuple[str, list[str]]]
+    tasks: list[TaskRecord]
+    methods: list[MethodRecord]
+    columns: list[BoardColumn]
+    rows: list[BoardRow]
+    costs: str
+    no_costs: str
+    cards: list[CardRecord]
+    records: records.Records
+    samples: SampleRecord
+
+
+def page(run: Run) -> str:
+    """Return the HTML of a finished run's page.
+
+    Names and texts of the run are data, never markup or code: they are JSON without a "<", and the scripts insert them
+    as text. A content security policy allows the page's scripts only, and allows no request.
 
     Raises:
-        ConfigError: leaderboard.csv or costs.csv are there, and cannot be read or contradict results.csv.
+        ConfigError: leaderboard.csv or costs.csv exist, and cannot be read or contradict results.csv.
     """
     plotly, script = _plotly(), _script()
     parts = {
@@ -50,27 +103,30 @@ def page(run: Run) -> str:
         "PLOTLY": plotly,
         "SCRIPT": script,
     }
-    pieces = _asset("page.html").split("%%")  # text, name, text, ...: what is put in is not searched again
+    pieces = _asset("page.html").split("%%")  # text, name, text, ...; inserted texts are not searched for names
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
 @many_made()
-def data(run: Run) -> dict[str, Any]:
-    """Everything that the page shows, as JSON-able values."""
+def data(run: Run) -> PageData:
+    """Return everything that the page shows, as JSON-able values."""
     board = Board(run)
     first = run.rows.drop_duplicates("method")
-    drawn = looks(dict(zip(first["method"], first["method_file"], strict=True)))
+    method_looks = looks(dict(zip(first["method"], first["method_file"], strict=True)))
+    rows = board.record()
     return {
         "suite": str(run.rows["suite"].iloc[0]),
         "ranking_metric": run.ranking_metric,
         "classifier": run.classifier,
         "seeds": sorted(map(int, run.rows["seed"].unique())),
-        "facts": [[name, _distinct(run, name)] for name in FACTS],
+        "facts": [(name, _distinct(run, name)) for name in FACTS],
         "tasks": _tasks(run),
         "methods": [
-            {"name": name, "colour": drawn[name].colour, "symbol": _symbol(drawn[name])} for name in run.methods
+            {"name": name, "colour": method_looks[name].colour, "symbol": _symbol(method_looks[name])}
+            for name in run.methods
         ],
-        **board.record(),
+        "columns": rows["columns"],
+        "rows": rows["rows"],
         "costs": ", ".join(board.measured.devices) if board.has_costs else "",
         "no_costs": "" if board.has_costs else NO_COSTS,
         "cards": cards(run.metrics),
@@ -83,7 +139,7 @@ def _distinct(run: Run, name: str) -> list[str]:
     return [str(value) for value in run.rows[name].unique() if str(value)]
 
 
-def _tasks(run: Run) -> list[dict[str, Any]]:
+def _tasks(run: Run) -> list[TaskRecord]:
     scopes: dict[Task, dict[str, None]] = {task: {} for task in run.tasks}
     for key in run.scores:
         if key.metric == "share_hard" and key.scope.startswith(key.task.attributes + "="):
@@ -94,15 +150,15 @@ def _tasks(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _symbol(look: Any) -> str:
+def _symbol(look: Look) -> str:
     return SYMBOLS[look.marker] + ("" if look.fill == "full" else "-open")
 
 
-def embedded(value: Any) -> str:
-    r"""JSON that ends no <script> element and no line of it, in ASCII: "<" is written \u003c, U+2028 \u2028.
+def embedded(value: object) -> str:
+    r"""Return JSON in ASCII that cannot end a <script> element or a line: "<" becomes \u003c, U+2028 \u2028.
 
     Raises:
-        ValueError: NaN or infinity, which JSON has not.
+        ValueError: NaN or infinity, which JSON does not have.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")

@@ -1,25 +1,25 @@
-// Elements are made of attributes and text alone. No markup is ever parsed, so a name from a run stays a name.
+// Elements are built from attributes and text only. No markup is parsed, so names from a run cannot become markup.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
+  const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
-    if (typeof value === "function") made.addEventListener(key, value);
-    else if (key === "style") for (const [name, text] of Object.entries(value)) made.style.setProperty(name, text);
-    else made.setAttribute(key, value === true ? "" : value);
+    if (typeof value === "function") node.addEventListener(key, value);
+    else if (key === "style") for (const [name, text] of Object.entries(value)) node.style.setProperty(name, text);
+    else node.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
 }
 
-// A name that may break after a "_", "-" or "+", where a reader would break it.
+// A name that may break across lines after "_", "-", "+" or "/".
 const breakable = (text) => text.split(/(?<=[_+/-])/).flatMap((piece, i) => (i ? [element("wbr"), piece] : [piece]));
 
 const hidden = (text) => element("span", { class: "visually-hidden" }, text);
 
-// A select's options, the groups as <optgroup>: groups are [name, [[value, text], ...]], "" for options without one.
+// Fill a select. Groups are [name, [[value, text], ...]] and become <optgroup>; the group "" does not.
 function fillSelect(select, groups, value) {
   const option = ([name, text]) => element("option", { value: name }, text);
   select.replaceChildren(
@@ -30,21 +30,21 @@ function fillSelect(select, groups, value) {
   select.value = value;
 }
 
-// A head that sorts: the button says the column, aria-sort the order.
-function sortHead(text, sorted, onSort, attributes = {}, ...more) {
+// A column head that sorts: its button names the column, aria-sort gives the order.
+function sortHead(text, sorted, onSort, attributes = {}, ...extra) {
   const arrow = sorted === "ascending" ? "▲" : sorted === "descending" ? "▼" : "↕";
   const glyph = element("span", { class: "arrow", "aria-hidden": "true" }, arrow);
   const button = element("button", { type: "button", click: onSort }, ...breakable(text), "\u00a0", glyph);
-  return element("th", { scope: "col", "aria-sort": sorted || "none", ...attributes }, button, ...more);
+  return element("th", { scope: "col", "aria-sort": sorted || "none", ...attributes }, button, ...extra);
 }
 
 const collator = new Intl.Collator("en", { numeric: true });
 
-// Numbers by size and texts by name; what is not there comes last whichever way the rest is sorted.
+// Sort numbers by size and texts by name; missing values come last in both directions.
 function ordered(rows, value, descending) {
   const sign = descending ? -1 : 1;
   return rows
-    .map((row, place) => [row, value(row), place])
+    .map((row, index) => [row, value(row), index])
     .sort(([, a, i], [, b, j]) => {
       if (a === null || b === null) return (a === null) - (b === null) || i - j;
       return sign * (typeof a === "number" ? a - b : collator.compare(a, b)) || i - j;

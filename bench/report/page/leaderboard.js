@@ -1,18 +1,18 @@
-// The leaderboard: a row a method (and task), the chosen metric with its interval drawn, others beside it.
+// The leaderboard: a row per method (and task), the chosen metric with its interval drawn, other columns beside it.
 const NAMES = { method: (row) => DATA.methods[row.method].name, task: (row) => DATA.tasks[row.task].name };
 
 function boardColumns() {
-  const there = inTask.get(chosenTask()) ?? new Set();
-  const wanted = view.columns === null ? null : new Set(view.columns);
+  const available = inTask.get(chosenTask()) ?? new Set();
+  const chosen = view.columns === null ? null : new Set(view.columns);
   return [...COLUMNS.keys()].filter(
-    (i) => i !== chosenColumn() && there.has(i) && (wanted ? wanted.has(COLUMNS[i].name) : COLUMNS[i].shown),
+    (i) => i !== chosenColumn() && available.has(i) && (chosen ? chosen.has(COLUMNS[i].name) : COLUMNS[i].shown),
   );
 }
 
 const value = (row, column) => row.cells[column]?.[0] ?? null;
 const MARKED = { best: "best", tied: "tied" };
 
-// Every word of the filter must be in the row's method, task, mark or status.
+// The text that the filter searches: method, task, mark and status.
 function searched(row) {
   const mark = MARKED[row.cells[chosenColumn()]?.[4]] ?? "";
   return `${NAMES.method(row)} ${NAMES.task(row)} ${mark} ${row.status}`.toLowerCase();
@@ -22,19 +22,19 @@ function boardRows() {
   const key = chosenTask();
   const words = view.filter.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = DATA.rows.filter((row) => key === ALL || row.task === key);
-  const found = rows.filter((row) => words.every((word) => searched(row).includes(word)));
+  const matching = rows.filter((row) => words.every((word) => searched(row).includes(word)));
   const { by, descending } = boardOrder();
-  const sorted = ordered(found, NAMES[by] ?? ((row) => value(row, columnNumber.get(by))), descending);
-  // Over all tasks, values of one task are compared with each other's only.
+  const sorted = ordered(matching, NAMES[by] ?? ((row) => value(row, columnNumber.get(by))), descending);
+  // Values of different tasks are not comparable, so rows stay grouped by task.
   const grouped = key === ALL && !NAMES[by] ? ordered(sorted, (row) => row.task, false) : sorted;
   return { rows: grouped, all: rows };
 }
 
 function boardOrder() {
-  const known = NAMES[view.sort] || columnNumber.has(view.sort);
-  const by = known ? view.sort : view.metric;
+  const valid = NAMES[view.sort] || columnNumber.has(view.sort);
+  const by = valid ? view.sort : view.metric;
   const natural = !NAMES[by] && COLUMNS[columnNumber.get(by)].better === "higher";
-  return { by, descending: known && view.dir ? view.dir === "desc" : natural };
+  return { by, descending: valid && view.dir ? view.dir === "desc" : natural };
 }
 
 function sortBoard(by) {
@@ -50,12 +50,12 @@ function ticks(low, high) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough);
   const digits = Math.max(0, Math.ceil(-Math.log10(step)) + (step / power === 2.5 ? 1 : 0));
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) found.push([k * step, (k * step).toFixed(digits)]);
-  return found;
+  const marks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) marks.push([k * step, (k * step).toFixed(digits)]);
+  return marks;
 }
 
-// The extent of the drawn intervals, from zero where that does not squeeze them.
+// The extent of the drawn intervals; it starts at zero unless that would squeeze them.
 function extent(rows, column) {
   const cells = rows.map((row) => row.cells[column]).filter(Boolean);
   if (!cells.length) return null;
@@ -90,8 +90,8 @@ function otherCell(row, column) {
   const cell = row.cells[column];
   if (!cell) return element("td", { class: "number empty" }, "–");
   const mark = MARKED[cell[4]];
-  const said = mark ? hidden(mark === "best" ? ", best" : ", tied with the best") : null;
-  return element("td", { class: `number ${mark ?? ""}` }, ...number(cell), said);
+  const spoken = mark ? hidden(mark === "best" ? ", best" : ", not significantly different from the best") : null;
+  return element("td", { class: `number ${mark ?? ""}` }, ...number(cell), spoken);
 }
 
 function boardRow(row, columns, span) {
@@ -102,7 +102,7 @@ function boardRow(row, columns, span) {
   const name = NAMES.method(row);
   const button = element(
     "button",
-    { type: "button", class: "opener", "aria-expanded": String(open), "aria-controls": open ? "provenance" : null, title: "Where this row comes from", click: () => toggleRow(row) },
+    { type: "button", class: "opener", "aria-expanded": String(open), "aria-controls": open ? "provenance" : null, title: "Show everything behind this row", click: () => toggleRow(row) },
     element("span", { class: "chevron", "aria-hidden": "true" }, "›"),
     element("span", { class: "name" }, ...breakable(name)),
   );
@@ -135,7 +135,7 @@ function toggleRow(row) {
 function boardHead(columns, span) {
   const { by, descending } = boardOrder();
   const sorted = (name) => (by === name ? (descending ? "descending" : "ascending") : null);
-  const head = (name, text, attributes = {}, ...more) => sortHead(text, sorted(name), () => sortBoard(name), attributes, ...more);
+  const head = (name, text, attributes = {}, ...extra) => sortHead(text, sorted(name), () => sortBoard(name), attributes, ...extra);
   const cells = [head("method", "method")];
   if (chosenTask() === ALL) cells.push(head("task", "task"));
   const axis = element("div", { class: "axis", "aria-hidden": "true" });
@@ -146,13 +146,13 @@ function boardHead(columns, span) {
   cells.push(
     head(main.name, directed(main), { class: "number main" }),
     element("th", { scope: "col", class: "drawn" }, hidden("interval, drawn"), axis),
-    element("th", { scope: "col", class: "marks" }, hidden("stands by the test")),
+    element("th", { scope: "col", class: "marks" }, hidden("result of the significance test")),
     ...columns.map((i) => head(COLUMNS[i].name, directed(COLUMNS[i]), { class: "number" })),
   );
   return element("thead", {}, element("tr", {}, ...cells));
 }
 
-let built = { drawn: "", lines: new Map() }; // the rows of one view, kept while they are only sorted and filtered
+let built = { drawn: "", lines: new Map() }; // rows of the current view, reused while they are only sorted or filtered
 
 function drawBoard() {
   const { rows, all } = boardRows();
@@ -165,31 +165,30 @@ function drawBoard() {
     if (!built.lines.has(row)) built.lines.set(row, boardRow(row, columns, span));
     body.append(...built.lines.get(row));
   }
-  if (!rows.length) body.append(element("tr", {}, element("td", { class: "nothing", colspan: 6 + columns.length }, "No row has all of these words.")));
+  if (!rows.length) body.append(element("tr", {}, element("td", { class: "nothing", colspan: 6 + columns.length }, "No row matches all of these words.")));
   const where = view.task === ALL ? "all tasks" : view.task;
   byId("board").replaceChildren(element("caption", { class: "visually-hidden" }, `${view.metric} on ${where}`), boardHead(columns, span), body);
   byId("count").textContent = rows.length === all.length ? `${all.length} rows` : `${rows.length} of ${all.length} rows`;
-  drawWords(all);
+  drawCaptions(all);
 }
 
-// What the chosen metric is, and how its marks came about.
-function drawWords(rows) {
+// The text around the table: a summary of the chosen metric, and the meaning of marks and shading.
+function drawCaptions(rows) {
   const column = COLUMNS[chosenColumn()];
-  const card = DATA.cards.find((one) => one.metrics.includes(column.metric));
+  const card = DATA.cards.find((card) => card.metrics.includes(column.metric));
   byId("about").replaceChildren(element("code", {}, column.label), card ? `: ${card.summary}` : "");
   const cells = rows.map((row) => row.cells[chosenColumn()]).filter(Boolean);
-  const said = [];
-  if (cells.some((cell) => cell[1] !== null)) said.push(DATA.seeds.length > 1 ? "In brackets: the 95 % interval (Student's t over the seeds)." : "In brackets: the 95 % interval.");
-  const bounds = [...new Set(cells.map((cell) => cell[5]).filter((bound) => bound !== null))];
-  if (bounds.length) said.push("Shaded: where a perfect sampler stays in 95 of 100 runs of this size.");
-  if (column.better === null) said.push("Neither direction is better.");
+  const notes = [];
+  if (cells.some((cell) => cell[1] !== null)) notes.push(DATA.seeds.length > 1 ? "In brackets: the 95 % interval (Student's t over the seeds)." : "In brackets: the 95 % interval.");
+  if (cells.some((cell) => cell[5] !== null)) notes.push("Shaded: up to the noise floor, the 95th percentile of the metric for a sampler that matches the target exactly at this n. Values there cannot be told from zero.");
+  if (column.better === null) notes.push("Neither direction is better.");
   else if (cells.some((cell) => cell[4])) {
-    const test = column.metric === DATA.ranking_metric ? "paired bootstrap on the same noise" : "the test of run_bench.py compare";
-    said.push(`best, tied: no test tells a tied row from the best of its task (${test}, Holm, 5 %).`);
-  } else if (cells.length > 1) said.push("No test of this metric, so no marks.");
+    const test = column.metric === DATA.ranking_metric ? "paired bootstrap" : "the test of run_bench.py compare";
+    notes.push(`tied: not significantly different from the best of its task (${test}, Holm, 5 %).`);
+  } else if (cells.length > 1) notes.push("This metric is not tested, so there are no marks.");
   const others = boardColumns();
-  if (rows.some((row) => others.some((i) => row.cells[i]?.[4]))) said.push("In the other columns the best is bold and what is tied with it underlined.");
-  byId("legend").textContent = said.join(" ");
+  if (rows.some((row) => others.some((i) => row.cells[i]?.[4]))) notes.push("In other columns the best value is bold, and values not significantly different from it are underlined.");
+  byId("legend").textContent = notes.join(" ");
 }
 
 function drawChooser() {
@@ -215,5 +214,5 @@ function choose() {
   show({ columns: boxes.filter((box) => box.checked).map((box) => box.value) });
 }
 
-part(["task", "metric", "sort", "dir", "filter", "columns", "row"], drawBoard);
-part(["task", "metric"], drawChooser);
+drawOnChange(["task", "metric", "sort", "dir", "filter", "columns", "row"], drawBoard);
+drawOnChange(["task", "metric"], drawChooser);

@@ -5,7 +5,7 @@ function storedTheme() {
   try {
     return localStorage.getItem("fairdiff-bench theme") ?? "auto";
   } catch {
-    return "auto"; // a browser may keep nothing for files
+    return "auto"; // a browser may store nothing for local files
   }
 }
 
@@ -14,12 +14,12 @@ function applyTheme(name) {
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   byId("theme").replaceChildren(THEMES[theme]);
-  byId("theme").setAttribute("aria-label", `Colours: ${theme}; press for the next of auto, light and dark`);
+  byId("theme").setAttribute("aria-label", `Colours: ${theme}; press to switch between auto, light and dark`);
   byId("theme").dataset.name = theme;
   try {
     localStorage.setItem("fairdiff-bench theme", theme);
   } catch {
-    // likewise
+    // as above
   }
 }
 
@@ -36,11 +36,11 @@ function drawControls() {
   if (byId("filter").value !== view.filter) byId("filter").value = view.filter;
 }
 
-// A metric that the task has not is exchanged for the ranking_metric.
+// A metric that the task does not have is replaced by the ranking metric.
 function chooseTask(name) {
   const key = name === ALL ? ALL : taskNumber.get(name);
-  const kept = inTask.get(key)?.has(chosenColumn());
-  show({ task: name, metric: kept ? view.metric : START.metric, row: "" });
+  const available = inTask.get(key)?.has(chosenColumn());
+  show({ task: name, metric: available ? view.metric : START.metric, row: "" });
 }
 
 function goTo(name) {
@@ -52,14 +52,14 @@ function goTo(name) {
 
 function drawHeader() {
   const facts = new Map(DATA.facts);
-  const one = (name) => facts.get(name)?.join(", ") ?? "";
+  const fact = (name) => facts.get(name)?.join(", ") ?? "";
   byId("title").textContent = DATA.suite;
   const words = [
     `${DATA.methods.length} methods, ${DATA.tasks.length} ${DATA.tasks.length === 1 ? "task" : "tasks"}`,
-    `${one("n_asked")} samples a cell`,
+    `${fact("n_asked")} samples per cell`,
     `${DATA.seeds.length === 1 ? "seed" : "seeds"} ${DATA.seeds.join(", ")}`,
-    `model ${one("model")}`,
-    `${one("sampler")}, ${one("steps")} steps, ${one("spacing")} spacing`,
+    `model ${fact("model")}`,
+    `${fact("sampler")}, ${fact("steps")} steps, ${fact("spacing")} spacing`,
     `classifier ${DATA.classifier}`,
   ];
   byId("facts").replaceChildren(...words.map((text) => element("span", {}, text)));
@@ -72,7 +72,7 @@ function start() {
   drawHeader();
   drawCards();
   drawProtocol();
-  for (const [, draw] of parts) draw();
+  for (const [, draw] of sections) draw();
   byId("theme").addEventListener("click", nextTheme);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("task").addEventListener("change", (event) => chooseTask(event.target.value));
@@ -93,10 +93,10 @@ function start() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTradeoff);
   document.addEventListener("DOMContentLoaded", () => {
-    drawTradeoff(); // plotly comes after this script, so that the table need not wait for it
+    drawTradeoff(); // plotly is loaded after this script, so that the table appears first
     if (view.at) goTo(view.at);
   });
 }
 
-part(["task", "metric", "filter"], drawControls);
+drawOnChange(["task", "metric", "filter"], drawControls);
 start();

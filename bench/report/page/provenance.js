@@ -1,4 +1,4 @@
-// Everything that results.csv holds of a row, as it is written there.
+// Everything that results.csv holds on a row, as written there.
 const recordText = (column, line) => column.texts[column.codes === null ? 0 : column.codes[line]];
 
 function provenance(row) {
@@ -19,7 +19,7 @@ function provenance(row) {
   const body = row.lines.map((line) =>
     element("tr", {}, element("th", { scope: "row" }, String(lines[line])), ...varying.map((column) => element("td", {}, recordText(column, line)))),
   );
-  const caption = element("caption", {}, `Its ${row.lines.length} ${row.lines.length === 1 ? "line" : "lines"} of results.csv, numbers in full`);
+  const caption = element("caption", {}, `Its ${row.lines.length} ${row.lines.length === 1 ? "line" : "lines"} in results.csv, numbers in full precision`);
   const table = element("table", { class: "records" }, caption, element("thead", {}, head), element("tbody", {}, ...body));
   const box = element("div", { class: "scroll records-scroll", tabindex: "0", role: "region", "aria-label": `lines of ${rowName(row)}` }, table);
   return element("div", { class: "provenance" }, element("h3", {}, rowName(row)), row.reason ? element("p", {}, `${row.status}: ${row.reason}`) : null, exact, facts, box);

@@ -1,4 +1,4 @@
-// One noise, through every method of a task: what each made of it, and what the classifier saw in that.
+// One starting noise through every method of a task: the sample of each method, and its predicted class.
 const SAMPLES = DATA.samples;
 const stripUrls = SAMPLES.strips.map((strip) => {
   const bytes = Uint8Array.from(atob(strip), (letter) => letter.charCodeAt(0));
@@ -10,18 +10,18 @@ const cellsOfTask = () => SAMPLES.cells.filter((cell) => cell.task === oneTask()
 const methodName = (cell) => DATA.methods[cell.method].name;
 
 function chosenNoise() {
-  const asked = Number(view.noise);
-  return Number.isInteger(asked) && asked >= 1 && asked <= SAMPLES.count ? asked - 1 : 0;
+  const chosen = Number(view.noise);
+  return Number.isInteger(chosen) && chosen >= 1 && chosen <= SAMPLES.count ? chosen - 1 : 0;
 }
 
 function chosenCell(cells) {
-  const asked = cells.findIndex((cell) => methodName(cell) === view.method);
-  return asked >= 0 ? asked : Math.min(1, cells.length - 1);
+  const chosen = cells.findIndex((cell) => methodName(cell) === view.method);
+  return chosen >= 0 ? chosen : Math.min(1, cells.length - 1);
 }
 
 function prediction(cell, noise) {
   const label = cell.labels[noise];
-  if (label === undefined) return { text: "class not kept", colour: null };
+  if (label === undefined) return { text: "class not stored", colour: null };
   if (label < 0) return { text: "not classified", colour: null };
   const name = DATA.tasks[cell.task].classes[label] ?? `class ${label}`;
   return { text: name, colour: SAMPLES.colours[label % SAMPLES.colours.length] };
@@ -29,10 +29,10 @@ function prediction(cell, noise) {
 
 function face(cell, noise, spoken = true) {
   const classified = prediction(cell, noise);
-  const said = `noise ${noise + 1} through ${methodName(cell)}, classified ${classified.text}`;
+  const description = `noise ${noise + 1}, ${methodName(cell)}, classified ${classified.text}`;
   return element("span", {
     class: `face ${classified.colour ? "" : "unclassified"}`,
-    ...(spoken ? { role: "img", "aria-label": said } : { "aria-hidden": "true" }),
+    ...(spoken ? { role: "img", "aria-label": description } : { "aria-hidden": "true" }),
     style: {
       "--frame": classified.colour ?? "transparent",
       "aspect-ratio": `${SAMPLES.width} / ${SAMPLES.height}`,
@@ -96,14 +96,14 @@ function drawSamples() {
   const at = chosenCell(cells);
   const noises = element(
     "div",
-    { class: "noises", id: "noises", role: "group", "aria-label": `Noise, as ${methodName(cells[0])} shows it` },
+    { class: "noises", id: "noises", role: "group", "aria-label": `Starting noises, as samples of ${methodName(cells[0])}` },
     ...Array.from({ length: SAMPLES.count }, (_, i) =>
       element("button", { type: "button", "data-key": `noise ${i}`, "aria-pressed": String(i === noise), "aria-label": `noise ${i + 1}, classified ${prediction(cells[0], i).text} with ${methodName(cells[0])}`, click: () => show({ noise: String(i + 1) }) }, face(cells[0], i, false)),
     ),
   );
   const stage = element(
     "div",
-    { class: "stage", tabindex: "0", role: "group", "data-key": "stage", "aria-label": "Flip one noise through the methods: left and right change the method, up and down the noise", keydown: onKey },
+    { class: "stage", tabindex: "0", role: "group", "data-key": "stage", "aria-label": "Samples of one starting noise: left and right change the method, up and down the noise", keydown: onKey },
     element("div", { class: "pair" }, figure(cells[0], noise, methodName(cells[0])), figure(cells[at], noise, methodName(cells[at]))),
     element(
       "div",
@@ -112,7 +112,7 @@ function drawSamples() {
       element("button", { type: "button", id: "play", "data-key": "play", "aria-pressed": String(playing !== null), click: play }, playing === null ? "Play" : "Stop"),
       element("button", { type: "button", id: "next", "data-key": "next", click: () => flip(1) }, "next ›"),
     ),
-    element("p", { class: "muted" }, `noise ${noise + 1} of ${SAMPLES.count}, method ${at + 1} of ${cells.length}`),
+    element("p", { class: "muted" }, `starting noise ${noise + 1} of ${SAMPLES.count}, method ${at + 1} of ${cells.length}`),
   );
   const grid = element(
     "div",
@@ -123,11 +123,11 @@ function drawSamples() {
   );
   const classified = prediction(cells[at], noise).text;
   if (playing === null) byId("flipped").textContent = `${methodName(cells[at])}, noise ${noise + 1}: classified ${classified}`;
-  const legend = element("p", { class: "legend" }, "Classified: ", ...task.classes.map((name, i) => element("span", { class: "tag" }, element("i", { class: "swatch", "aria-hidden": "true", style: { background: SAMPLES.colours[i % SAMPLES.colours.length] } }), name)));
-  const reduced = SAMPLES.reduced ? element("p", { class: "note" }, `Images of ${SAMPLES.reduced} pixels, shown at ${Math.max(SAMPLES.width, SAMPLES.height)}.`) : null;
+  const legend = element("p", { class: "legend" }, "Predicted class: ", ...task.classes.map((name, i) => element("span", { class: "tag" }, element("i", { class: "swatch", "aria-hidden": "true", style: { background: SAMPLES.colours[i % SAMPLES.colours.length] } }), name)));
+  const reduced = SAMPLES.reduced ? element("p", { class: "note" }, `Images of ${SAMPLES.reduced} pixels, shown at ${Math.max(SAMPLES.width, SAMPLES.height)} pixels.`) : null;
   byId("browser").replaceChildren(noises, element("div", { class: "flipper" }, stage, grid), legend, ...(reduced ? [reduced] : []));
   byId("noises").scrollLeft = scrolled;
-  if (focused) [...byId("browser").querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus({ preventScroll: true });
+  if (focused) [...byId("browser").querySelectorAll("[data-key]")].find((node) => node.dataset.key === focused)?.focus({ preventScroll: true });
 }
 
-part(["task", "noise", "method"], drawSamples);
+drawOnChange(["task", "noise", "method"], drawSamples);

@@ -1,10 +1,10 @@
-// What the reader sees is one record, kept in the URL's hash: a link shows the same view again.
+// The view is one record, written to the URL's hash, so that a link restores the same view.
 const ALL = "*";
 const COLUMNS = DATA.columns;
 const columnNumber = new Map(COLUMNS.map((column, i) => [column.name, i]));
 const taskNumber = new Map(DATA.tasks.map((task, i) => [task.name, i]));
 const methodNumber = new Map(DATA.methods.map((method, i) => [method.name, i]));
-const inTask = new Map(); // task's number (or ALL) to the numbers of the columns that have a value there
+const inTask = new Map(); // index of the task (or ALL) to the indices of the columns with a value there
 
 for (const row of DATA.rows) {
   for (const key of [row.task, ALL]) {
@@ -19,7 +19,7 @@ const START = {
   sort: "",
   dir: "",
   filter: "",
-  columns: null, // names; null for those shown before asking
+  columns: null, // names; null for the default columns
   row: "",
   x: "",
   y: "",
@@ -30,51 +30,51 @@ const START = {
   at: "",
 };
 const view = { ...START };
-const parts = []; // [the fields that a part depends on, what draws it]
+const sections = []; // [fields that a section depends on, function that draws it]
 
-function part(fields, draw) {
-  parts.push([new Set(fields), draw]);
+function drawOnChange(fields, draw) {
+  sections.push([new Set(fields), draw]);
 }
 
 function readHash() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const found = { ...START };
+  const params = new URLSearchParams(location.hash.slice(1));
+  const restored = { ...START };
   for (const name of Object.keys(START)) {
-    if (name === "columns") found.columns = asked.has("columns") ? asked.getAll("columns").filter(Boolean) : null;
-    else if (asked.has(name)) found[name] = asked.get(name);
+    if (name === "columns") restored.columns = params.has("columns") ? params.getAll("columns").filter(Boolean) : null;
+    else if (params.has(name)) restored[name] = params.get(name);
   }
-  if (found.task !== ALL && !taskNumber.has(found.task)) found.task = START.task;
-  if (!columnNumber.has(found.metric)) found.metric = START.metric;
-  return found;
+  if (restored.task !== ALL && !taskNumber.has(restored.task)) restored.task = START.task;
+  if (!columnNumber.has(restored.metric)) restored.metric = START.metric;
+  return restored;
 }
 
 function writeHash() {
-  const said = new URLSearchParams();
+  const params = new URLSearchParams();
   for (const [name, value] of Object.entries(view)) {
     if (name === "columns") {
-      if (value !== null) for (const column of value.length ? value : [""]) said.append(name, column);
-    } else if (value !== START[name]) said.set(name, value);
+      if (value !== null) for (const column of value.length ? value : [""]) params.append(name, column);
+    } else if (value !== START[name]) params.set(name, value);
   }
-  const text = said.toString();
+  const text = params.toString();
   history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
 }
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-// Change the view and draw what depends on what changed.
+// Change the view and draw the sections that depend on the changed fields.
 function show(changes) {
   const changed = Object.keys(changes).filter((name) => !same(view[name], changes[name]));
   Object.assign(view, changes);
   writeHash();
-  for (const [fields, draw] of parts) if (changed.some((name) => fields.has(name))) draw();
+  for (const [fields, draw] of sections) if (changed.some((name) => fields.has(name))) draw();
 }
 
 const chosenTask = () => (view.task === ALL ? ALL : taskNumber.get(view.task));
-const oneTask = () => (view.task === ALL ? 0 : taskNumber.get(view.task)); // for what shows one task only
+const oneTask = () => (view.task === ALL ? 0 : taskNumber.get(view.task)); // for sections that show a single task
 const chosenColumn = () => columnNumber.get(view.metric);
 const rowName = (row) => `${DATA.tasks[row.task].name} / ${DATA.methods[row.method].name}`;
 
-// Columns with a value in the chosen task, by the card they are on: [[card, [[name, text], ...]], ...].
+// Columns with a value in the chosen task, grouped by card: [[card, [[name, text], ...]], ...].
 function columnGroups(key, withCosts) {
   const owner = new Map(DATA.cards.flatMap((card) => card.metrics.map((metric) => [metric, card.name])));
   const groups = new Map();

@@ -1,10 +1,10 @@
-// What a method costs, what the metrics are, and what all rows share.
+// Costs of the methods, cards of the metrics, and settings that all rows share.
 function drawCosts() {
   const key = chosenTask();
   const columns = [...COLUMNS.keys()].filter((i) => COLUMNS[i].cost && inTask.get(key)?.has(i));
   const rows = DATA.rows.filter((row) => (key === ALL || row.task === key) && columns.some((i) => row.cells[i]));
-  const known = NAMES[view.costsort] || columns.some((i) => COLUMNS[i].name === view.costsort);
-  const by = known ? view.costsort : "";
+  const valid = NAMES[view.costsort] || columns.some((i) => COLUMNS[i].name === view.costsort);
+  const by = valid ? view.costsort : "";
   const descending = view.costdir === "desc";
   const sorted = by ? ordered(rows, NAMES[by] ?? ((row) => value(row, columnNumber.get(by))), descending) : rows;
   const sort = (name) => () => {
@@ -29,8 +29,8 @@ function drawCosts() {
   );
   const where = key === ALL ? "all tasks" : view.task;
   byId("costs-table").replaceChildren(element("caption", { class: "visually-hidden" }, `Cost on ${where}`), element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...body));
-  const timed = DATA.costs ? ` Seconds are of the machine that the run was made on (${DATA.costs}), one thread a worker; they tell one method from another, not this machine from yours.` : "";
-  byId("costs-about").textContent = `${where[0].toUpperCase()}${where.slice(1)}. Calls are network passes for one image; a fit is made once for all images.${timed} ${DATA.no_costs}`.trim();
+  const timed = DATA.costs ? ` Seconds were measured on the machine of the run (${DATA.costs}), one thread per worker; compare them within this run only.` : "";
+  byId("costs-about").textContent = `${where[0].toUpperCase()}${where.slice(1)}. NFE: network function evaluations. A fit is done once and serves all images of a cell.${timed} ${DATA.no_costs}`.trim();
 }
 
 function drawCards() {
@@ -39,17 +39,17 @@ function drawCards() {
     const columns = card.columns.map((column) =>
       element("li", {}, element("code", {}, column.pattern), ` ${column.better}, ${column.range}${column.unit ? `, ${column.unit}` : ""}, interval: ${column.interval}`),
     );
-    const more = element("details", {}, element("summary", {}, "Definition and limits", hidden(` of ${card.name}`)), element("dl", {}, ...term("formula", card.formula), ...term("smallest n", card.min_n), ...term("bias", card.bias), ...term("interval", card.interval), ...term("limits", card.limits)));
-    return element("article", {}, element("h3", {}, card.name), element("p", {}, card.summary), element("ul", {}, ...columns), element("p", { class: "muted source" }, card.source), more);
+    const details = element("details", {}, element("summary", {}, "Definition and limits", hidden(` of ${card.name}`)), element("dl", {}, ...term("formula", card.formula), ...term("smallest n", card.min_n), ...term("bias", card.bias), ...term("interval", card.interval), ...term("limits", card.limits)));
+    return element("article", {}, element("h3", {}, card.name), element("p", {}, card.summary), element("ul", {}, ...columns), element("p", { class: "muted source" }, card.source), details);
   });
-  const known = new Set(DATA.cards.flatMap((card) => card.metrics));
-  const strange = [...new Set(COLUMNS.map((column) => column.metric))].filter((name) => name && !known.has(name));
-  const rest = strange.length ? [element("article", {}, element("h3", {}, "Without a card"), element("p", {}, `No evaluator here says what these are: ${strange.join(", ")}.`))] : [];
-  byId("cards").replaceChildren(...cards, ...rest);
+  const described = new Set(DATA.cards.flatMap((card) => card.metrics));
+  const undescribed = [...new Set(COLUMNS.map((column) => column.metric))].filter((name) => name && !described.has(name));
+  const note = undescribed.length ? [element("article", {}, element("h3", {}, "Without a card"), element("p", {}, `No evaluator of this installation describes these metrics: ${undescribed.join(", ")}.`))] : [];
+  byId("cards").replaceChildren(...cards, ...note);
 }
 
 function drawProtocol() {
   byId("protocol-facts").replaceChildren(...DATA.facts.map(([name, texts]) => fact(name, texts)), fact("seed", DATA.seeds.map(String)), fact("target of the tasks", DATA.tasks.map((task) => `${task.attributes} = ${task.target}`)));
 }
 
-part(["task", "costsort", "costdir"], drawCosts);
+drawOnChange(["task", "costsort", "costdir"], drawCosts);

@@ -1,4 +1,4 @@
-"""Which methods of a task no test tells from the best, metric by metric."""
+"""The methods of a task that are not significantly different from the best, metric by metric."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ALPHA = 0.05
 
 
 def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
-    """Method to "best", "tied" or "", for the methods of one task and one metric.
+    """Mark the methods of one task by one metric: "best", "tied" (not significantly different from the best) or "".
 
-    The best is compared with every other method by the test of `run_bench.py compare`, with Holm's correction over
-    them. A method that cannot be compared with the best (another n, no interval) has no mark.
+    The best is compared with every other method by the test of `run_bench.py compare`, with Holm's correction. A
+    method that cannot be compared with the best (another n, no interval) gets "".
 
     Args:
         run: the finished run.
-        keys: one a method, of the same task, metric, scope and classifier.
+        keys: the score of each method; all of the same task, metric, scope and classifier.
 
     Returns:
-        Empty where the metric has no better direction, or fewer than two methods have a value.
+        Method to mark; empty where the metric has no better direction, or fewer than two methods have a value.
     """
     better = metric(keys[0].metric).better
     good = {key.method: rows for key in keys if (rows := run.good(key))}
@@ -34,20 +34,20 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
     sign = 1.0 if better == "lower" else -1.0
     values = {name: sign * over_seeds([r.value for r in rows], *_blank(len(rows)))[0] for name, rows in good.items()}
     best = min(values, key=lambda name: values[name])
-    found = dict.fromkeys(good, "")
-    found[best] = "best"
+    marked = dict.fromkeys(good, "")
+    marked[best] = "best"
     p: dict[str, float] = {}
     for name, rows in good.items():
         if name == best or why_not(good[best], rows):
             continue
         compared = compare_lines(run, good[best], run, rows)
         if compared.test == EXACT:
-            found[name] = "tied" if float(compared.difference.value) == 0 else ""
+            marked[name] = "tied" if float(compared.difference.value) == 0 else ""
         else:
             p[name] = float(compared.difference.p)
     for name, rejected in zip(p, holm(list(p.values()), ALPHA), strict=True):
-        found[name] = "" if rejected else "tied"
-    return found
+        marked[name] = "" if rejected else "tied"
+    return marked
 
 
 def _blank(n: int) -> tuple[list[float], list[float]]:

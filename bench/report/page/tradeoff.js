@@ -1,17 +1,17 @@
-// Two numbers of every method of a task against each other, with intervals and the Pareto front of the estimates.
+// Two numbers per method of a task against each other, with intervals and the Pareto front of the estimates.
 const usable = (i) => inTask.get(oneTask())?.has(i);
 
 function firstColumn(test) {
-  const found = COLUMNS.findIndex((column, i) => usable(i) && test(column));
-  return found < 0 ? null : COLUMNS[found].name;
+  const index = COLUMNS.findIndex((column, i) => usable(i) && test(column));
+  return index < 0 ? null : COLUMNS[index].name;
 }
 
 function axes() {
-  const known = (name) => columnNumber.has(name) && usable(columnNumber.get(name));
+  const valid = (name) => columnNumber.has(name) && usable(columnNumber.get(name));
   const frechet = firstColumn((c) => c.metric.startsWith("frechet_") && c.scope.endsWith("balanced")) ?? firstColumn((c) => c.metric.startsWith("frechet_"));
   const any = firstColumn(() => true);
-  const x = known(view.x) ? view.x : (frechet ?? firstColumn((c) => c.cost) ?? any);
-  return { x, y: known(view.y) ? view.y : (known(START.metric) ? START.metric : any) };
+  const x = valid(view.x) ? view.x : (frechet ?? firstColumn((c) => c.cost) ?? any);
+  return { x, y: valid(view.y) ? view.y : (valid(START.metric) ? START.metric : any) };
 }
 
 function dominates(a, b, directions) {
@@ -19,7 +19,7 @@ function dominates(a, b, directions) {
   return gains.every((gain) => gain >= 0) && gains.some((gain) => gain > 0);
 }
 
-// Plotly reads some markup in its texts: a name is shown as it is written.
+// Plotly parses some markup in its texts, so names are escaped.
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -35,7 +35,7 @@ function arms(cells) {
   };
 }
 
-function told(row, x, y) {
+function hoverText(row, x, y) {
   const lines = [x, y].map((column) => {
     const [text, ...ends] = row.cells[column][3];
     return `${plain(COLUMNS[column].label)} ${text}${ends.length ? ` [${ends.join(", ")}]` : ""}`;
@@ -43,7 +43,7 @@ function told(row, x, y) {
   return [`<b>${plain(NAMES.method(row))}</b>`, ...lines].join("<br>");
 }
 
-const MANY = 40; // more methods than this are one trace, without a legend
+const MANY = 40; // more methods than this share one trace, without a legend
 
 function crowd(rows, x, y) {
   const methods = rows.map((row) => DATA.methods[row.method]);
@@ -56,8 +56,8 @@ function crowd(rows, x, y) {
     y: up.map((cell) => cell[0]),
     error_x: arms(across) && { ...arms(across), color: colour("--line-strong") },
     error_y: arms(up) && { ...arms(up), color: colour("--line-strong") },
-    marker: { color: methods.map((one) => lifted(one.colour)), symbol: methods.map((one) => one.symbol), size: 8 },
-    hovertext: rows.map((row) => told(row, x, y)),
+    marker: { color: methods.map((method) => lifted(method.colour)), symbol: methods.map((method) => method.symbol), size: 8 },
+    hovertext: rows.map((row) => hoverText(row, x, y)),
     hoverinfo: "text",
     customdata: rows.map(rowName),
   };
@@ -75,14 +75,14 @@ function trace(row, x, y) {
     error_x: arms([across]) && { ...arms([across]), color: lifted(method.colour) },
     error_y: arms([up]) && { ...arms([up]), color: lifted(method.colour) },
     marker: { color: lifted(method.colour), symbol: method.symbol, size: 12, line: { color: colour("--edge"), width: method.symbol.endsWith("-open") ? 2 : 0.8 } },
-    hovertext: [told(row, x, y)],
+    hovertext: [hoverText(row, x, y)],
     hoverinfo: "text",
     customdata: [rowName(row)],
   };
 }
 
-// A name beside a point of the front, on the side where no point of the front can be.
-function named(row, x, y, directions) {
+// A label beside a point of the front, on the side where no point of the front can be.
+function frontLabel(row, x, y, directions) {
   const left = directions[0] === "lower";
   return {
     x: row.cells[x][0],
@@ -103,11 +103,11 @@ function named(row, x, y, directions) {
   };
 }
 
-// On a dark page the colours of the plots are mixed with white, that dark ones are seen.
+// On a dark page the colours of the plots are mixed with white, so that dark colours stay visible.
 function lifted(hex) {
   const lift = Number(colour("--lift"));
-  const parts = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  return `rgb(${parts.map((part) => Math.round(part + lift * (255 - part))).join(",")})`;
+  const channels = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  return `rgb(${channels.map((channel) => Math.round(channel + lift * (255 - channel))).join(",")})`;
 }
 
 function axis(column) {
@@ -133,14 +133,14 @@ function drawTradeoff() {
   const directions = [COLUMNS[x]?.better ?? null, COLUMNS[y]?.better ?? null];
   const points = rows.map((row) => [row.cells[x][0], row.cells[y][0]]);
   const sided = directions.every(Boolean);
-  const front = sided ? rows.filter((_, i) => !points.some((other) => dominates(other, points[i], directions))) : [];
+  const front = sided ? rows.filter((_, i) => !points.some((point) => dominates(point, points[i], directions))) : [];
   const left = DATA.rows.filter((row) => row.task === oneTask()).length - rows.length;
   const names = ordered(front, (row) => row.cells[x][0], false).map(NAMES.method);
-  const said = [`${DATA.tasks[oneTask()].name}${view.task === ALL ? " (choose a task above for another)" : ""}.`];
-  if (!sided) said.push("No front: neither direction of one of these is better.");
-  else if (names.length) said.push(`On the Pareto front of the estimates, from left to right: ${names.join(", ")}. The whiskers are 95 % intervals: points whose whiskers overlap may change places.`);
-  if (left) said.push(`${left} without both numbers ${left === 1 ? "is" : "are"} not shown.`);
-  byId("front").textContent = said.join(" ");
+  const notes = [`${DATA.tasks[oneTask()].name}${view.task === ALL ? " (choose a task above for another)" : ""}.`];
+  if (!sided) notes.push("No Pareto front: one of these metrics has no better direction.");
+  else if (names.length) notes.push(`On the Pareto front of the estimates, from left to right: ${names.join(", ")}. Whiskers are 95 % intervals; the order of points with overlapping whiskers is uncertain.`);
+  if (left) notes.push(`${left} ${left === 1 ? "method" : "methods"} without both numbers ${left === 1 ? "is" : "are"} not shown.`);
+  byId("front").textContent = notes.join(" ");
   byId("plot").setAttribute("aria-label", `${chosen.y} against ${chosen.x}`);
   if (typeof Plotly === "undefined" || !rows.length) return;
   const line = ordered(front, (row) => row.cells[x][0], false);
@@ -153,7 +153,7 @@ function drawTradeoff() {
     plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 62, r: 16, t: 12, b: 52 },
     height: narrow ? 520 : 460,
-    annotations: front.length <= 8 && !narrow ? front.map((row) => named(row, x, y, directions)) : [],
+    annotations: front.length <= 8 && !narrow ? front.map((row) => frontLabel(row, x, y, directions)) : [],
     hovermode: "closest",
     hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line-strong"), font: { color: colour("--ink") }, align: "left" },
     xaxis: axis(x),
@@ -175,4 +175,4 @@ function openRow(name) {
   byId("provenance")?.previousElementSibling.scrollIntoView({ block: "center" });
 }
 
-part(["task", "x", "y"], drawTradeoff);
+drawOnChange(["task", "x", "y"], drawTradeoff);

@@ -89,7 +89,7 @@ class Finished:
         return self.run.reason(key)[0] or "missing"
 
     def gaps(self, keys: Sequence[Key]) -> str:
-        """Name the methods without a value by reason, such as "failed: a, b; undefined: c"; empty where there are none."""
+        """Name the methods without a value by reason, e.g. "failed: a, b; undefined: c"; empty where there are none."""
         by_status: dict[str, list[str]] = {}
         for key in keys:
             if not self.run.good(key):

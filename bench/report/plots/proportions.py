@@ -28,7 +28,7 @@ def draw(run: Finished) -> dict[str, Figure]:
 
 
 def classes(run: Finished, task: Task) -> list[str]:
-    """Return the class names of a task's joint attribute in the order of its target; empty without shares in the run."""
+    """Return the class names of a task's joint attribute in the order of its target; empty without shares."""
     start = task.attributes + "="
     rows = run.run.rows
     of_task = rows[(rows["attributes"] == task.attributes) & (rows["metric"] == "share_hard")]
