@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from pydantic import ValidationError
 
 from bench.config.suite import Suite, list_suites, read_suite
-from bench.core.errors import ConfigError, UnknownName
+from bench.core.errors import ConfigError
 from bench.core.yaml_models import describe
-from bench.engine.executors.cluster import Cluster
-from bench.engine.options import Options, check_folder
+from bench.engine.options import Options
 
 if TYPE_CHECKING:
     from bench.engine.runner import Outcome
@@ -149,61 +146,23 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _options(options: RunOptions) -> Options:
-    """Validate options of a run, those of the executor among them.
-
-    Raises:
-        ConfigError: one is out of range, or does not go with another.
-    """
-    out = Path(options.get("out", OUT))
-    workers, ranks, job_timeout = options.get("workers"), options.get("ranks"), options.get("job_timeout")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {workers}")
-    check_folder(out)  # before it is made absolute
-    cluster = _cluster(out, options)
-    if job_timeout is not None and (not job_timeout > 0 or ranks):
-        raise ConfigError(f"--job-timeout must be more than 0, and without --ranks, got {job_timeout:g}; see --help")
-    if ranks is not None and (ranks < 1 or workers or cluster):
-        raise ConfigError(f"--ranks must be at least 1, without --workers or --executor ray, got {ranks}; see --help")
+    """Return the options of a run, validated by `Options`."""
     return Options(
-        cluster.shared if cluster else out,
-        workers,
+        Path(options.get("out", OUT)),
+        options.get("workers"),
         options.get("device", "cpu"),
         options.get("compute_batch"),
         {key: _texts(values) for key, values in options.get("only", {}).items()},
-        cluster,
-        ranks,
-        job_timeout,
-        options.get("bucket"),
+        executor=options.get("executor", "local"),
+        address=options.get("address"),
+        cpus=options.get("cpus"),
+        gpus=options.get("gpus"),
+        memory_gib=options.get("memory"),
+        processes=options.get("ranks"),
+        job_seconds=options.get("job_timeout"),
+        bucket=options.get("bucket"),
     )
 
 
 def _texts(values: str | int | Iterable[str | int]) -> set[str]:
     return {str(values)} if isinstance(values, str | int) else set(map(str, values))
-
-
-def _cluster(out: Path, options: RunOptions) -> Cluster | None:
-    executor = options.get("executor", "local")
-    if executor not in ("local", "ray"):
-        raise UnknownName("executor", executor, ("local", "ray"))
-    numbers = {name: options.get(name) for name in ("cpus", "gpus", "memory")}
-    given = [name for name, value in {"address": options.get("address"), **numbers}.items() if value is not None]
-    if executor == "local":
-        if given:
-            raise ConfigError(f"--{given[0]} is for --executor ray; the local executor has --workers")
-        return None
-    if importlib.util.find_spec("ray") is None:
-        raise ConfigError("--executor ray needs Ray; install the extra: pip install 'fairdiff-bench[ray]'")
-    return Cluster(
-        address=options.get("address"),
-        workers=options.get("workers") or os.cpu_count() or 1,
-        cpus=_at_least_0("cpus", options.get("cpus"), 1.0),
-        gpus=_at_least_0("gpus", options.get("gpus"), 0.0),
-        memory_gib=None if options.get("memory") is None else _at_least_0("memory", options.get("memory"), 0.0),
-        shared=out.absolute(),  # a worker's working directory is its own
-    )
-
-
-def _at_least_0(name: str, value: float | None, default: float) -> float:
-    if value is not None and not value >= 0:
-        raise ConfigError(f"--{name} must be at least 0, got {value:g}")
-    return default if value is None else value

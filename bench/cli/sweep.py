@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import screen
-from bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.config.suite import Suite
@@ -53,8 +52,6 @@ def sweep(
     from bench.sweeps.run import check_free, run_grid, run_search
     from bench.sweeps.search import check_search
 
-    if workers is not None and workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {workers}")
     options = Options(out, workers, device, compute_batch)
     fields = read_axes("--set", set_ or [])
     sampling = values_alone(read_axes("--sampler", sampler or []), "only --set takes a range")

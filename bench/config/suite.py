@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
 from bench.assets import asset_folder
 from bench.config.components import (
@@ -26,6 +26,13 @@ from bench.core.plugins import names, with_member
 from bench.core.yaml_models import Strict, read_yaml
 
 HERE = asset_folder("suites")
+
+
+SHORT_KEYS = {"classifier": "judge", "other_classifiers": "other_judges", "classifier_may_guide": "judge_may_guide"}
+
+
+def _also_called(key: str) -> AliasChoices:
+    return AliasChoices(key, SHORT_KEYS[key])
 
 
 class TaskChoice(Strict):
@@ -81,19 +88,28 @@ class Suite(Strict):
     labelled: str | None = None
     observed: str | None = None
     unbiased: str | None = None
-    classifier: ExtractorChoice = ExtractorChoice(name="attribute_cnn")
-    other_classifiers: tuple[
-        ExtractorChoice, ...
-    ] = ()  # give scores of their own; the leaderboard's order is the classifier's
-    classifier_may_guide: bool = (
-        False  # let a method guide with the network that classifies it; every table then says so
+    classifier: ExtractorChoice = Field(
+        ExtractorChoice(name="attribute_cnn"), validation_alias=_also_called("classifier")
     )
+    # Their scores stand beside the classifier's, which alone decides the leaderboard's order.
+    other_classifiers: tuple[ExtractorChoice, ...] = Field((), validation_alias=_also_called("other_classifiers"))
+    # Let a method guide with the network that classifies its samples; every table then says so.
+    classifier_may_guide: bool = Field(False, validation_alias=_also_called("classifier_may_guide"))
     features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
     references: dict[str, int] = Field(default_factory=dict)
     statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
     downstream: DownstreamChoice | None = None
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
     prompts: str | None = None  # of a text-to-image model: a prompt set; n and guidance batches are then per prompt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, value: object) -> object:
+        """Refuse a key beside its short or earlier form; pydantic would name the second one unknown."""
+        for key, short in SHORT_KEYS.items():
+            if isinstance(value, dict) and key in value and short in value:
+                raise ValueError(f"`{short}` is another name for `{key}`; keep one of them")
+        return value
 
     @field_validator("suite")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping, Set
 from typing import Any
 
 from bench.config.build import built_methods
@@ -59,7 +60,7 @@ def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tu
     return attributes, tuple(values.tolist())
 
 
-def cells(suite: Suite, known: tuple[Attribute, ...], only: dict[str, set[str]] | None = None) -> list[Cell]:
+def cells(suite: Suite, known: tuple[Attribute, ...], only: Mapping[str, Set[str]] | None = None) -> list[Cell]:
     """The cells of a suite, in the order of tasks, methods and seeds.
 
     Args:

@@ -1,23 +1,17 @@
-"""Whether a finished run would come out the same: a hash of its suite, its sources, its weights and its data."""
+"""The fingerprint of a run: a hash of its suite, its sources, its weights and its data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from bench.config.suite import Suite
 from bench.core.digest import digest_of, file_digest
-from bench.core.provenance import versions_of
-
-# What the numbers of a run depend on.
-PACKAGES = (
-    *("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "clean-fid", "timm"),
-    *("dicebear-core", "resvg-py"),
-)
+from bench.core.provenance import package_versions
 
 
-def fingerprint(suite: Suite, only: Mapping[str, set[str]]) -> str:
-    """Hash of all that could change a run's outcome, without importing any of it.
+def fingerprint(suite: Suite, only: Mapping[str, Set[str]]) -> str:
+    """Return the hash of all that could change a run's outcome, without importing any of it.
 
     Args:
         suite: the suite.
@@ -41,6 +35,6 @@ def fingerprint(suite: Suite, only: Mapping[str, set[str]]) -> str:
             "files": [file_digest(p) for p in (*sources, *assets, *model, *statistics)],
             "data": {name: stamp(source) for name, source in suite.data.items()},
             "prompts": read_prompt_set(suite.prompts).model_dump() if suite.prompts else None,
-            "versions": versions_of(PACKAGES),
+            "versions": package_versions(),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def plan(
     device: str,
     compute_batch: int | None,
     specs: tuple[tuple[ExtractorSpec, ...], tuple[ExtractorSpec, ...], tuple[tuple[str, str], ...]],
-    only: dict[str, set[str]] | None = None,
+    only: Mapping[str, Set[str]] | None = None,
 ) -> list[Work]:
     """The work of a suite, one entry a cell.
 

@@ -38,8 +38,6 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
 
     _check_device(options.device)
     _check_ranks(options)
-    if options.compute_batch is not None and options.compute_batch < 1:
-        raise ConfigError(f"--compute-batch must be at least 1, got {options.compute_batch}")
     needed = needs(suite.metrics)
     downstream = suite.downstream.sets if suite.downstream and "downstream" in needed else {}
     for name in (*suite.references, *downstream, *learnt_from(suite).values()):
@@ -124,10 +122,10 @@ def _check_device(device: str) -> None:
 def _check_ranks(options: Options) -> None:
     import torch
 
-    if options.ranks is None or torch.device(options.device).type != "cuda":
+    if options.processes is None or torch.device(options.device).type != "cuda":
         return
-    if options.device != "cuda" or options.ranks > torch.cuda.device_count():
+    if options.device != "cuda" or options.processes > torch.cuda.device_count():
         raise ConfigError(
-            f"--ranks takes one GPU each, the first ones: with {options.ranks} ranks give --device cuda on a machine "
+            f"--ranks takes one GPU each, the first ones: with {options.processes} ranks give --device cuda on a machine "
             f"of as many GPUs, got --device {options.device} and {torch.cuda.device_count()} GPUs"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from bench.config.prompt_set import check_phrases, read_prompt_set
 from bench.config.suite import Suite
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
+from bench.core.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def prompt_seed(seed: int, text: str) -> int:
 
     Else samples of different prompts would go together, and every interval over all of them be too narrow.
     """
-    return int.from_bytes(hashlib.sha256(f"prompt {seed} {text}".encode()).digest()[:6], "big")
+    return derive_seed("prompt", seed, text, bits=48)
 
 
 def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tuple[Prompt, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
 def _warn_of_memory(suite: Suite, options: Options, work: Any) -> None:
     from bench.estimate.memory import memory_warning
 
-    processes = 1 if options.ranks else options.workers or 1
+    processes = 1 if options.processes else options.workers or 1
     said = None if options.cluster else memory_warning(suite, work, options.device, processes)
     if said:
         console.print(said, markup=False, soft_wrap=True)
@@ -112,15 +111,14 @@ def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) ->
         from bench.engine.executors import ray
 
         ray.run_jobs(jobs, options.cluster, ended, options.job_seconds)
-    elif options.ranks:
-        from bench.engine.executors import ranks
+    elif options.processes:
+        from bench.engine.executors import distributed
 
-        ranks.run_jobs(jobs, options.ranks, options.device, ended)
+        distributed.run_jobs(jobs, options.processes, options.device, ended)
     else:
         from bench.engine.executors import local
 
-        workers = options.workers or (1 if options.device != "cpu" else os.cpu_count() or 1)
-        local.run_jobs(jobs, workers, ended, options.job_seconds)
+        local.run_jobs(jobs, options.local_workers, ended, options.job_seconds)
 
 
 @many_made()

@@ -12,7 +12,7 @@ from bench.config.suite import Suite
 from bench.core.attributes import product
 from bench.core.csv_text import _fields, _inert, _joined, to_csv
 from bench.core.gc_pause import many_made
-from bench.core.provenance import _version, commit
+from bench.core.provenance import bench_version, commit
 from bench.core.schema import PROMPTS
 from bench.engine.cell_result import CellResult
 from bench.engine.leaderboard import last_line, leaderboard
@@ -59,7 +59,7 @@ def result_rows(suite: Suite, results: Sequence[CellResult]) -> list[dict[str, s
 def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
     """The lines of results.csv, its columns first. What the lines of a run, a method or a cell share is made once."""
     run = {"suite": suite.suite, "model": suite.model.title}
-    build = {"protocol": PROTOCOL, "bench_version": _version(), "commit": commit()}
+    build = {"protocol": PROTOCOL, "bench_version": bench_version(), "commit": commit()}
     build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
     start, end = _joined(run.values()), _joined(build.values())
     methods: dict[str, str] = {}  # by title

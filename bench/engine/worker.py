@@ -21,7 +21,7 @@ from bench.engine.resources import counted_model, data_set, extractor, guide
 from bench.engine.work import Work
 from bench.models.counting import Counted, Counts
 from bench.protocols.method import Batch, Guided, Task
-from bench.sampling.distributed import Ranks
+from bench.sampling.distributed import ProcessGroup
 from bench.sampling.loop import Sampler, sample_batch
 from bench.storage.store import Store
 
@@ -37,7 +37,7 @@ def build(work: Work) -> tuple[Counted, Guided]:
     Raises:
         Incompatible: the task lacks something the method needs, or ranks cannot share its guidance batch.
     """
-    Ranks.here().check(work.cell.title, build_method(work.cell.method, work.cell.fields).traits)
+    ProcessGroup.here().check(work.cell.title, build_method(work.cell.method, work.cell.fields).traits)
     if work.sample_key not in _built:
         model = counted_model(work.model, work.device, work.model_fields)
         while len(_built) >= 8:
@@ -81,7 +81,7 @@ def sample_shard(work: Work, index: int, size: int) -> None:
 
     Every rank of a group calls it alike; the first looks into the store, writes and extracts.
     """
-    store, ranks = Store(work.store), Ranks.here()
+    store, ranks = Store(work.store), ProcessGroup.here()
     folder = store.shard(work.sample_key, index, size)
     arrays = store.read(folder) if ranks.first else None
     if ranks.agreed(arrays is None):
@@ -96,11 +96,11 @@ def _draw(work: Work, index: int, size: int, store: Store, folder: Path) -> dict
         arrays, note = draw(work, index, size)
     except (MemoryError, RuntimeError) as error:
         half = work.compute_batch // 2
-        if not out_of_memory(error) or not half or Ranks.here().count > 1:  # the other ranks are on their way
+        if not out_of_memory(error) or not half or ProcessGroup.here().count > 1:  # the other ranks are on their way
             raise
         console.print(f"out of memory with a compute batch of {work.compute_batch}: once more with {half}")
         arrays, note = draw(dataclasses.replace(work, compute_batch=half), index, size)
-    if Ranks.here().first:
+    if ProcessGroup.here().first:
         store.write(folder, arrays, note)
     return arrays
 
@@ -111,9 +111,9 @@ def draw(work: Work, index: int, size: int) -> tuple[dict[str, npt.NDArray[Any]]
     In a group of ranks each draws its part, and all get the whole.
 
     Raises:
-        RankLost: a rank died or did not answer in time.
+        ProcessLost: a rank died or did not answer in time.
     """
-    ranks = Ranks.here()
+    ranks = ProcessGroup.here()
     counted, guided = build(work)
     counts = counted.counts = Counts()
     model: Any = counted

@@ -151,7 +151,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
                 unmeasured.append(cell.title)
         rows.append(Row(cell.task, cell.title, cell.seed, stored, left, asked, spent, source, shared))
     added, an_image = _bytes(suite, works, size, reasons)
-    workers = options.cluster.workers if options.cluster else options.ranks or options.workers
+    workers = options.cluster.workers if options.cluster else options.processes or options.workers
     return Forecast(
         tuple(rows),
         workers or (1 if options.device != "cpu" else os.cpu_count() or 1),

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.config.build import build_method
 from bench.engine.jobs import guarded
-from bench.sampling.distributed import Ranks
+from bench.sampling.distributed import ProcessGroup
 
 if TYPE_CHECKING:
     from bench.engine.work import Work
@@ -36,7 +36,7 @@ def _build(work: Work) -> None:
     from bench.sampling.loop import Sampler
 
     method = build_method(work.cell.method, work.cell.fields)
-    Ranks.here().check(work.cell.title, method.traits)
+    ProcessGroup.here().check(work.cell.title, method.traits)
     model: Any = counted_model(work.model, work.device, work.model_fields)
     sets: Any = {place: _Untouched(data_set(work.source(n), None, model.image_size)) for place, n in work.data.items()}
     untouched: Any = _Untouched(model)

@@ -1,6 +1,6 @@
 """One guidance batch over several ranks: each draws some of its rows, and sums over the batch are all-reduced.
 
-Ranks are the processes of a torch.distributed group, as `run --ranks N` or torchrun start them. A method is handed a
+ProcessGroup are the processes of a torch.distributed group, as `run --ranks N` or torchrun start them. A method is handed a
 `Batch` of its rank's rows whose `total` adds up over the group, so that the whole batch meets the target and not each
 rank's part of it; noise and assigned classes go by sample number and need nothing. What is exchanged is the K sums of
 each sum over the batch, and at the end the images.
@@ -23,7 +23,7 @@ from bench.protocols.method import Batch, Traits
 SECONDS = 300.0  # that a rank waits for the others; they do the same work, so they are apart by moments
 
 
-class RankLost(BenchError):
+class ProcessLost(BenchError):
     """Another rank of the group died, or did not answer in time."""
 
 
@@ -36,13 +36,13 @@ def joined(
     Args:
         device: a torch device; with "cuda" the ranks talk by NCCL and each takes the GPU of its number on its machine,
             else by gloo.
-        seconds: that a rank waits for the others before `RankLost`, > 0.
+        seconds: that a rank waits for the others before `ProcessLost`, > 0.
         where: the ranks meet, as of `torch.distributed.init_process_group`; by default as torchrun tells them.
         rank: of this process, 0 to count - 1; as torchrun tells unless given.
         count: of ranks; likewise.
 
     Raises:
-        RankLost: the others did not come in time.
+        ProcessLost: the others did not come in time.
     """
     cuda = torch.device(device).type == "cuda"
     with _waiting(f"before the first sum, {seconds:g} seconds at most"):
@@ -58,7 +58,7 @@ def joined(
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """The group of ranks that this process belongs to, or this process alone.
 
     Attributes:
@@ -70,7 +70,7 @@ class Ranks:
     count: int = 1
 
     @classmethod
-    def here(cls) -> Ranks:
+    def here(cls) -> ProcessGroup:
         """The group of this process."""
         if not distributed.is_available() or not distributed.is_initialized():
             return cls()
@@ -104,7 +104,7 @@ class Ranks:
         """The sum over ranks of a tensor that is alike in shape on each, in double precision meanwhile.
 
         Raises:
-            RankLost: a rank died or did not answer in time.
+            ProcessLost: a rank died or did not answer in time.
         """
         found = sums.to(self._device(), torch.float64, copy=True)
         with _waiting("at a sum over the guidance batch"):
@@ -115,7 +115,7 @@ class Ranks:
         """All n rows of a guidance batch from the rows that each rank drew, in order, on every rank.
 
         Raises:
-            RankLost: a rank died or did not answer in time.
+            ProcessLost: a rank died or did not answer in time.
         """
         if not self._spread(n):
             return rows
@@ -131,7 +131,7 @@ class Ranks:
         """The first rank's value, on every rank.
 
         Raises:
-            RankLost: a rank died or did not answer in time.
+            ProcessLost: a rank died or did not answer in time.
         """
         if self.count == 1:
             return value
@@ -151,7 +151,7 @@ def _waiting(where: str) -> Iterator[None]:
         yield
     except RuntimeError as error:  # of any backend; torch has no narrower class that all of them raise
         first = str(error).strip().splitlines()[0].split(". ")[0]
-        raise RankLost(
+        raise ProcessLost(
             f"a rank died or did not answer, and this one waited in vain {where} ({first}); run the same command "
             "again to go on from here"
         ) from error

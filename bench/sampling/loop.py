@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import ConfigError, Incompatible, NotFinite
+from bench.core.seeds import derive_seed
 from bench.models.schedule import make_scheduler
 from bench.protocols.method import Batch, GuidedDenoiser
 from bench.protocols.model import DiffusionModel
@@ -50,11 +50,7 @@ class Sampler:
 
 def generators(seed: int, index: Tensor) -> list[torch.Generator]:
     """One generator a sample, on the CPU: the noise of sample i depends on (seed, i) alone."""
-    return [torch.Generator().manual_seed(_hash(seed, int(i))) for i in index]
-
-
-def _hash(seed: int, i: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"noise {seed} {i}".encode()).digest()[:8], "big") >> 1
+    return [torch.Generator().manual_seed(derive_seed("noise", seed, int(i), bits=63)) for i in index]
 
 
 def draw_noise(sources: list[torch.Generator], model: DiffusionModel) -> Tensor:

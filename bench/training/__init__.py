@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import ConfigError
-from bench.core.provenance import versions
+from bench.core.provenance import commit, versions
 from bench.storage.files import write_bytes, write_json
 
 RECORD = "training.json"  # beside the weights: what was trained, with what, on what
@@ -74,19 +73,6 @@ def train_recipe(recipe: Path, folder: Path, force: bool = False) -> dict[str, A
 def _forget_checkpoints(folder: Path) -> None:
     for file in folder.glob("checkpoint*.pt"):  # one a cycle
         file.unlink(missing_ok=True)
-
-
-def commit() -> str | None:
-    """The commit this package runs from, "-dirty" after it where files differ; None outside a checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    except OSError:
-        return None  # git is not installed
-    return done.stdout.strip() or None
 
 
 def _record_of(folder: Path) -> dict[str, Any] | None:

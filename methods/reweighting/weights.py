@@ -21,9 +21,8 @@ from torch import nn
 
 from bench.assets import asset_folder
 from bench.core.digest import digest_of
-from bench.core.provenance import versions
+from bench.core.provenance import commit, versions
 from bench.storage.files import MANIFEST, read_arrays, read_note, remember
-from bench.training import commit
 
 FORMAT = "reweighting 1"  # part of every key: raise when a training or a network changes
 SHIPPED = asset_folder("reweighting")

@@ -367,3 +367,34 @@ def test_an_extractor_is_a_name_or_a_name_with_fields() -> None:
 def test_a_field_that_an_extractor_does_not_take_is_refused(spec: ExtractorSpec, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         build_extractor(spec)
+
+
+SHORT = {"suite": "s", "model": "avatars-unet", "n": 4, "guidance_batch": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "short", "value"),
+    [
+        ("classifier", "judge", "attribute_resnet"),
+        ("other_classifiers", "other_judges", ["attribute_resnet"]),
+        ("classifier_may_guide", "judge_may_guide", True),
+    ],
+)
+def test_a_short_key_means_the_same_as_the_whole_one(key: str, short: str, value: object) -> None:
+    axes = {**SHORT, "tasks": [{"attributes": ["eyeglasses"]}], "methods": [{"name": "vanilla"}]}
+    assert Suite.model_validate({**axes, short: value}) == Suite.model_validate({**axes, key: value})
+    assert key in Suite.model_validate({**axes, short: value}).model_dump(mode="json", by_alias=True)
+    with pytest.raises(ValueError, match=f"`{short}` is another name for `{key}`; keep one of them"):
+        Suite.model_validate({**axes, key: value, short: value})
+
+
+def test_an_error_under_a_short_key_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "suite: s\nmodel: avatars-unet\nn: 4\nguidance_batch: 2\njudge: attribute_cn\n"
+        "tasks: [{attributes: [eyeglasses]}]\nmethods: [{name: vanilla}]\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"s\.yaml, line 5: judge(\.name)?: unknown extractor 'attribute_cn'; did you"
+    ):
+        read_suite(str(path))

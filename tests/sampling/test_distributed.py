@@ -11,13 +11,13 @@ import torch
 
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError, Incompatible
-from bench.engine.executors.ranks import run_jobs
+from bench.engine.executors.distributed import run_jobs
 from bench.engine.jobs import Job
 from bench.engine.options import Options
 from bench.engine.preflight import prepare
 from bench.engine.worker import draw
 from bench.protocols.method import Traits
-from bench.sampling.distributed import Ranks
+from bench.sampling.distributed import ProcessGroup
 from bench.storage.store import Store
 from tests.support.rank_jobs import METHODS, die, discrepancy, diverge, drawn, stop, sums
 from tests.support.runs import Call, caller, refusal
@@ -87,9 +87,9 @@ def test_a_rank_that_is_lost_ends_the_run_in_one_sentence(trouble: Callable[[], 
 def test_a_method_that_couples_its_batch_otherwise_is_refused_under_several_ranks() -> None:
     paper = Traits(paper="none", stage="sampling", couples_batch=True)
     with pytest.raises(Incompatible, match=r"method odd couples .* 4 ranks would each .* run it without --ranks"):
-        Ranks(0, 4).check("odd", paper)
-    Ranks().check("odd", paper)
-    Ranks(0, 4).check("plain", Traits(paper="none", stage="sampling"))
+        ProcessGroup(0, 4).check("odd", paper)
+    ProcessGroup().check("odd", paper)
+    ProcessGroup(0, 4).check("plain", Traits(paper="none", stage="sampling"))
 
 
 def test_a_suite_on_two_ranks_leaves_the_shards_of_one_process(call: Call, tmp_path: Path) -> None:

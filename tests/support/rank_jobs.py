@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.core.errors import NotFinite
 from bench.core.plugins import load
 from bench.protocols.method import Batch, Task
-from bench.sampling.distributed import Ranks, joined
+from bench.sampling.distributed import ProcessGroup, joined
 from bench.sampling.loop import Sampler, sample_batch
 from tests.support.mixtures import GROUP, Posterior, labelled, pictures
 
@@ -35,7 +35,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def drawn(titles: list[str], batches: list[Tensor], micro: int, fields: dict[str, Any]) -> dict[str, np.ndarray]:
     """Samples of some of the METHODS by title, in guidance batches of these numbers, each spread over all ranks."""
-    model, ranks = pictures(), Ranks.here()
+    model, ranks = pictures(), ProcessGroup.here()
     task = Task(model, (GROUP,), TARGET, STEPS.timesteps(model), labelled(model), lambda _: Posterior(model))
     found = {}
     for title in titles:
@@ -57,7 +57,7 @@ def discrepancy(size: int) -> float:
 
     fields = {"temperature": 1.0, "labels_per_class": 100}
     x = torch.from_numpy(drawn(["h-space, chi-square"], list(torch.arange(256).split(size)), size, fields).popitem()[1])
-    if not Ranks.here().first:
+    if not ProcessGroup.here().first:
         return float("nan")  # one of them is enough
     p = pictures().posterior(x, torch.zeros(len(x), dtype=torch.long)).numpy()
     scores = Evaluator().evaluate(Sample({"group": p}, {}, np.full(len(x), -1)), Reference((GROUP,), TARGET))
@@ -66,7 +66,7 @@ def discrepancy(size: int) -> float:
 
 def sums(trouble: Callable[[], None] | None, at: int) -> float:
     """Ten sums over the group, with trouble on rank `at` before the sixth."""
-    ranks, found = Ranks.here(), torch.ones(1)
+    ranks, found = ProcessGroup.here(), torch.ones(1)
     for i in range(10):
         if i == 5 and ranks.rank == at and trouble is not None:
             trouble()
@@ -92,5 +92,5 @@ def diverge() -> None:
 if __name__ == "__main__":  # started by torchrun, or alone
     with joined("cpu") if "RANK" in os.environ else nullcontext():
         found = discrepancy(int(sys.argv[1]))
-        if Ranks.here().first:
-            print(f"{Ranks.here().count} ranks, guidance batch {sys.argv[1]}: FD {found:.6f}")  # noqa: T201
+        if ProcessGroup.here().first:
+            print(f"{ProcessGroup.here().count} ranks, guidance batch {sys.argv[1]}: FD {found:.6f}")  # noqa: T201

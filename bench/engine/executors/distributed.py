@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.core.errors import ConfigError
 from bench.engine.jobs import Job, guarded, one_thread
-from bench.sampling.distributed import SECONDS, RankLost, joined
+from bench.sampling.distributed import SECONDS, ProcessLost, joined
 
 GRACE = 2.0  # seconds from the first sign of trouble to the verdict: who waits in vain often hears of it first
 Ended = tuple[str, str, Any]  # status, reason and result, as of `bench.engine.jobs.guarded`
@@ -99,7 +99,7 @@ def _watched(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, End
         nonlocal lost
         try:
             return call(*args)
-        except RankLost:
+        except ProcessLost:
             lost = True
             raise
 
