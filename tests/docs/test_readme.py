@@ -55,7 +55,7 @@ def test_the_example_method_is_short_and_does_what_it_says(monkeypatch: pytest.M
     group = model.posterior(x, torch.zeros(n, dtype=torch.long)).argmax(1).numpy()
     assert np.array_equal(group, guided.assigned_classes(np.arange(n)))
     model.conditions = ("none",)
-    with pytest.raises(Incompatible, match="cannot be asked for group"):
+    with pytest.raises(Incompatible, match="has no conditions for group"):
         build_method("assigned_conditions", {}).build(task, 0)
 
 
