@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.schema import BY_PROMPT, POOLED
+from bench.core.value import Value, mean_over_seeds
 from bench.engine.cell_result import CellResult
 from bench.engine.scoring import predicted_labels
 
@@ -124,18 +125,14 @@ def last_line(reason: str) -> str:
 def _average(
     column: str, metric: str, scope: str, results: list[CellResult], classifier: str | None = None
 ) -> dict[str, Any]:
-    found = [s for r in results if (s := r.score(metric, scope, classifier))]
+    values = [
+        Value(s["value"], s["ci_low"], s["ci_high"]) for r in results if (s := r.score(metric, scope, classifier))
+    ]
     keys = (column, f"{column}_low", f"{column}_high")
-    if not found:
+    if not values:
         return dict.fromkeys(keys)
-    if len(found) == 1:
-        return dict(zip(keys, (found[0]["value"], found[0]["ci_low"], found[0]["ci_high"]), strict=True))
-    from bench.core.stats import t_quantile
-
-    values = np.array([s["value"] for s in found])
-    half = float(t_quantile(len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
-    mean = float(values.mean())
-    return dict(zip(keys, (mean, max(0.0, mean - half), mean + half), strict=True))
+    mean = mean_over_seeds(values, nonnegative=True)  # no metric of the leaderboard can be below 0
+    return dict(zip(keys, (mean.value, mean.low, mean.high), strict=True))
 
 
 def tied_with_best(lines: list[dict[str, Any]], results: list[CellResult]) -> list[str]:

@@ -21,12 +21,14 @@ class Metric:
         classified: whether it is computed from the classifier's classes.
         freedom: degrees of freedom behind its interval.
         exact: whether it is counted, not estimated: any difference is a difference.
+        nonnegative: whether its card says that it cannot be below 0.
     """
 
     better: Better | None
     classified: bool = True
     freedom: float = math.inf
     exact: bool = False
+    nonnegative: bool = False
 
 
 COUNTED = ("nfe_per_image", "backward_per_image")
@@ -39,7 +41,7 @@ DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsi
 def metric(name: str) -> Metric:
     """What is known of a metric, by its evaluator's card; nothing but caution of one that no card names."""
     if name in COUNTED:
-        return Metric("lower", classified=False, exact=True)
+        return Metric("lower", classified=False, exact=True, nonnegative=True)
     fits = [pattern for pattern in _of_cards() if fnmatchcase(name, pattern)]
     return _of_cards()[max(fits, key=len)] if fits else Metric(None)  # "kid_se_*" says more than "kid_*"
 
@@ -49,7 +51,9 @@ def _of_cards() -> dict[str, Metric]:
     """Pattern to metric, of every evaluator that is found."""
     cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
     return {
-        column.pattern: Metric(column.better, card.classifier != "none", column.interval.freedom)
+        column.pattern: Metric(
+            column.better, card.classifier != "none", column.interval.freedom, nonnegative=column.low >= 0
+        )
         for card in cards
         for column in card.columns
     }

@@ -7,73 +7,31 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.value import Value, mean_over_seeds
+from bench.results.metric_info import metric
 from bench.results.read import APOSTROPHE
 from bench.results.run import Key, Run, Task
 
-ENDS = attrgetter("value", "ci_low", "ci_high")
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}  # of leaderboard.csv's column tied_best
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A number of a table, exactly as measured.
-
-    Attributes:
-        value: finite.
-        low: lower end of the 95 % interval; None where there is none.
-        high: upper end.
-        n: samples of one seed behind it; None where they differ from seed to seed or are not known.
-        seeds: how many seeds were averaged.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    seeds: int = 1
-
-
-def over_seeds(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float, float]:
-    """Value and interval over seeds as leaderboard.csv has them: one seed's own, or Student's t of several.
+def value_of(rows: Sequence[Any]) -> Value:
+    """Return the value of a score, averaged over seeds.
 
     Args:
-        values: of every seed, one or more.
-        lows: lower ends of their intervals, NaN where there is none.
-        highs: upper ends.
-
-    Returns:
-        (value, low, high); NaN ends where one seed has no interval of its own.
+        rows: the rows of one score that have a value, one per seed.
     """
-    if len(values) == 1:
-        return values[0], lows[0], highs[0]
-    from bench.core.stats import t_quantile
-
-    found = np.array(values, dtype=np.float64)
-    n = len(found)  # what follows is .mean() and .std(ddof=1) to the last bit, at a third of the time for few seeds
-    average = np.add.reduce(found) / n
-    apart = found - average
-    mean, spread = float(average), float(np.sqrt(np.add.reduce(apart * apart) / (n - 1))) / n**0.5
-    half = t_quantile(n - 1) * spread
-    bounded = all(low >= 0 for low in lows)  # a metric that cannot be negative
-    return mean, max(0.0, mean - half) if bounded else mean - half, mean + half
-
-
-def quantity(rows: Sequence[Any]) -> Quantity:
-    """The rows of one score, one a seed, as one number."""
-    values, lows, highs = zip(*map(ENDS, rows), strict=True)
-    value, low, high = over_seeds(values, lows, highs)
-    sizes = {int(row.n) for row in rows}
-    n = sizes.pop() if len(sizes) == 1 else None
-    if math.isnan(low):
-        return Quantity(value, None, None, n, len(rows))
-    return Quantity(value, low, high, n, len(rows))
+    values = []
+    for row in rows:
+        low, high = (None, None) if math.isnan(row.ci_low) else (row.ci_low, row.ci_high)
+        values.append(Value(row.value, low, high, int(row.n)))
+    return mean_over_seeds(values, nonnegative=metric(rows[0].metric).nonnegative)
 
 
 @dataclass(frozen=True)
@@ -82,10 +40,10 @@ class Measured:
 
     run: Run
 
-    def quantity(self, key: Key) -> Quantity | None:
+    def value(self, key: Key) -> Value | None:
         """A score over its seeds; None where it has no value."""
         good = self.run.good(key)
-        return quantity(good) if good else None
+        return value_of(good) if good else None
 
     def mark(self, task: Task, method: str) -> str:
         """Where a method's ranking_metric stands on a task by the leaderboard's test: "best", "tied" or "".
@@ -95,7 +53,7 @@ class Measured:
         """
         row = self._leaderboard.get((task.name, method))
         ranking_metric = self.run.ranking_metric
-        found = self.quantity(Key(task, method, ranking_metric, task.attributes))
+        found = self.value(Key(task, method, ranking_metric, task.attributes))
         if row is None or found is None:
             return ""
         if row["status"] == "ok" and not _equal(row[ranking_metric], found.value):

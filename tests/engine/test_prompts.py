@@ -334,7 +334,7 @@ def test_the_plot_of_prompts_has_each_at_its_discrepancy(finished: Path) -> None
     for title in drawn.methods(task):
         for name in names:
             x, y = points[f"{title}, {name}"].lines[0].get_data()
-            score = drawn.measured.quantity(Key(task, title, prompts.ONE, f"eyeglasses at {name}"))
+            score = drawn.measured.value(Key(task, title, prompts.ONE, f"eyeglasses at {name}"))
             assert score is not None
             assert x[0] == score.value
             assert round(float(y[0])) == names.index(name)

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,13 +23,11 @@ from bench import cli
 from bench.core.csv_text import to_csv
 from bench.core.errors import ConfigError
 from bench.core.rounding import places, rounded, shown
-from bench.engine.leaderboard import _average
 from bench.report.paper.claims import read_claims
 from bench.report.paper.formats import FORMATS
 from bench.report.paper.latex import inert
 from bench.report.paper.table import Table, build, letter
 from bench.report.paper.template import list_templates, read_template
-from bench.results.quantities import over_seeds
 from bench.results.run import Run
 from tests.support.runs import edited_run
 
@@ -137,18 +134,6 @@ def test_the_text_is_the_number_rounded() -> None:
     (line,) = [x for x in text.splitlines() if x.startswith("| eyeglasses 10/90 | latent_editing |")]
     assert "<ins>0.092</ins> ± 0.071 |" in line  # 0.09192388155425123 [0.0212..., 0.1626...]
     assert "| 438 ± 21 |" in line  # 437.61 [416.12, 459.10]
-
-
-def test_several_seeds_are_averaged_as_in_the_leaderboard() -> None:
-    """Against scipy's own quantile through the leaderboard's function; 12.706 is Student's t of one degree."""
-    for values in ([0.1, 0.3], [4.0, 5.0, 9.0], [0.5]):
-        scores = [{"value": v, "ci_low": v / 2, "ci_high": 2 * v} for v in values]
-        cells: Any = [SimpleNamespace(score=lambda *_, s=s: s) for s in scores]
-        theirs = tuple(_average("x", "x", "x", cells).values())
-        ours = over_seeds(values, [v / 2 for v in values], [2 * v for v in values])
-        assert ours == pytest.approx(theirs, rel=1e-12)
-    mean, low, high = over_seeds([-1.0, 1.0], [-2.0, 0.0], [0.0, 2.0])  # a metric that may be negative
-    assert (mean, low, high) == pytest.approx((0.0, -12.7062047, 12.7062047))
 
 
 def test_a_second_seed_makes_the_mean(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.core.pareto import hypervolume, pareto_front
+from bench.core.value import Value
 from bench.report.tradeoff.points import Point
 from bench.report.tradeoff.summary import on_front, volumes
 from bench.report.tradeoff.tables import write_tables
-from bench.results.quantities import Quantity
 
 # Few different values, so that ties and equal points come up.
 CLOUDS = st.integers(1, 4).flatmap(
@@ -92,11 +92,11 @@ def test_a_reference_of_other_objectives_is_refused() -> None:
 
 def at(method: str, fairness: float | None, quality: float, calls: float, task: str = "t", **more: Any) -> Point:
     """A point of a made trade-off."""
-    fd = None if fairness is None else Quantity(fairness, fairness - 0.1, fairness + 0.1)
+    fd = None if fairness is None else Value(fairness, fairness - 0.1, fairness + 0.1)
     title = f"{method} at {fairness}, {quality}"
     found = {"run": "r", "title": title, "settings": {"window": [0, 1]}, "backward": 0.0, "noise_floor": 0.1, **more}
     return Point(
-        task=task, method=method, fairness=fd, quality=Quantity(quality), calls=calls, n=9, seeds=1, status="ok",
+        task=task, method=method, fairness=fd, quality=Value(quality), calls=calls, n=9, seeds=1, status="ok",
         reason="", **found,
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ from bench.core.rounding import shown
 from bench.protocols.evaluator import Better
 from bench.report.page.ties import marks
 from bench.results.metric_info import COUNTED, DEFAULT, metric
-from bench.results.quantities import Measured, Quantity, quantity
+from bench.core.value import Value
+from bench.results.quantities import Measured, value_of
 from bench.results.run import Key, Run, Task
 
 LABELS = {
@@ -51,7 +52,7 @@ class Number(NamedTuple):
     seeds: int
 
     @classmethod
-    def of(cls, value: Quantity, mark: str | None = None, noise_floor: float | None = None) -> Number:
+    def of(cls, value: Value, mark: str | None = None, noise_floor: float | None = None) -> Number:
         """Return a value with its texts."""
         texts = list(shown(value.value, value.low, value.high, "brackets"))
         return cls(value.value, value.low, value.high, texts, mark, noise_floor, value.n, value.seeds)
@@ -198,11 +199,11 @@ class Board:
             good = self.run.good(key)
             if good:
                 mark = self._marks.get(Group.of(key), {}).get(method)
-                cells[self._index[label(key)]] = Number.of(quantity(good), mark, _noise_floor(good))
+                cells[self._index[label(key)]] = Number.of(value_of(good), mark, _noise_floor(good))
         for name in TIMED:
             cost = self.measured.cost(task, method, name) if name in self._index else None
             if cost is not None:
-                cells[self._index[name]] = Number.of(Quantity(cost))
+                cells[self._index[name]] = Number.of(Value(cost))
         return cells
 
     @cached_property

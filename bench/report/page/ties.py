@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from bench.comparison.differences import EXACT, compare_lines
 from bench.core.stats import holm
 from bench.results.metric_info import metric
-from bench.results.quantities import over_seeds
+from bench.results.quantities import value_of
 from bench.results.run import Key, Run, why_not
 
 ALPHA = 0.05
@@ -32,7 +31,7 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
     if better is None or len(good) < 2:
         return {}
     sign = 1.0 if better == "lower" else -1.0
-    values = {name: sign * over_seeds([r.value for r in rows], *_blank(len(rows)))[0] for name, rows in good.items()}
+    values = {name: sign * value_of(rows).value for name, rows in good.items()}
     best = min(values, key=lambda name: values[name])
     marked = dict.fromkeys(good, "")
     marked[best] = "best"
@@ -48,7 +47,3 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
     for name, rejected in zip(p, holm(list(p.values()), ALPHA), strict=True):
         marked[name] = "" if rejected else "tied"
     return marked
-
-
-def _blank(n: int) -> tuple[list[float], list[float]]:
-    return [math.nan] * n, [math.nan] * n

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.value import Value
 from bench.protocols.evaluator import Better
 from bench.report.paper.claims import Claim
 from bench.report.paper.template import ColumnChoice, Template
 from bench.results.metric_info import metric
-from bench.results.quantities import Measured, Quantity
+from bench.results.quantities import Measured
 from bench.results.run import Key, Run, Task
 
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
@@ -43,7 +44,7 @@ class Cell:
         facts: task, method, metric, scope and status, for the CSV.
     """
 
-    quantity: Quantity | None = None
+    quantity: Value | None = None
     word: str = ""
     claimed: bool = False
     mark: str = ""
@@ -228,12 +229,12 @@ class _Builder:
         if column.choice.cost is not None:
             cost = self.measured.cost(task, method, column.metric)
             if cost is not None:
-                return Cell(Quantity(cost), facts=facts | {"status": "ok"})
+                return Cell(Value(cost), facts=facts | {"status": "ok"})
             key = Key(task, method, "", "")
             return self._without(key, facts, "costs.csv has no such row")
         key = Key(task, method, column.metric, task.attributes if column.scope == "task" else column.scope)
         facts |= {"scope": key.scope}
-        quantity = self.measured.quantity(key)
+        quantity = self.measured.value(key)
         if quantity is None:
             return self._without(key, facts, "the run has no such score")
         ranking_metric = column.metric == self.run.ranking_metric and column.scope == "task"
@@ -247,7 +248,7 @@ class _Builder:
         sentence = f"{status}: {reason}" if status != "missing" else missing
         return Cell(word=WORDS.get(status, status), notes=self._noted(sentence), facts=facts | {"status": status})
 
-    def _short(self, key: Key, quantity: Quantity) -> tuple[int, ...]:
+    def _short(self, key: Key, quantity: Value) -> tuple[int, ...]:
         """Footnotes of a number that rests on fewer seeds or on another number of samples than the others."""
         notes: tuple[int, ...] = ()
         status, reason = self.run.reason(key)

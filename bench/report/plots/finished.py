@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.value import Value
 from bench.report.plots.style import Look, legend_of, looks, text
-from bench.results.quantities import Measured, Quantity
+from bench.results.quantities import Measured
 from bench.results.run import Key, Run, Task
 from bench.storage.files import slug
 
@@ -75,9 +76,9 @@ class Finished:
         """Return the key of the score that the leaderboard ranks by."""
         return Key(task, method, self.run.ranking_metric, task.attributes)
 
-    def ranking_metric(self, task: Task, method: str) -> Quantity | None:
+    def ranking_metric(self, task: Task, method: str) -> Value | None:
         """Return the discrepancy that the leaderboard ranks by; None where it has no value."""
-        return self.measured.quantity(self.ranked_by(task, method))
+        return self.measured.value(self.ranked_by(task, method))
 
     def scopes(self, prefix: str) -> list[tuple[str, str]]:
         """Return (metric, scope) of every metric with a prefix that the run has rows of, in the order of the file."""

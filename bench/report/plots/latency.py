@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from bench.core.errors import Incompatible
+from bench.core.value import Value
 from bench.report.plots.finished import Finished, named
 from bench.report.plots.panels import headings, plane, task_panels, y_label
 from bench.report.plots.style import label
-from bench.results.quantities import Quantity
 
 SECONDS = "seconds_per_image"
 
@@ -27,7 +27,7 @@ def draw(run: Finished) -> dict[str, Figure]:
     for task, ax in panels:
         titles = run.methods(task)
         seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
-        plane(ax, run, task, {t: None if s is None else Quantity(s) for t, s in seconds.items()})
+        plane(ax, run, task, {t: None if s is None else Value(s) for t, s in seconds.items()})
         untimed = [t for t in titles if seconds[t] is None and run.ranking_metric(task, t) is not None]
         missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("no measured time", untimed)]
         gaps.append("; ".join(filter(None, missing)))

@@ -9,6 +9,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.core.value import Value
 from bench.report.plots.finished import Finished
 from bench.report.plots.style import (
     ARROWS,
@@ -25,7 +26,6 @@ from bench.report.plots.style import (
     inches,
     text,
 )
-from bench.results.quantities import Quantity
 from bench.results.run import Key, Task
 
 ACROSS = 3  # panels side by side on a page
@@ -65,7 +65,7 @@ def headings(fig: Figure, panels: Panels, gaps: Sequence[str] = (), loc: Literal
     grow(fig, sum(LINE * max(taken[i : i + across]) for i in range(0, len(panels), across)))
 
 
-def point(ax: Axes, x: Quantity | float, y: Quantity | float, look: Look, name: str, **changes: object) -> None:
+def point(ax: Axes, x: Value | float, y: Value | float, look: Look, name: str, **changes: object) -> None:
     """Draw a point with the intervals that its numbers have.
 
     Args:
@@ -80,17 +80,17 @@ def point(ax: Axes, x: Quantity | float, y: Quantity | float, look: Look, name: 
     ax.errorbar(_value(x), _value(y), xerr=_ends(x), yerr=_ends(y), label=name, zorder=3, clip_on=False, **keywords)
 
 
-def _value(number: Quantity | float) -> float:
-    return number.value if isinstance(number, Quantity) else number
+def _value(number: Value | float) -> float:
+    return number.value if isinstance(number, Value) else number
 
 
-def _ends(number: Quantity | float) -> list[list[float]] | None:
-    if not isinstance(number, Quantity) or number.low is None or number.high is None:
+def _ends(number: Value | float) -> list[list[float]] | None:
+    if not isinstance(number, Value) or number.low is None or number.high is None:
         return None
     return [[max(number.value - number.low, 0.0)], [max(number.high - number.value, 0.0)]]
 
 
-def plane(ax: Axes, run: Finished, task: Task, x: Mapping[str, Quantity | None]) -> None:
+def plane(ax: Axes, run: Finished, task: Task, x: Mapping[str, Value | None]) -> None:
     """Draw a point per method: its discrepancy over another number. Methods without one of the two are left out."""
     for title, along in x.items():
         discrepancy = run.ranking_metric(task, title)
@@ -144,7 +144,7 @@ def word(ax: Axes, row: float, status: str) -> None:
 def filled(ax: Axes, run: Finished, keys: Mapping[str, Key]) -> None:
     """Draw a row per method: its number with its interval, or one word on why there is none."""
     for row, (title, key) in enumerate(keys.items()):
-        quantity = run.measured.quantity(key)
+        quantity = run.measured.value(key)
         if quantity is None:
             word(ax, row, run.status(key))
         else:

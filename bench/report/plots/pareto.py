@@ -32,7 +32,7 @@ def _of(run: Finished, metric: str, scope: str) -> Figure:
     gaps = []
     for task, ax in panels:
         keys = [Key(task, title, metric, scope) for title in run.methods(task)]
-        plane(ax, run, task, {key.method: run.measured.quantity(key) for key in keys})
+        plane(ax, run, task, {key.method: run.measured.value(key) for key in keys})
         _front(ax, run, task, keys)
         gaps.append(run.gaps([k for key in keys for k in (run.ranked_by(task, key.method), key)]))
     headings(fig, panels, gaps)
@@ -51,7 +51,7 @@ def _front(ax: Axes, run: Finished, task: Task, keys: list[Key]) -> None:
     """Draw a staircase through the points on the Pareto front: points above and right of it are dominated."""
     points = []
     for key in keys:
-        x, y = run.measured.quantity(key), run.ranking_metric(task, key.method)
+        x, y = run.measured.value(key), run.ranking_metric(task, key.method)
         if x is not None and y is not None:
             points.append((x.value, y.value))
     if points:

@@ -10,8 +10,8 @@ from typing import Any
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
 from bench.core.schema import POOLED, ranking_metric_of
+from bench.core.value import Value
 from bench.results.leaderboard_csv import method_name, read_table
-from bench.results.quantities import Quantity
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Point:
     title: str
     method: str
     settings: Mapping[str, Any]
-    fairness: Quantity | None
-    quality: Quantity | None
+    fairness: Value | None
+    quality: Value | None
     calls: float | None
     backward: float | None
     noise_floor: float | None
@@ -131,9 +131,9 @@ def by_task(points: Sequence[Point]) -> dict[str, list[Point]]:
     return {task: [p for p in points if p.task == task] for task in dict.fromkeys(p.task for p in points)}
 
 
-def _estimate(row: Mapping[str, str], column: str) -> Quantity | None:
+def _estimate(row: Mapping[str, str], column: str) -> Value | None:
     value = _number(row.get(column, ""))
-    return None if value is None else Quantity(value, _number(row[f"{column}_low"]), _number(row[f"{column}_high"]))
+    return None if value is None else Value(value, _number(row[f"{column}_low"]), _number(row[f"{column}_high"]))
 
 
 def _number(text: str) -> float | None:

@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.core.text import csv_table, interval, number
+from bench.core.value import Value
 from bench.report.tradeoff.points import Point, by_task
 from bench.report.tradeoff.summary import Volume, on_front, volumes
-from bench.results.quantities import Quantity
 from bench.storage.files import write_bytes
 
 FRONT = {True: "yes", False: "no", None: ""}
@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
-def _ends(column: str, found: Quantity | None) -> dict[str, float | None]:
+def _ends(column: str, found: Value | None) -> dict[str, float | None]:
     ends = (None, None, None) if found is None else (found.value, found.low, found.high)
     return dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
 
@@ -109,7 +109,7 @@ def show(points: Sequence[Point], quality: str, console: Console) -> None:
         console.print(table)
 
 
-def _shown(found: Quantity | None) -> str:
+def _shown(found: Value | None) -> str:
     return "-" if found is None else number(found.value) + interval(found.low, found.high)
 
 
