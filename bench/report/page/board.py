@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import NamedTuple, Protocol, TypedDict
 
 from bench.core.rounding import shown
+from bench.core.value import Value
 from bench.protocols.evaluator import Better
 from bench.report.page.ties import marks
 from bench.results.metric_info import COUNTED, DEFAULT, metric
-from bench.core.value import Value
 from bench.results.quantities import Measured, value_of
 from bench.results.run import Key, Run, Task
 
