@@ -1,6 +1,6 @@
-"""The embedded weights: one folder each, with the recipe they were trained from and the record of the training.
+"""Embedded weights: one folder per asset, with its training recipe and the record of the training.
 
-`prompts/` holds none: it is the words that image-text models are asked in.
+`prompts/` holds the prompts of image-text models, and no weights.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ HERE = Path(__file__).parent
 
 
 def asset_folder(name: str) -> Path:
-    """The folder of a shipped asset."""
+    """Return the folder of a shipped asset."""
     return HERE / name
 
 
 def list_assets(kind: str) -> dict[str, str]:
-    """Names of the shipped assets whose recipe is of a kind, with the first line of the recipe's comment."""
-    found = {}
+    """Return the names of the shipped assets whose recipe is of a kind, with the first line of its comment."""
+    assets = {}
     for recipe in sorted(HERE.glob("*/recipe.yaml")):
         text = recipe.read_text(encoding="utf-8")
         if f"kind: {kind}\n" in text:
-            found[recipe.parent.name] = text.splitlines()[0].lstrip("# ")
-    return found
+            assets[recipe.parent.name] = text.splitlines()[0].lstrip("# ")
+    return assets

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bench.config.shipped_sets import SETS
 from bench.core.attributes import check_distribution
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names
@@ -153,8 +154,6 @@ class DataSource(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> DataSource:
-        from bench.data.avatars import SETS
-
         if self.name in SETS:
             known = {"name", "label", "n", "size"}
             extra = sorted(self.model_fields_set - known)
@@ -183,8 +182,6 @@ def shipped(name: str, declared: Collection[str] = ()) -> DataSource:
         UnknownName: no shipped set of this name.
         ConfigError: it is the name of a format, which says nothing of where the files lie.
     """
-    from bench.data.avatars import SETS
-
     if name in SETS:
         return DataSource.model_validate({"name": name})
     if name in names("data format"):
@@ -201,8 +198,6 @@ def check_set_name(name: str) -> None:
     Raises:
         ValueError: with the reason.
     """
-    from bench.data.avatars import SETS
-
     if name in SETS:
         raise ValueError(f"{name!r} is a shipped set; give yours another name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):

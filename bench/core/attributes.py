@@ -27,9 +27,9 @@ class Attribute:
 
 @functools.cache
 def product(attributes: tuple[Attribute, ...]) -> Attribute:
-    """The joint attribute: one class a combination, the last attribute varying fastest.
+    """Return the joint attribute: one class per combination of classes, the last attribute varying fastest.
 
-    A single attribute is its own joint, with its own name and classes.
+    The joint of a single attribute is that attribute.
     """
     return Attribute(
         "+".join(a.name for a in attributes),
@@ -38,7 +38,7 @@ def product(attributes: tuple[Attribute, ...]) -> Attribute:
 
 
 def joint_labels(labels: npt.NDArray[np.int64], attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
-    """Labels of the joint attribute.
+    """Return the labels of the joint attribute.
 
     Args:
         labels: [n, len(attributes)], each column in [0, classes of its attribute).
@@ -54,18 +54,27 @@ def joint_labels(labels: npt.NDArray[np.int64], attributes: tuple[Attribute, ...
 def marginal(
     joint: npt.NDArray[np.float64], attributes: tuple[Attribute, ...], attribute: Attribute
 ) -> npt.NDArray[np.float64]:
-    """The marginal [K] of one attribute of a joint distribution over `attributes`."""
+    """Return the marginal distribution [K] of one attribute of a joint distribution over `attributes`."""
     table = joint.reshape([a.n_classes for a in attributes])
-    rest = tuple(i for i, a in enumerate(attributes) if a != attribute)
-    summed: npt.NDArray[np.float64] = table.sum(axis=rest)
+    others = tuple(i for i, a in enumerate(attributes) if a != attribute)
+    summed: npt.NDArray[np.float64] = table.sum(axis=others)
     return summed
 
 
 def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt.NDArray[np.float64]:
-    """The distribution as float64 [n_classes], or a ConfigError that names what is wrong with it."""
+    """Return a distribution as float64 [n_classes].
+
+    Args:
+        weights: [n_classes], >= 0, summing to 1 within 1e-6.
+        n_classes: the expected number of entries.
+        what: the name of the distribution in errors.
+
+    Raises:
+        ConfigError: the weights are not such a distribution.
+    """
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (n_classes,):
-        raise ConfigError(f"{what} must have {n_classes} entries, one a class, got {values.size}: {values.tolist()}")
+        raise ConfigError(f"{what} must have {n_classes} entries, one per class, got {values.size}: {values.tolist()}")
     if not np.isfinite(values).all() or (values < 0).any():
         raise ConfigError(f"{what} must have entries >= 0, got {values.tolist()}")
     if abs(values.sum() - 1) > 1e-6:
@@ -74,7 +83,7 @@ def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt
 
 
 def target_name(target: tuple[float, ...]) -> str:
-    """Name a target: "uniform", or its shares in percent, e.g. 10/90."""
+    """Return the name of a target distribution: "uniform", or its shares in percent, such as "10/90"."""
     if max(target) - min(target) < 1e-9:
         return "uniform"
     return "/".join(f"{100 * share:g}" for share in target)

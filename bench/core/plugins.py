@@ -1,4 +1,7 @@
-"""Methods, evaluators, extractors and formats of data, found by their place: the file's stem is the public name."""
+"""Find methods, evaluators, extractors and data formats: the stem of a plugin's file is its public name.
+
+The bench's plugins are the files of three folders; other packages add theirs by entry points.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +10,48 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from bench.core.errors import ConfigError, UnknownName
 
 ROOT = Path(__file__).parents[2]
-GROUPS = {
+Kind = Literal["method", "evaluator", "data format"]  # an evaluator's module may hold an extractor too
+Member = Literal["Method", "Evaluator", "Extractor", "Format"]  # the class that a module defines
+GROUPS: dict[Kind, str] = {
     "method": "fairdiff_bench.methods",
     "evaluator": "fairdiff_bench.evaluators",
     "data format": "fairdiff_bench.data",
 }
-FOLDERS = {"method": "methods", "evaluator": "evaluators", "data format": "bench/data/formats"}
+FOLDERS: dict[Kind, str] = {"method": "methods", "evaluator": "evaluators", "data format": "bench/data/formats"}
 
 
-def names(kind: str) -> list[str]:
-    """Public names of a kind ("method", "data format", or "evaluator" for metrics and extractors), importing none."""
-    return sorted(_own(kind) | _installed(kind, entry_points).keys())
+def names(kind: Kind) -> list[str]:
+    """Return the public names of a kind, without importing any plugin."""
+    return sorted(_files(kind) | _installed(kind, entry_points).keys())
 
 
-# A grid asks for every cell, and what there is does not change while a process runs.
+# Cached: a grid asks for every cell, and the plugins do not change while a process runs.
 @functools.cache
-def _own(kind: str) -> frozenset[str]:
+def _files(kind: Kind) -> frozenset[str]:
     return frozenset(p.stem for p in (ROOT / FOLDERS[kind]).glob("*.py")) - {"base", "__init__"}
 
 
 @functools.cache
-def _installed(kind: str, find: Callable[..., Any]) -> dict[str, EntryPoint]:
-    """By name; `find` is part of the question, so that a test that puts another in its place is answered by it."""
-    return {e.name: e for e in reversed(list(find(group=GROUPS[kind])))}  # of two of one name, the first
+def _installed(kind: Kind, find: Callable[..., Iterable[EntryPoint]]) -> dict[str, EntryPoint]:
+    """Return the entry points of a kind by name; `find` is part of the cache's key, so that a test can replace it."""
+    return {e.name: e for e in reversed(list(find(group=GROUPS[kind])))}  # the first of two with the same name
 
 
-def load(kind: str, name: str, member: str) -> Any:
-    """The class `member` of the module of a public name.
+def load(kind: Kind, name: str, member: Member) -> Any:
+    """Return the class `member` of the plugin `name`.
 
     Raises:
-        UnknownName: nothing of that name, or nothing there with such a class.
+        UnknownName: no plugin of this name, or its module does not define the class.
+        ConfigError: a plugin of another package cannot be imported.
     """
     module = _module(kind, name)
     if not hasattr(module, member):
@@ -53,17 +59,16 @@ def load(kind: str, name: str, member: str) -> Any:
     return getattr(module, member)
 
 
-def with_member(kind: str, member: str) -> list[str]:
-    """Names whose source defines the class `member`, without importing any of the project's own."""
-    found = []
-    for name in names(kind):
-        path = ROOT / FOLDERS[kind] / f"{name}.py"
-        if not path.is_file() or f"\nclass {member}" in path.read_text(encoding="utf-8"):
-            found.append(name)
-    return found
+def with_member(kind: Kind, member: Member) -> list[str]:
+    """Return the names of plugins that define the class `member`, and of all from other packages; imports none."""
+
+    def defines_member(path: Path) -> bool:
+        return not path.is_file() or f"\nclass {member}" in path.read_text(encoding="utf-8")
+
+    return [name for name in names(kind) if defines_member(ROOT / FOLDERS[kind] / f"{name}.py")]
 
 
-def _module(kind: str, name: str) -> ModuleType:
+def _module(kind: Kind, name: str) -> ModuleType:
     entry = _installed(kind, entry_points).get(name)
     if entry is not None:
         try:
@@ -71,34 +76,34 @@ def _module(kind: str, name: str) -> ModuleType:
         except ImportError as error:
             raise ConfigError(f"{kind} {name!r} of package {entry.value} cannot be imported: {error}") from error
         return loaded
-    if name not in _own(kind):
+    if name not in _files(kind):
         raise UnknownName(kind, name, names(kind))
     full = f"{FOLDERS[kind].replace('/', '.')}.{name}"
     return sys.modules.get(full) or importlib.import_module(full)
 
 
-def source_digest(kind: str, name: str) -> str:
-    """Hash of the source that decides what a method or evaluator computes.
+def source_digest(kind: Kind, name: str) -> str:
+    """Return the SHA-256 of the source that decides the results of a method or evaluator.
 
-    It covers the module and, from there on, every module of methods/ and evaluators/ that its names come from, save
-    the protocols: a change touches the cells of those that use what changed.
+    The source is the module and, recursively, every module of methods/ and evaluators/ that defines one of its names,
+    except the re-exports of the protocols. A change of a file invalidates the cells that use it, and no others.
     """
     return _source_digest(_module(kind, name))
 
 
 @functools.cache
 def _source_digest(start: ModuleType) -> str:
-    todo, seen = [start], {start.__name__: start}
-    while todo:
-        for value in vars(todo.pop()).values():
+    queue, visited = [start], {start.__name__: start}
+    while queue:
+        for value in vars(queue.pop()).values():
             origin = getattr(value, "__module__", None)
-            if not isinstance(origin, str) or origin in seen or origin.split(".")[0] not in FOLDERS.values():
+            if not isinstance(origin, str) or origin in visited or origin.split(".")[0] not in FOLDERS.values():
                 continue
-            seen[origin] = sys.modules[origin]
-            todo.append(seen[origin])
+            visited[origin] = sys.modules[origin]
+            queue.append(visited[origin])
     total = hashlib.sha256()
-    for module_name in sorted(seen):
-        file = seen[module_name].__file__
+    for module_name in sorted(visited):
+        file = visited[module_name].__file__
         if file and not module_name.endswith(".base"):
             total.update(Path(file).read_bytes())
     return total.hexdigest()

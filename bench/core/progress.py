@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar with an ETA where someone watches, silence in pipes and tests."""
+"""Progress bars with an ETA on a terminal; no output in pipes and tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-console = Console(stderr=True)  # results go to stdout, everything about the work to stderr
+console = Console(stderr=True)  # stdout is for results
 
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A progress display; nested ones share the outermost, since a terminal has one bottom line."""
+    """Yield a progress display; nested calls share the outermost, since a terminal has only one bottom line."""
     global _current
     if _current is not None:
         yield _current
@@ -39,8 +39,14 @@ def bar() -> Iterator[Progress]:
 _current: Progress | None = None
 
 
-def track(items: Sequence[T] | Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a line of progress."""
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items, with a line of progress.
+
+    Args:
+        items: to iterate over.
+        what: description of the work.
+        total: number of items, for the ETA; a sequence knows its length.
+    """
     n = total if total is not None else len(items) if isinstance(items, Sequence) else None
     with bar() as progress:
         line = progress.add_task(what, total=n)

@@ -1,4 +1,4 @@
-"""Safe YAML into frozen pydantic models, with errors that name the line, the key and what was expected."""
+"""Read safe YAML into frozen pydantic models; errors name the line, the key and the expected value."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def _json_able(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-JsonFields = Annotated[dict[str, Any], AfterValidator(_json_able)]  # of what goes into a record, under its hash
+JsonFields = Annotated[dict[str, Any], AfterValidator(_json_able)]  # recorded, and part of a hash
 
 M = TypeVar("M", bound=BaseModel)
-MOST = 100_000  # values that a file may stand for with its aliases, and characters of one text
-DIGITS = 1000  # characters of one number; Python itself shows none of over 4,300 digits
+D = TypeVar("D")  # a frozen dataclass
+MOST = 100_000  # limit of the values of a file with its aliases expanded, and of the characters of one text
+DIGITS = 1000  # limit of the characters of one number; Python prints none of over 4,300 digits
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
@@ -63,40 +64,46 @@ def read_yaml(path: Path, model: type[M]) -> M:
     if not isinstance(value, dict) or tree is None:
         raise ConfigError(f"{path}: must hold a mapping of keys to values, got {type(value).__name__}")
     _check_nodes(tree, path)
-    twice = _repeated_key(tree)
-    if twice is not None:
-        raise ConfigError(f"{path}, line {twice.start_mark.line + 1}: {twice.value!r} is given twice; keep one")
+    repeated = _repeated_key(tree)
+    if repeated is not None:
+        raise ConfigError(f"{path}, line {repeated.start_mark.line + 1}: {repeated.value!r} is given twice; keep one")
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise ConfigError(describe(error, model, str(path), tree)) from error
 
 
-_filled: dict[tuple[type[Any], str], Any] = {}  # frozen; the cells of a grid are many, and of few methods
+_filled: dict[tuple[type[object], str], object] = {}  # instances are frozen; a grid has many cells, few methods
 
 
-def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> Any:
-    """An instance of a dataclass with checked fields.
+def fill(cls: type[D], fields: Mapping[str, object], kind: str, name: str) -> D:
+    """Return an instance of a dataclass with validated fields.
 
     Args:
-        made: the dataclass, frozen: equal fields give the same instance.
-        fields: what differs from its defaults.
-        kind: what it is, for errors: "method".
-        name: its public name.
+        cls: the frozen dataclass; equal fields give the same instance.
+        fields: values of the fields that differ from their defaults.
+        kind: of plugin, for errors: "method".
+        name: public name, for errors.
 
     Raises:
         UnknownName: no such field.
         ConfigError: a field of the wrong type or out of range.
     """
-    asked = made, repr(fields)
-    if asked in _filled:
-        return _filled[asked]
-    known = [f.name for f in dataclasses.fields(made)]
-    for key in fields:
-        if key not in known:
-            raise UnknownName(f"field of {kind} {name}", key, known)
+    key = cls, repr(fields)
+    if key not in _filled:
+        _filled[key] = _validated(cls, fields, kind, name)
+    instance = _filled[key]
+    assert isinstance(instance, cls), "the key holds the class"
+    return instance
+
+
+def _validated(cls: type[D], fields: Mapping[str, object], kind: str, name: str) -> D:
+    existing = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+    for field in fields:
+        if field not in existing:
+            raise UnknownName(f"field of {kind} {name}", field, existing)
     try:
-        return _filled.setdefault(asked, TypeAdapter(made).validate_python(fields))
+        return TypeAdapter(cls).validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -104,34 +111,34 @@ def fill(made: type[Any], fields: Mapping[str, Any], kind: str, name: str) -> An
 
 
 def _check_nodes(tree: yaml.Node, path: Path) -> None:
-    """Refuse what cannot be shown or written later, or stands for more than any file needs.
+    """Refuse values that no table can hold, and aliases that expand to more than `MOST` values.
 
     Raises:
         ConfigError: with the line.
     """
-    sizes: dict[int, int] = {}  # of nodes that have been looked at: how many values they stand for
+    sizes: dict[int, int] = {}  # of visited nodes: their number of values, aliases expanded
     above = set[int]()
-    todo = [(tree, False)]
-    while todo:
-        node, last = todo.pop()
+    stack = [(tree, False)]
+    while stack:
+        node, last = stack.pop()
         if isinstance(node, yaml.ScalarNode):
             _check_scalar(node, path)
             sizes[id(node)] = 1
             continue
-        inside = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        children = [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
         if last:
             above.remove(id(node))
-            sizes[id(node)] = 1 + sum(sizes[id(part)] for part in inside)
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
         elif id(node) not in sizes and id(node) not in above:
             above.add(id(node))
-            todo += [(node, True), *((part, False) for part in inside)]
-        if (not last and any(id(part) in above for part in inside)) or sizes.get(id(node), 0) > MOST:
+            stack += [(node, True), *((child, False) for child in children)]
+        if (not last and any(id(child) in above for child in children)) or sizes.get(id(node), 0) > MOST:
             line = node.start_mark.line + 1
             raise ConfigError(f"{path}, line {line}: its aliases stand for more than {MOST:,} values; write it out")
 
 
 def no_text(value: str) -> str | None:
-    """The first character of a value that no table can hold and that a terminal would obey, as "U+001B"; else None."""
+    """Return the first control or surrogate character of a value, as "U+001B", or None; no table can hold one."""
     odd = (c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n")
     return next((f"U+{ord(c):04X}" for c in odd), None)
 
@@ -145,28 +152,28 @@ def _check_scalar(node: yaml.ScalarNode, path: Path) -> None:
 
 
 def _repeated_key(tree: yaml.Node | None) -> yaml.Node | None:
-    """The first key that its mapping has already; YAML itself would quietly take the later value."""
-    todo, seen = [tree], set[int]()
-    while todo:
-        node = todo.pop()
-        if id(node) in seen:
+    """Return the first key that repeats one of its mapping; YAML itself would silently take the later value."""
+    stack, visited = [tree], set[int]()
+    while stack:
+        node = stack.pop()
+        if id(node) in visited:
             continue  # an alias
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, yaml.SequenceNode):
-            todo += node.value
+            stack += node.value
         elif isinstance(node, yaml.MappingNode):
             names = [key.value for key, _ in node.value]
             for i, (key, value) in enumerate(node.value):
                 if key.value in names[:i]:
                     return key  # type: ignore[no-any-return]
-                todo.append(value)
+                stack.append(value)
     return None
 
 
 def describe(error: ValidationError, model: type[BaseModel], source: str, tree: yaml.Node | None = None) -> str:
-    """The first problem of a validation as one sentence."""
+    """Return the first problem of a validation as one sentence."""
     problems = error.errors(include_url=False)
-    # An unknown key first: a required key that is misspelt is missing as well, and the spelling is what to mend.
+    # An unknown key first: a misspelt required key is missing too, and the spelling is the mistake to fix.
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     line = line_of(tree, first["loc"]) if tree else None
@@ -182,30 +189,30 @@ def describe(error: ValidationError, model: type[BaseModel], source: str, tree: 
 
 
 def line_of(node: yaml.Node | None, loc: tuple[int | str, ...]) -> int | None:
-    """The 1-based line of the deepest part of `loc` that is in the file."""
+    """Return the 1-based line of the deepest element of `loc` that is in the file."""
     line: int | None = None
-    for part in loc:
+    for step in loc:
         if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            pair = next(((k, v) for k, v in node.value if k.value == str(step)), None)
             if pair is None:
-                continue  # a part that pydantic added, such as the name of a union's member
+                continue  # added by pydantic, such as the name of a union's member
             line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
             line = node.start_mark.line + 1
     return line
 
 
 def _all_keys(model: type[BaseModel]) -> set[str]:
     keys: set[str] = set()
-    todo: list[Any] = [model]
-    while todo:
-        current = todo.pop()
+    queue: list[object] = [model]
+    while queue:
+        current = queue.pop()
         if isinstance(current, type) and issubclass(current, BaseModel):
             for name, field in current.model_fields.items():
                 if name not in keys:
                     keys.add(name)
-                    todo.append(field.annotation)
+                    queue.append(field.annotation)
         else:
-            todo.extend(getattr(current, "__args__", ()))
+            queue.extend(getattr(current, "__args__", ()))
     return keys

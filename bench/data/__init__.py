@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bench.config.data_source import DataSource, shipped
+from bench.config.shipped_sets import SETS
 from bench.core.errors import ConfigError
 from bench.protocols.images import LabelledImages
 
@@ -13,9 +14,7 @@ SIZE = 32  # pixels a side where neither the caller nor the declaration says
 
 def list_data() -> dict[str, str]:
     """Names of the shipped sets, with what each is for."""
-    from bench.data.avatars import SETS
-
-    return {name: s.what for name, s in SETS.items()}
+    return {name: s.purpose for name, s in SETS.items()}
 
 
 def list_formats() -> dict[str, str]:
@@ -48,7 +47,7 @@ def load_data(source: str | DataSource, n: int | None = None, size: int | None =
         ConfigError: n or size is out of range or not the declared one, or the files are not as they must be.
     """
     from bench.data.assembly import assemble
-    from bench.data.avatars import SETS, avatar_faces
+    from bench.data.avatars import avatar_faces
 
     if isinstance(source, str):
         source = shipped(source)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config.data_source import DataSource
+from bench.config.shipped_sets import SETS
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.plugins import load
@@ -51,8 +52,6 @@ def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
 
 def stamp(source: DataSource) -> str:
     """Hash of the declaration and of what the files' names, sizes and times say, without reading an image."""
-    from bench.data.avatars import SETS
-
     if source.name in SETS:
         return digest_of(source.model_dump(mode="json"))  # drawn, by code that the run's fingerprint has
     table = _format(source).table()

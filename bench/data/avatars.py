@@ -14,7 +14,6 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -57,44 +56,6 @@ STYLE = {
     ],
     "hairColor": ["#a55728", "#2c1b18", "#b58143", "#d6b370", "#724133", "#4a312c", "#ecdcbf", "#c93305", "#e8e1e1"],
     "backgroundColor": ["#b6e3f4", "#c0aede", "#d1d4f9", "#ffd5dc", "#ffdfbf", "#c8e6c9", "#e6e6e6", "#90a4ae"],
-}
-
-
-def correlated(
-    skin: tuple[float, ...], glasses_given_skin: tuple[float, ...], hair_given_skin: tuple[float, ...]
-) -> npt.NDArray[np.float64]:
-    """Joint distribution [2, 3, 2] over ATTRIBUTES in which glasses and facial hair depend on the skin tone only."""
-    g, s, f = (np.array(v) for v in (glasses_given_skin, skin, hair_given_skin))
-    return np.asarray(np.einsum("gs,s,fs->gsf", np.stack([1 - g, g]), s, np.stack([1 - f, f])))
-
-
-BALANCED = np.full((2, 3, 2), 1 / 12)
-# Marginals 80/20, 70/20/10 and 70/30; glasses are rarer and facial hair is commoner on darker skin, so the joint
-# distribution is not the product of its marginals.
-BIASED = correlated((0.7, 0.2, 0.1), (0.23, 0.155, 0.08), (0.26, 0.44, 0.30))
-
-
-@dataclass(frozen=True)
-class AvatarSet:
-    """A named set: its distribution, its seed and how many faces it has unless told."""
-
-    joint: npt.NDArray[np.float64]
-    seed: int
-    n: int
-    what: str
-
-
-SETS = {
-    "avatars-biased": AvatarSet(BIASED, 1, 20_000, "skewed and correlated: what the biased score model is trained on"),
-    "avatars-balanced": AvatarSet(BALANCED, 2, 2_000, "every combination equally often: the reference of Frechet"),
-    "avatars-heldout": AvatarSet(BALANCED, 3, 2_000, "the test set of classifiers"),
-    "avatars-labelled": AvatarSet(BALANCED, 4, 4_000, "what methods and classifiers may learn from"),
-    "avatars-unbiased": AvatarSet(
-        BALANCED, 5, 10_000, "the small unbiased set of training-time methods is taken from it"
-    ),
-    "avatars-guide": AvatarSet(
-        BALANCED, 6, 4_000, "what the classifier that guides is trained on; no classifier saw them"
-    ),
 }
 
 

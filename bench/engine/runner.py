@@ -16,7 +16,7 @@ from bench.core.progress import bar, console
 from bench.engine.fingerprint import fingerprint
 from bench.engine.options import Options
 from bench.engine.preflight import prepare
-from bench.storage.files import is_kept, write_bytes, write_json
+from bench.storage.files import has_arrays, write_bytes, write_json
 
 FINISHED = "finished.json"  # beside the tables: what they rest on, so that a rerun can tell that nothing changed
 
@@ -61,7 +61,7 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
         same = record["fingerprint"] == fingerprint(suite, options.only) and all(
             file_digest(folder / name) == digest for name, digest in record["files"].items()
         )
-        if same and all(is_kept(options.out / entry) for entry in record["entries"]):
+        if same and all(has_arrays(options.out / entry) for entry in record["entries"]):
             console.print(f"nothing to do: {folder} is finished and unchanged")
             return Outcome(folder, [tuple(p) for p in record["problems"]])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

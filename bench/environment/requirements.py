@@ -18,7 +18,7 @@ from bench.core.plugins import load
 from bench.estimate.costs import GIB
 from bench.storage.downloads import downloads
 from bench.storage.files import cache_root
-from bench.storage.hub import ANY, at_hand, bytes_on_hub, copy_from_mirror, fetch, mirror_folder, mirrored, verify
+from bench.storage.hub import ANY, available, bytes_on_hub, copy_from_mirror, fetch, mirror_folder, mirrored, verify
 
 HUB, PATH = "hub:", "path:"
 
@@ -72,7 +72,7 @@ def _places(what: str, name: str, needed: bool) -> list[Item]:
     """A model or checkpoint that is named hub:ID or path:DIR; a shipped one needs nothing."""
     if name.startswith(HUB):
         place = name.removeprefix(HUB)
-        missing = "" if at_hand(place) else "fetch it with `prepare`"
+        missing = "" if available(place) else "fetch it with `prepare`"
         return [Item(what, name, missing, needed, place)]
     if name.startswith(PATH):
         folder = name.removeprefix(PATH)
@@ -172,7 +172,7 @@ def prepare(suite: Suite, mirror: Path | None) -> list[Item]:
         raise ConfigError(f"no folder {mirror}; a mirror holds OWNER/NAME/REVISION, as docs/presets.md says")
     items = examine(suite)
     places = list(dict.fromkeys(item.hub for item in items if item.hub))
-    folders = {place: at_hand(place) for place in places}
+    folders = {place: available(place) for place in places}
     absent = [place for place, folder in folders.items() if folder is None]
     _check_room(absent, mirror)
     wrong = {place: _damage(place, folder) if folder else _fetch(place, mirror) for place, folder in folders.items()}

@@ -31,7 +31,7 @@ from bench.estimate.costs import (
     wall_hours,
 )
 from bench.estimate.skips import why_skipped
-from bench.storage.files import is_kept
+from bench.storage.files import has_arrays
 
 if TYPE_CHECKING:
     from bench.engine.work import Work
@@ -136,14 +136,14 @@ def foresee(suite: Suite, options: Options) -> Forecast:
             continue
         shared = work.sample_key in seen
         seen.add(work.sample_key)
-        stored = sum(n for folder, n in _shards(work) if is_kept(folder, verify=False))
+        stored = sum(n for folder, n in _shards(work) if has_arrays(folder, verify=False))
         left = 0 if shared else work.n - stored
         asked, near, spent, source = _asked(work, left), list[Measured](), 0.0, ""
         if left:
             near, source = clock.measured(work)
             spent = seconds(asked, near, None if near else clock.pace)
             longest = max(longest, spent / left * min(left, work.guidance_batch))
-        if left and not all(is_kept(fit_record(part), verify=False) for part in work.parts):
+        if left and not all(has_arrays(fit_record(part), verify=False) for part in work.parts):
             traits = build_method(cell.method, cell.fields).traits
             if near:
                 fits[traits.stage].append(near)
@@ -208,9 +208,9 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: 
     store, added = Store(first.store), 0
     for work in {work.sample_key: work for work in _every(works) if not reasons[work.sample_key]}.values():
         for folder, n in _shards(work):
-            added += 0 if is_kept(folder, verify=False) else entry_bytes(samples, n)
+            added += 0 if has_arrays(folder, verify=False) else entry_bytes(samples, n)
             for spec, one in seen.items():
-                if not is_kept(store.features(spec.name, extractor(spec).digest, folder), verify=False):
+                if not has_arrays(store.features(spec.name, extractor(spec).digest, folder), verify=False):
                     added += entry_bytes(one, n)
     sets = dict.fromkeys((*suite.references.items(), *(first.downstream.sets.items() if first.downstream else ())))
     for name, n in sets:
@@ -218,7 +218,7 @@ def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: 
         for start, stop in reference_blocks(n):
             source = reference_source(store, digest, start, stop)
             for spec in (spec for spec in first.features if "features" in seen[spec]):
-                if not is_kept(store.features(spec.name, extractor(spec).digest, source), verify=False):
+                if not has_arrays(store.features(spec.name, extractor(spec).digest, source), verify=False):
                     added += entry_bytes(seen[spec], stop - start)
     whole = first.guidance_batch
     an_image = sum(entry_bytes(one, whole) for one in (samples, *seen.values())) / whole

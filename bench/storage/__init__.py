@@ -1,1 +1,1 @@
-"""Files, the store of arrays, buckets and downloads."""
+"""Atomic files, the store of arrays, buckets and downloads."""

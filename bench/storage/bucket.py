@@ -1,8 +1,8 @@
-"""The bucket that a folder is a copy of: what is missing here is fetched from there, what is made here is sent there.
+"""Buckets that mirror local folders: missing entries are downloaded, new entries are uploaded.
 
-A folder that has a file `fairdiff-bucket.json`, such as {"url": "s3://team/grid"}, is a copy, with everything below it.
-What is kept so never changes once it is written, so a copy is never out of date. A bucket knows no rename: readers must
-tell from checksums what is whole, and writers send the file that names the checksums last.
+A folder with a file `fairdiff-bucket.json`, such as {"url": "s3://team/grid"}, is a copy of that bucket, with everything
+below it. Entries never change once written, so a copy is never out of date. A bucket has no atomic rename: writers
+upload the manifest of checksums last, and readers treat an entry that fails its checksums as absent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from bench.core.errors import ConfigError
@@ -21,13 +21,24 @@ LINK = "fairdiff-bucket.json"
 T = TypeVar("T")
 
 
+class FileSystem(Protocol):
+    """The methods of fsspec's `AbstractFileSystem` that a bucket needs."""
+
+    def exists(self, path: str) -> bool: ...  # noqa: D102
+    def cat_file(self, path: str) -> bytes: ...  # noqa: D102
+    def get_file(self, rpath: str, lpath: str) -> None: ...  # noqa: D102
+    def put_file(self, lpath: str, rpath: str) -> None: ...  # noqa: D102
+    def pipe_file(self, path: str, value: bytes) -> None: ...  # noqa: D102
+    def rm_file(self, path: str) -> None: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Bucket:
-    """The place of a folder in a bucket.
+    """A local folder and the bucket that it mirrors.
 
     Attributes:
-        root: the folder here.
-        url: its place there, of any protocol that fsspec knows.
+        root: the local folder.
+        url: of the folder in the bucket, in any protocol that fsspec knows.
     """
 
     root: Path
@@ -35,7 +46,7 @@ class Bucket:
 
     @staticmethod
     def of(path: Path) -> Bucket | None:
-        """The bucket of the nearest folder above a path that is a copy of one; None where none is.
+        """Return the bucket of the nearest folder above a path that mirrors one, or None.
 
         Raises:
             ConfigError: the link is damaged.
@@ -52,31 +63,36 @@ class Bucket:
         return None
 
     def has(self, path: Path) -> bool:
-        """Whether the bucket has a file."""
-        return bool(self._ask(lambda fs, there: fs.exists(there), path))
+        """Return True if the bucket has the file."""
+        return bool(self._call(lambda fs, remote: fs.exists(remote), path))
 
     def read(self, path: Path) -> bytes | None:
-        """The bytes of a file, or None where the bucket has none."""
-        return self._ask(lambda fs, there: fs.cat_file(there), path)
+        """Return the bytes of a file, or None if the bucket does not have it."""
+        return self._call(lambda fs, remote: fs.cat_file(remote), path)
 
     def fetch(self, path: Path, to: Path) -> bool:
-        """Copy the bucket's file of a path to a file here; False where the bucket has none."""
-        return self._ask(lambda fs, there: fs.get_file(there, str(to)) or True, path) is not None
+        """Download the file of `path` to `to`; return False if the bucket does not have it."""
+
+        def download(fs: FileSystem, remote: str) -> bool:
+            fs.get_file(remote, str(to))
+            return True
+
+        return self._call(download, path) is not None
 
     def send(self, path: Path, data: bytes | Path) -> None:
-        """Put bytes, or a file of here, into the bucket's file of a path."""
+        """Upload bytes or a local file to the file of `path` in the bucket."""
         if isinstance(data, Path):
-            self._ask(lambda fs, there: fs.put_file(str(data), there), path, may_be_absent=False)
+            self._call(lambda fs, remote: fs.put_file(str(data), remote), path, may_be_absent=False)
         else:
-            self._ask(lambda fs, there: fs.pipe_file(there, data), path, may_be_absent=False)
+            self._call(lambda fs, remote: fs.pipe_file(remote, data), path, may_be_absent=False)
 
     def send_folder(self, written: Path, folder: Path, last: str) -> None:
-        """Put the files of a folder here into the bucket's folder of a path, the one named `last` after the others."""
+        """Upload the files of `written` to the folder of `folder` in the bucket, the file named `last` after the others."""
         for file in sorted(written.iterdir(), key=lambda file: file.name == last):
             self.send(folder / file.name, file)
 
     def check(self) -> None:
-        """Write a file, read it back and remove it.
+        """Upload a small file, read it back and remove it.
 
         Raises:
             ConfigError: no such bucket, or it cannot be written.
@@ -84,15 +100,15 @@ class Bucket:
         probe, content = self.root / f".writable-{uuid4().hex}", b"written by fairdiff-bench"
         self.send(probe, content)
         if self.read(probe) != content:
-            raise ConfigError(f"{self.url} does not give back what was written; use another bucket")
+            raise ConfigError(f"{self.url} must return the bytes that were written, got others; use another bucket")
         self.remove(probe)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
-        self._ask(lambda fs, there: fs.rm_file(there), path)
+        """Remove a file, if the bucket has it."""
+        self._call(lambda fs, remote: fs.rm_file(remote), path)
 
-    def _ask(self, call: Callable[[Any, str], T], path: Path, may_be_absent: bool = True) -> T | None:
-        """What a call gives for the file's name in the bucket; None where there is no such file, if that may be."""
+    def _call(self, call: Callable[[FileSystem, str], T], path: Path, may_be_absent: bool = True) -> T | None:
+        """Return the result of a call on the file's remote path; None if the file is absent and `may_be_absent`."""
         try:
             system, base = _system(self.url)
             return call(system, f"{base.rstrip('/')}/{path.relative_to(self.root).as_posix()}")
@@ -107,14 +123,15 @@ class Bucket:
 
 
 @functools.lru_cache(maxsize=4)
-def _system(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a URL, made once a process, and the path in it."""
+def _system(url: str) -> tuple[FileSystem, str]:
+    """Return fsspec's file system of a URL, one per process, and the path in it."""
     from fsspec.core import split_protocol, url_to_fs
 
     protocol, _ = split_protocol(url)
     if protocol is None:
         raise ValueError("it must be a URL such as s3://bucket/folder")
-    # A folder that another machine fills is looked at anew each time; on disks, folders are made as they are needed.
+    # No listing cache: another machine may add files at any time. Local folders are created as they are needed.
     options = {"auto_mkdir": True} if protocol in ("file", "local") else {"use_listings_cache": False}
+    system: FileSystem
     system, path = url_to_fs(url, **options)
     return system, str(path)

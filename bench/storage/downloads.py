@@ -1,4 +1,4 @@
-"""What is known of the files that suites take from elsewhere: revisions, sizes, hashes, and what goes where."""
+"""The record of files that suites need from elsewhere: revisions, sizes, hashes and folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.core.yaml_models import Strict, read_yaml
 
 
 class HubFile(Strict):
-    """A file that must be there; size and SHA-256 where they are known."""
+    """A required file; its size in bytes and SHA-256 where they are recorded."""
 
     bytes: Annotated[int, Field(ge=0)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -24,8 +24,8 @@ class Repository(Strict):
 
     Attributes:
         licence: of the weights.
-        files: that must be there, by their place in the repository.
-        also: patterns of small files that are fetched where they are there.
+        files: required files, by their path in the repository.
+        also: patterns of small files that are fetched where they exist.
     """
 
     licence: str
@@ -33,8 +33,8 @@ class Repository(Strict):
     also: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> list[str]:
-        """Patterns of everything to fetch."""
+    def patterns(self) -> list[str]:
+        """Patterns of all files to fetch."""
         return [*self.files, *self.also]
 
 
@@ -47,5 +47,5 @@ class Downloads(Strict):
 
 @functools.cache
 def downloads() -> Downloads:
-    """What is known, read once a process."""
+    """Return the record, read once per process."""
     return read_yaml(Path(str(files("bench"))) / "assets" / "downloads.yaml", Downloads)

@@ -1,6 +1,7 @@
-"""Files that are whole or absent: atomic writes, checksummed arrays, and where caches live.
+"""Atomic files, checksummed entries of arrays, and the cache folder.
 
-Arrays, and files that are written `shared`, are kept in a bucket too where their folder is the copy of one.
+An entry is a folder of .npy files with a manifest of their checksums, which is written last. Where the folder mirrors
+a bucket, entries and `shared` files are uploaded before they appear here.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from bench.core.errors import ConfigError
 from bench.storage.bucket import Bucket
 
 MANIFEST = "manifest.json"
-MOST = 1000  # folders that the entries of one folder are spread over, so that none has very many
+Array = npt.NDArray[Any]  # of any dtype
+MOST = 1000  # subfolders that the entries of a folder are spread over, to keep each of them small
 
 
 def cache_root() -> Path:
-    """The folder of everything that can be made again: $FAIRDIFF_CACHE, else ~/.cache/fairdiff-bench."""
+    """Return the folder of everything that can be computed again: $FAIRDIFF_CACHE, else ~/.cache/fairdiff-bench."""
     home = os.environ.get("FAIRDIFF_CACHE")
     return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fairdiff-bench"
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` among processes: what is made once is made by one of them, the others wait.
+    """Hold the lock of `path` among processes, so that one of them does the work and the others wait.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -55,7 +57,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def slug(name: str) -> str:
-    """A name as part of a file's name."""
+    """Return a name with every character that is not alphanumeric as "-", for use in a file's name."""
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
 
 
@@ -69,7 +71,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """As `write_bytes`, of pieces that are made while they are written, so that the whole is never in memory."""
+    """Write a file as `write_bytes` does, from pieces that are produced while they are written, to save memory."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -89,18 +91,18 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         ) from error
 
 
-def json_bytes(value: Any) -> bytes:
-    """JSON, readable and with sorted keys, as `write_json` writes it."""
+def json_bytes(value: object) -> bytes:
+    """Return indented JSON with sorted keys, as `write_json` writes it."""
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON by atomic rename, readable and with sorted keys."""
+def write_json(path: Path, value: object) -> None:
+    """Write indented JSON with sorted keys by atomic rename."""
     write_bytes(path, json_bytes(value))
 
 
 def write_shared(path: Path, data: bytes) -> None:
-    """Write a file by atomic rename, in the bucket of its folder first: what is here is there."""
+    """Write a file by atomic rename, after uploading it if its folder mirrors a bucket."""
     bucket = Bucket.of(path)
     if bucket is not None:
         bucket.send(path, data)
@@ -108,10 +110,10 @@ def write_shared(path: Path, data: bytes) -> None:
 
 
 def read_shared(path: Path) -> bytes:
-    """The bytes of a file that is here or, where it is not, in the bucket of its folder.
+    """Return the bytes of a local file or, if there is none, of the file in the bucket of its folder.
 
     Raises:
-        FileNotFoundError: it is in neither.
+        FileNotFoundError: neither exists.
     """
     try:
         return path.read_bytes()
@@ -124,7 +126,7 @@ def read_shared(path: Path) -> bytes:
 
 
 def remove_shared(path: Path) -> None:
-    """Remove a file, if it is there, here and in the bucket of its folder."""
+    """Remove a file, if it exists, from the folder and from its bucket."""
     path.unlink(missing_ok=True)
     bucket = Bucket.of(path)
     if bucket is not None:
@@ -153,16 +155,16 @@ def read_object(path: Path, otherwise: str) -> dict[str, Any]:
     return value
 
 
-def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays as one folder that appears whole, by a rename: a .npy each and a manifest of checksums.
+def write_arrays(folder: Path, arrays: Mapping[str, Array], note: Mapping[str, object] | None = None) -> None:
+    """Write an entry: a folder with a .npy file per array and a manifest of checksums, in place by one rename.
 
-    Where another process has written the same folder meanwhile, its folder stays: equal keys hold equal content.
-    The bucket of the folder has it first, so that what is here is there.
+    If another process has written the same folder meanwhile, its folder stays: equal keys hold equal content.
+    If the folder mirrors a bucket, the entry is uploaded before the rename.
 
     Raises:
         ConfigError: the folder cannot be written, the disk is full, or the bucket failed.
     """
-    with _in_place_of(folder) as temporary:
+    with _replacing(folder) as temporary:
         sums = {}
         for name, array in arrays.items():
             path = temporary / f"{name}.npy"
@@ -178,8 +180,8 @@ def write_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], note: Map
 
 
 @contextmanager
-def _in_place_of(folder: Path) -> Iterator[Path]:
-    """A new folder beside another, which takes its place by a rename when the block ends, and goes where it fails.
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `folder` when the block ends, and removed if the block fails.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
@@ -201,8 +203,8 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fetched(folder: Path) -> bool:
-    """Whether the bucket of a folder had its arrays, which are then here."""
+def _download(folder: Path) -> bool:
+    """Download the entry of a folder from its bucket; return False if the bucket does not have it whole."""
     bucket = Bucket.of(folder)
     text = None if bucket is None else bucket.read(folder / MANIFEST)
     if bucket is None or text is None:
@@ -210,10 +212,10 @@ def _fetched(folder: Path) -> bool:
     try:
         names = [f"{name}.npy" for name in json.loads(text)["sha256"]]
         if any(Path(name).name != name for name in names):
-            return False  # no name that was written; it would be a file elsewhere
-        with _in_place_of(folder) as temporary:
+            return False  # a path out of the folder, which `write_arrays` never writes
+        with _replacing(folder) as temporary:
             if not all(bucket.fetch(folder / name, temporary / name) for name in names):
-                raise ValueError(f"{folder} was sent in part")
+                raise ValueError(f"the upload of {folder} is incomplete")
             (temporary / MANIFEST).write_bytes(text)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -224,32 +226,32 @@ def _swap_in(temporary: Path, folder: Path) -> None:
     try:
         os.rename(temporary, folder)
     except OSError:
-        if _here(folder, verify=True) is not None:
+        if _local(folder, verify=True) is not None:
             return  # another process was first, with the same content
-        shutil.rmtree(folder, ignore_errors=True)  # damaged leftovers of the same key
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry of the same key
         os.rename(temporary, folder)
 
 
-def read_arrays(folder: Path, verify: bool = True) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays of a folder, memory-mapped; None where it is absent, unfinished or damaged, here and in its bucket.
+def read_arrays(folder: Path, verify: bool = True) -> dict[str, Array] | None:
+    """Return the arrays of an entry, memory-mapped, downloading it if needed; None if it is absent or damaged.
 
     Args:
         folder: as written by `write_arrays`.
         verify: recompute the checksums (a full read of the files).
     """
-    found = _here(folder, verify)
-    return _here(folder, verify) if found is None and _fetched(folder) else found
+    arrays = _local(folder, verify)
+    return _local(folder, verify) if arrays is None and _download(folder) else arrays
 
 
-def is_kept(folder: Path, verify: bool = True) -> bool:
-    """Whether `read_arrays` would give the arrays of a folder; nothing is fetched, nor verified in the bucket."""
+def has_arrays(folder: Path, verify: bool = True) -> bool:
+    """Return True if `read_arrays` would return arrays; downloads nothing and trusts the bucket's checksums."""
     if (folder / MANIFEST).is_file():
-        return not verify or _here(folder, verify) is not None
+        return not verify or _local(folder, verify) is not None
     bucket = Bucket.of(folder)
     return bucket is not None and bucket.has(folder / MANIFEST)
 
 
-def _here(folder: Path, verify: bool) -> dict[str, npt.NDArray[Any]] | None:
+def _local(folder: Path, verify: bool) -> dict[str, Array] | None:
     try:
         sums = json.loads((folder / MANIFEST).read_text())["sha256"]
         if verify and any(file_digest(folder / f"{name}.npy") != value for name, value in sums.items()):
@@ -260,17 +262,17 @@ def _here(folder: Path, verify: bool) -> dict[str, npt.NDArray[Any]] | None:
 
 
 def remember(
-    folder: Path | None, make: Callable[[], tuple[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]]]
-) -> tuple[Mapping[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Arrays and the note beside them: read where the folder has them whole, else made now and kept.
+    folder: Path | None, make: Callable[[], tuple[Mapping[str, Array], Mapping[str, object]]]
+) -> tuple[Mapping[str, Array], dict[str, Any]]:
+    """Return the arrays and the note of an entry, computing and writing it if it is absent or damaged.
 
     Args:
-        folder: where they are kept, under a key of all that decides them: there where something is there already,
-            else in one of a thousand folders beside it, by the hash of its name; None keeps nothing.
-        make: gives arrays and a JSON-able note. Of several processes that ask, one makes and the others wait.
+        folder: of the entry, named by a key of everything that decides its content: this folder if it exists, else
+            one of the same name in one of a thousand subfolders of its parent; None caches nothing.
+        make: computes the arrays and a JSON-able note. Of several processes, one computes and the others wait.
 
     Returns:
-        The arrays (memory-mapped, if kept), and the note as it is read back from JSON.
+        The arrays (memory-mapped, if cached), and the note as read back from JSON.
 
     Raises:
         ConfigError: the folder cannot be written, or what was written cannot be read back.
@@ -280,21 +282,21 @@ def remember(
         return arrays, json.loads(json.dumps(note))
     folder = folder if folder.exists() else _spread(folder)
     with locked(folder):
-        kept = read_arrays(folder)
-        if kept is None:
+        stored = read_arrays(folder)
+        if stored is None:
             write_arrays(folder, *make())
-            kept = read_arrays(folder)
-            if kept is None:
+            stored = read_arrays(folder)
+            if stored is None:
                 raise ConfigError(f"{folder} cannot be read back after it was written; check the disk")
-    return kept, read_note(folder)
+    return stored, read_note(folder)
 
 
 def _spread(folder: Path) -> Path:
-    place = int(hashlib.sha256(folder.name.encode()).hexdigest()[:8], 16) % MOST
-    return folder.parent / f"{place:03d}" / folder.name
+    number = int(hashlib.sha256(folder.name.encode()).hexdigest()[:8], 16) % MOST
+    return folder.parent / f"{number:03d}" / folder.name
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """The note written beside the arrays of a folder; of one that is only in its bucket, the arrays stay there."""
+    """Return the note of an entry; of an entry that only its bucket has, the manifest alone is downloaded."""
     note: dict[str, Any] = json.loads(read_shared(folder / MANIFEST))["note"]
     return note

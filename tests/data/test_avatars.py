@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from bench.config.shipped_sets import BALANCED, BIASED, SETS
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, UnknownName
 from bench.data import avatars, list_data, load_data
-from bench.data.avatars import ATTRIBUTES, BALANCED, BIASED, SETS, SKIN, avatar_faces, draw_face, draw_labels
+from bench.data.avatars import ATTRIBUTES, SKIN, avatar_faces, draw_face, draw_labels
 from bench.protocols.images import LabelledImages
 
 GLASSES, TONE, HAIR = ATTRIBUTES

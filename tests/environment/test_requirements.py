@@ -107,13 +107,13 @@ def test_a_copy_that_was_stopped_goes_on(mirror: Path) -> None:
     shutil.copyfile(source / "config.json", kept / "config.json")
     (kept / f"{WEIGHTS}.part").write_bytes((source / WEIGHTS).read_bytes()[:1000])
     whole = (kept / "config.json").stat().st_mtime_ns
-    assert hub.at_hand(PLACE) is None
-    assert hub.copy_from_mirror(PLACE, mirror) == kept == hub.at_hand(PLACE) == hub.fetch(PLACE, ["*.json"])
+    assert hub.available(PLACE) is None
+    assert hub.copy_from_mirror(PLACE, mirror) == kept == hub.available(PLACE) == hub.fetch(PLACE, ["*.json"])
     assert (kept / "config.json").stat().st_mtime_ns == whole
     assert file_digest(kept / WEIGHTS) == file_digest(source / WEIGHTS)
     assert names(kept) == {"config.json", "scheduler_config.json", WEIGHTS, hub.DONE}
     (kept / WEIGHTS).write_bytes(b"cut short")
-    assert hub.at_hand(PLACE) is None
+    assert hub.available(PLACE) is None
 
 
 def test_a_damaged_mirror_is_refused_and_nothing_of_it_counts(call: Call, suite: Path, mirror: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_damaged_mirror_is_refused_and_nothing_of_it_counts(call: Call, suite:
     code, shown, _ = call("prepare", suite, "--mirror", mirror)
     assert code == 1
     assert f"{weights} of {PLACE} must have the SHA-256 " in shown
-    assert hub.at_hand(PLACE) is None
+    assert hub.available(PLACE) is None
     weights.unlink()
     code, shown, _ = call("prepare", suite, "--mirror", mirror)
     assert code == 1
@@ -170,7 +170,7 @@ def test_a_full_disk_is_seen_before_the_first_file(
 def test_a_repository_is_no_path_out_of_the_mirror(place: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be OWNER/NAME"):
         hub.mirror_folder(place, tmp_path)
-    assert hub.at_hand(place) is None
+    assert hub.available(place) is None
     with pytest.raises(Incompatible, match="cannot fetch"):
         hub.fetch(place, ["*.json"])
 
@@ -182,20 +182,20 @@ def test_a_repository_that_no_record_knows_is_there_when_it_has_weights(mirror: 
     with pytest.raises(ConfigError, match=r"must hold .*other.main with \*.safetensors"):
         hub.copy_from_mirror("tests/other", mirror)
     shutil.copyfile(mirror / "tests/tiny/0123abc" / WEIGHTS, other / WEIGHTS)
-    assert hub.at_hand("tests/other") is None
+    assert hub.available("tests/other") is None
     hub.copy_from_mirror("tests/other", mirror)
-    assert hub.at_hand("tests/other") == cache_root() / "hub" / "tests" / "other" / "main"
+    assert hub.available("tests/other") == cache_root() / "hub" / "tests" / "other" / "main"
     with pytest.raises(Incompatible, match="cannot ask the hub for tests/unknown"):
         hub.bytes_on_hub("tests/unknown", ["*"])
 
 
-def test_what_the_hub_s_own_cache_holds_whole_is_at_hand(mirror: Path, tmp_path: Path) -> None:
+def test_what_the_hub_s_own_cache_holds_whole_is_available(mirror: Path, tmp_path: Path) -> None:
     commit = "a" * 40
     kept = tmp_path / "hub-cache" / "models--tests--cached" / "snapshots" / commit
     shutil.copytree(mirror / "tests/tiny/0123abc", kept)
-    assert hub.at_hand(f"tests/cached@{commit}") == kept
+    assert hub.available(f"tests/cached@{commit}") == kept
     (kept / WEIGHTS).unlink()
-    assert hub.at_hand(f"tests/cached@{commit}") is None
+    assert hub.available(f"tests/cached@{commit}") is None
 
 
 def test_data_statistics_and_extractors_are_named_with_what_to_do(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.config.shipped_sets import BALANCED
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
 from bench.data import load_data
-from bench.data.avatars import ATTRIBUTES, BALANCED, avatar_faces
+from bench.data.avatars import ATTRIBUTES, avatar_faces
 from bench.training.classifier import confusion
 from evaluators import attribute_cnn, attribute_resnet
 from evaluators.attribute_cnn import ASSET, AttributeCNN, Extractor

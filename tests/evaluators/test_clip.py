@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 
 import bench.training.clip
 from bench.assets import asset_folder
+from bench.config.shipped_sets import BALANCED
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.data import load_data
-from bench.data.avatars import ATTRIBUTES, BALANCED, avatar_faces
+from bench.data.avatars import ATTRIBUTES, avatar_faces
 from bench.training import train_recipe
 from bench.training.captions import draw_captions, draw_stated, true_of
 from bench.training.classifier import augment, confusion

@@ -415,7 +415,7 @@ def test_a_batch_may_be_split_and_the_network_runs_once_a_step() -> None:
     assert torch.allclose(whole, sample_batch(model, guided.denoise, sampler, batch, seed=0), atol=1e-12)
 
 
-def test_the_search_is_kept_by_content_and_its_cost_is_what_was_counted(tmp_path: Path) -> None:
+def test_the_search_has_arrays_by_content_and_its_cost_is_what_was_counted(tmp_path: Path) -> None:
     model = Counted(line())
     task = task_of(model, Sampler("ddim", 10), cache=tmp_path)
     first = Method(**FEW).build(task, 0)

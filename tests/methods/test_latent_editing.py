@@ -69,7 +69,7 @@ def test_shares_of_80_and_20_move_three_eighths_of_the_majority_to_become_unifor
         ((1.0, 0.0), (0.25, 0.75), 0.25, (0, 0.75)),  # a class that the model never draws
     ],
 )
-def test_the_target_is_what_is_kept_and_what_is_given(p: tuple, r: tuple, keep: float, given: tuple) -> None:
+def test_the_target_is_what_has_arrays_and_what_is_given(p: tuple, r: tuple, keep: float, given: tuple) -> None:
     found, shares = keep_and_give(np.array(p), np.array(r))
     assert found == pytest.approx(keep)
     assert shares == pytest.approx(given, abs=1e-12)
@@ -261,7 +261,7 @@ def test_the_calibration_has_noise_of_its_own_from_the_seed_alone() -> None:
     assert not torch.isclose(first[:, None], seen[0], rtol=1e-3).all(2).any()  # no sample of the evaluation is in it
 
 
-def test_it_is_kept_by_content_and_costs_what_was_counted(tmp_path: Path) -> None:
+def test_it_has_arrays_by_content_and_costs_what_was_counted(tmp_path: Path) -> None:
     model = Counted(pictures((0.8, 0.2)))
     task = task_of(model, cache=tmp_path)
     method = Method(labels_per_class=50, calibration=30)

@@ -19,7 +19,7 @@ from bench.engine.options import Options
 from bench.engine.runner import run
 from bench.storage import files
 from bench.storage.bucket import LINK, Bucket
-from bench.storage.files import MANIFEST, is_kept, read_arrays, read_note, remember, write_arrays
+from bench.storage.files import MANIFEST, has_arrays, read_arrays, read_note, remember, write_arrays
 from bench.storage.store import Store
 from tests.support.runs import Call, caller, refusal
 from tests.support.small import small_suite
@@ -67,10 +67,10 @@ def there(store: Path) -> Path:
 
 def test_what_one_machine_writes_the_other_reads(machines: tuple[Path, Path]) -> None:
     one, two = (store / "samples" / "ab" / "entry" for store in machines)
-    assert not is_kept(two)
+    assert not has_arrays(two)
     assert read_arrays(two) is None
     write_arrays(one, ARRAYS, {"seconds": 1.5})
-    assert is_kept(two)
+    assert has_arrays(two)
     assert read_note(two) == {"seconds": 1.5}
     assert not two.exists(), "neither question fetches the arrays"
     found = read_arrays(two)
@@ -78,7 +78,7 @@ def test_what_one_machine_writes_the_other_reads(machines: tuple[Path, Path]) ->
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
-    assert sorted(p.name for p in two.iterdir()) == ["images.npy", MANIFEST, "assigned_class.npy"]
+    assert sorted(p.name for p in two.iterdir()) == ["assigned_class.npy", "images.npy", MANIFEST]
 
 
 def test_what_is_fitted_is_fitted_once(machines: tuple[Path, Path]) -> None:
@@ -167,14 +167,14 @@ def test_what_is_here_is_there(machines: tuple[Path, Path], monkeypatch: pytest.
         patch.setattr(Bucket, "send", failing)
         with pytest.raises(ConfigError, match="the bucket failed"):
             write_arrays(entry, ARRAYS)
-    assert not is_kept(entry)
+    assert not has_arrays(entry)
     assert list(entry.parent.iterdir()) == []
     write_arrays(entry, ARRAYS)
-    assert is_kept(machines[1] / "samples" / "entry")
+    assert has_arrays(machines[1] / "samples" / "entry")
 
 
 def test_without_a_link_no_bucket_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bucket, "_ask", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(Bucket, "_call", lambda *_: pytest.fail("asked"))
     write_arrays(tmp_path / "store" / "entry", ARRAYS)
     assert read_arrays(tmp_path / "store" / "entry") is not None
     assert read_arrays(tmp_path / "store" / "other") is None
@@ -209,7 +209,7 @@ def test_a_join_that_was_cut_short_sends_the_rest(url: str, tmp_path: Path, monk
     one.join(url)
     two = Store(tmp_path / "two")
     two.join(url)
-    assert all(is_kept(two.root / "samples" / f"entry{k}") for k in range(3))
+    assert all(has_arrays(two.root / "samples" / f"entry{k}") for k in range(3))
 
 
 def test_the_second_machine_draws_and_classifies_nothing(
@@ -254,7 +254,7 @@ def test_a_worker_on_another_machine_joins_before_it_works(url: str, tmp_path: P
     assert not ray._seen(worker, "probe", None)
     assert ray._seen(worker, "probe", url)
     write_arrays(worker / "samples" / "entry", ARRAYS)
-    assert is_kept(driver / "samples" / "entry")
+    assert has_arrays(driver / "samples" / "entry")
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,6 @@ def test_a_store_is_the_copy_of_one_bucket(call: Call, suite: Path, url: str, tm
 def test_a_bucket_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = fsspec.filesystem("memory")
     monkeypatch.setattr(type(system), "cat_file", lambda *_, **__: b"")
-    with pytest.raises(ConfigError, match="does not give back what was written"):
+    with pytest.raises(ConfigError, match="must return the bytes that were written"):
         Store(tmp_path).join("memory://forgets")
     assert not (tmp_path / LINK).exists()
