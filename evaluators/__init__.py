@@ -1,1 +1,1 @@
-"""Metrics and extractors, one a file; the file's stem is the public name."""
+"""Metrics and extractors, one per file; the file stem is the public name."""

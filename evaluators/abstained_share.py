@@ -1,4 +1,4 @@
-"""Abstained share: on how many of the samples the classifier gives no answer."""
+"""Abstained share: the share of samples that the attribute classifier gives no answer for."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ import numpy as np
 from bench.core.attributes import Attribute, product
 from bench.core.errors import Incompatible
 from bench.core.stats import wilson_interval
-from bench.protocols.evaluator import CHUNK, WILSON, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The share of samples on which the classifier abstained: found no face, or was not sure enough.
+    """The share of samples on which the attribute classifier abstained: it found no face, or was not sure enough.
 
-    A row of probabilities that is NaN throughout is an abstention. Attribute scores are over the rows that were
-    classified, so a method can better them by making images that the classifier cannot read; this number shows it.
-    Wilson's
-    interval (Wilson 1927).
+    An all-NaN row of probabilities is an abstention. Attribute scores use classified rows only, so a method could
+    improve them by generating images that the classifier cannot read; this number shows it. The interval is Wilson's
+    (Wilson 1927).
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
@@ -31,27 +30,27 @@ class Evaluator:
     abstained_share eyeglasses 0.25
     """
 
-    card: ClassVar[Card] = Card(
-        summary="Share of the samples on which the classifier gives no answer.",
-        formula="a / n, a the samples without probabilities of the attribute; of a joint, without those of any of "
-        "them.",
+    card: ClassVar[MetricCard] = MetricCard(
+        summary="Share of the samples on which the attribute classifier gives no answer.",
+        formula="a / n, a the number of samples without probabilities of the attribute; for a joint, without those of "
+        "at least one of its attributes.",
         source="a binomial share; its interval: Wilson 1927",
         columns=(Column("abstained_share", "lower", 0.0, 1.0, "share of the samples", WILSON),),
         classifier="each",
         min_n="1",
         bias="None.",
-        interval="Samples are taken for independent; those of a method that couples a batch are not.",
-        limits="Why the classifier abstained, and what the samples show that it does not name. A classifier without a threshold "
-        "never abstains, so 0 says nothing of its doubts.",
+        interval="Assumes independent samples; those of a method that couples a batch are not.",
+        limits="Why the classifier abstained, and what else the samples show. A classifier without a threshold never "
+        "abstains, so 0 says nothing about its certainty.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`abstained_share` of every attribute, and of their joint where there are several.
+        """Return `abstained_share` of every attribute, and of their joint if there are several.
 
-        On the joint, the classifier abstains where it does so on any of the attributes.
+        A sample is abstained on for the joint if it is for at least one attribute.
 
         Raises:
-            Incompatible: an attribute was not classified at all.
+            Incompatible: the samples have no probabilities of an attribute.
         """
         scores = [_score((a,), sample) for a in reference.attributes]
         return [*scores, _score(reference.attributes, sample)] if len(scores) > 1 else scores
@@ -65,9 +64,9 @@ def _score(attributes: tuple[Attribute, ...], sample: Sample) -> Score:
                 f"the samples have no probabilities of {a.name}; add an extractor that classifies this attribute"
             )
     if n == 0:
-        return Score("abstained_share", scope, None, status="undefined", reason="needs a sample or more, got 0")
+        return Score("abstained_share", scope, None, status="undefined", reason="needs 1 sample or more, got 0")
     count = 0
     for start in range(0, n, CHUNK):
         rows = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
-        count += int(np.any([np.isnan(part).all(axis=1) for part in rows], axis=0).sum())
+        count += int(np.any([np.isnan(p).all(axis=1) for p in rows], axis=0).sum())
     return Score("abstained_share", scope, count / n, *wilson_interval(count, n), n)

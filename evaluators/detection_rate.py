@@ -1,4 +1,4 @@
-"""Detection rate: in how many of the samples a face detector finds a face."""
+"""Detection rate: the share of samples in which a face detector finds a face."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from bench.core.errors import ConfigError
 from bench.core.stats import wilson_interval
-from bench.protocols.evaluator import CHUNK, WILSON, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The share of samples in which a face was found, for every extractor that looks for one.
+    """The share of samples in which a face was found, for every extractor that detects faces.
 
-    Attributes are read only where a face was found, so this is what share of the samples the attribute scores speak
-    of. Wilson's interval (Wilson 1927).
+    Attributes are predicted only for detected faces, so this is the share of samples that attribute scores cover. The
+    interval is Wilson's (Wilson 1927).
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> sample = Sample({}, {}, np.full(4, -1), detected={"toy": np.array([1.0, 1.0, 0.0, 1.0])})
@@ -27,35 +27,35 @@ class Evaluator:
     detection_rate_toy all 0.75 4
     """
 
-    card: ClassVar[Card] = Card(
+    card: ClassVar[MetricCard] = MetricCard(
         summary="Share of the samples in which a face detector finds a face.",
-        formula="a / n, a the samples in which the extractor found a face.",
+        formula="a / n, a the number of samples in which the extractor found a face.",
         source="a binomial share; its interval: Wilson 1927",
         columns=(Column("detection_rate*", "higher", 0.0, 1.0, "share of the samples", WILSON),),
         classifier="none",
         min_n="1",
         bias="None.",
-        interval="Samples are taken for independent; those of a method that couples a batch are not.",
-        limits="Whether the faces found are good ones: a detector made for photographs may refuse good drawings and "
-        "accept bad ones, and its rate may differ between groups of people.",
+        interval="Assumes independent samples; those of a method that couples a batch are not.",
+        limits="Whether the detected faces are good: a detector for photographs may miss good drawings and accept bad "
+        "ones, and its rate may differ between groups of people.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`detection_rate_<extractor>` over "all", in the order of `sample.detected`.
+        """Return `detection_rate_<extractor>` over "all", in the order of `sample.detected`.
 
         Args:
             sample: its `detected` arrays are counted.
-            reference: not looked at.
+            reference: not used.
 
         Returns:
-            One score an extractor; a single undefined "detection_rate" where none looked for faces.
+            One score per extractor; a single undefined "detection_rate" if none detects faces.
 
         Raises:
-            ConfigError: an array is not one 0 or 1 a sample.
+            ConfigError: an array is not one 0 or 1 per sample.
         """
         n = len(sample.assigned_class)
         if not sample.detected:
-            reason = "no extractor looks for faces; add one that does, such as facenet, to the suite's features"
+            reason = "no extractor detects faces; add one that does, such as facenet, to the suite's features"
             return [Score("detection_rate", "all", None, n=n, status="undefined", reason=reason)]
         return [_score(name, array, n) for name, array in sample.detected.items()]
 
@@ -63,13 +63,13 @@ class Evaluator:
 def _score(name: str, array: npt.NDArray[np.floating], n: int) -> Score:
     metric = f"detection_rate_{name}"
     if array.shape != (n,):
-        raise ConfigError(f"what {name} detected must have shape [{n}], one a sample, got {list(array.shape)}")
+        raise ConfigError(f"the detections of {name} must have shape [{n}], one per sample, got {list(array.shape)}")
     if n == 0:
-        return Score(metric, "all", None, status="undefined", reason="needs a sample or more, got 0")
+        return Score(metric, "all", None, status="undefined", reason="needs 1 sample or more, got 0")
     count = 0
     for start in range(0, n, CHUNK):
         rows = np.asarray(array[start : start + CHUNK])
         if not np.isin(rows, (0, 1)).all():
-            raise ConfigError(f"what {name} detected must be 0 or 1, got {rows[~np.isin(rows, (0, 1))][0]}")
+            raise ConfigError(f"the detections of {name} must be 0 or 1, got {rows[~np.isin(rows, (0, 1))][0]}")
         count += int(rows.sum())
     return Score(metric, "all", count / n, *wilson_interval(count, n), n)

@@ -1,10 +1,10 @@
-"""Image features of DINOv2, the backbone of FD-DINOv2, from weights in timm's form."""
+"""Image features of DINOv2, as FD-DINOv2 uses them, from weights in timm's format."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +16,27 @@ from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.storage.files import read_object
 from bench.storage.hub import fetch
+from evaluators.pretrained.images import check_images
+from evaluators.pretrained.weights import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from timm.models.vision_transformer import VisionTransformer
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the names that timm gives them on the hub
-SIZE = 224  # the side in pixels that images are resized to; the networks were trained at 518
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # their names on the hub
+SIZE = 224  # side in pixels of the network's input; the networks were trained at 518
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
-OFFSET = 0.1  # what the released networks without register tokens add to the side of the grid that they resample to
+OFFSET = 0.1  # added by the released networks without register tokens to the side of the grid that they resample to
 BATCH = 16
-WHERE = f"give a folder with {CONFIG} and {WEIGHTS}, as timm's models have them on the hub"
+HINT = f"give a folder with {CONFIG} and {WEIGHTS}, as timm's models have them on the hub"
 
 
 class Extractor:
-    """The class token of a DINOv2 network after its last norm, [n, d]; a Frechet distance of it is FD-DINOv2.
+    """The class token of a DINOv2 network after its last norm, float32 [n, d]; its Frechet distance is FD-DINOv2.
 
     Source: Stein et al. 2023, arXiv 2306.04675, with ViT-L/14 of Oquab et al. 2023, arXiv 2304.07193. As in the
-    released dgm-eval: PIL's bicubic resize to 224 x 224 (aspect not kept, quantised), ImageNet's mean and standard
-    deviation. The position embedding, of a 37 x 37 grid, is resampled to 16 x 16 as DINOv2's own code does; timm's
+    released dgm-eval: PIL's bicubic resize to 224 x 224 (aspect ratio ignored, quantised), ImageNet's mean and standard
+    deviation. The position embedding of a 37 x 37 grid is resampled to 16 x 16 as in DINOv2's released code; timm's
     differs.
 
     Attributes:
@@ -44,26 +47,26 @@ class Extractor:
     name = "dinov2"
 
     def __init__(self, model: str = "vit_large_patch14_dinov2.lvd142m") -> None:
-        """Load the network. Nothing is downloaded but by `hub:`.
+        """Load the network. Only `hub:` downloads anything.
 
         Args:
-            model: timm's name of a DINOv2 network, whose weights the hub's cache on this machine must hold;
-                `hub:OWNER/NAME[@REVISION]`, fetched if need be; or `path:DIR`, a folder of the same two files.
+            model: timm's name of a DINOv2 network whose weights are in the hub's cache on this machine;
+                `hub:OWNER/NAME[@REVISION]`, downloaded if needed; or `path:DIR`, a folder with the same two files.
 
         Raises:
             UnknownName: no such network.
-            ConfigError: the folder is not there or not whole, or its weights do not fit.
-            Incompatible: the weights are not on this machine, or cannot be fetched from here.
+            ConfigError: the folder is missing or incomplete, or its weights do not fit.
+            Incompatible: the weights are not on this machine, or cannot be downloaded from here.
         """
         folder = _folder(str(model))
-        config = read_object(folder / CONFIG, WHERE)
+        config = read_object(folder / CONFIG, HINT)
         self._network = _load(folder / WEIGHTS, config)
         transform = [SIZE, MEAN, STD, "PIL bicubic, quantised; position embedding as released"]
         architecture = [config.get("architecture"), config.get("model_args")]
         self.digest = digest_of([self.name, file_digest(folder / WEIGHTS), architecture, transform])
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-        """Features of images.
+        """Return features of images.
 
         Args:
             images: uint8 [n, 3, h, w].
@@ -76,8 +79,7 @@ class Extractor:
         """
         from PIL import Image
 
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ConfigError(f"images must be uint8 [n, 3, h, w], got {images.dtype} {list(images.shape)}")
+        check_images(images)
         pictures = images.permute(0, 2, 3, 1).cpu().numpy()
         rows = [np.empty((0, self._network.num_features), np.float32)]
         with torch.inference_mode():
@@ -88,7 +90,7 @@ class Extractor:
 
 
 def transformed(picture: Image) -> Tensor:
-    """An RGB picture as the network sees it, float32 [3, 224, 224]."""
+    """Return the network's input for an RGB picture, float32 [3, 224, 224]."""
     from PIL.Image import Resampling
 
     resized = torch.from_numpy(np.array(picture.resize((SIZE, SIZE), Resampling.BICUBIC)))
@@ -96,14 +98,14 @@ def transformed(picture: Image) -> Tensor:
 
 
 def resampled(embedding: Tensor, side: int, registers: bool) -> Tensor:
-    """A position embedding on a grid of another side, as DINOv2's released code resamples it.
+    """Resample a position embedding to a grid of another side, as DINOv2's released code does.
 
-    Source: the release's `interpolate_pos_encoding`. Without register tokens it asks for (side + 0.1) / M of the grid
-    of side M, bicubic without antialiasing; with them for `side` exactly, with antialiasing.
+    Source: the release's `interpolate_pos_encoding`. Without register tokens it scales the grid of side M by
+    (side + 0.1) / M, bicubic without antialiasing; with them, to `side` exactly, with antialiasing.
 
     Args:
-        embedding: float [1, p + M^2, d]; the first p <= 1 positions are not of the grid and stay as they are.
-        side: of the new grid.
+        embedding: float [1, p + M^2, d]; the first p <= 1 positions are outside the grid and unchanged.
+        side: side of the new grid.
         registers: whether the network has register tokens.
 
     Returns:
@@ -122,30 +124,30 @@ def resampled(embedding: Tensor, side: int, registers: bool) -> Tensor:
 
 
 def _folder(model: str) -> Path:
-    kind, _, place = model.partition(":")
+    kind, _, address = model.partition(":")
     if kind == "path":
-        folder = Path(place).expanduser()
+        folder = Path(address).expanduser()
         if not folder.is_dir():
-            raise ConfigError(f"no folder {folder}; {WHERE}")
+            raise ConfigError(f"no folder {folder}; {HINT}")
         return folder
     if kind == "hub":
-        return fetch(place, [CONFIG, WEIGHTS])
+        return fetch(address, [CONFIG, WEIGHTS])
     from huggingface_hub import try_to_load_from_cache
     from timm import list_models
 
-    known = list_models("*dinov2*", pretrained=True)
-    if model not in known:
-        raise UnknownName("DINOv2 network", model, [*known, "path:DIR", "hub:OWNER/NAME"])
-    found = [try_to_load_from_cache(f"timm/{model}", name) for name in (CONFIG, WEIGHTS)]
-    if not all(isinstance(path, str) for path in found):
+    networks = list_models("*dinov2*", pretrained=True)
+    if model not in networks:
+        raise UnknownName("DINOv2 network", model, [*networks, "path:DIR", "hub:OWNER/NAME"])
+    cached = [try_to_load_from_cache(f"timm/{model}", name) for name in (CONFIG, WEIGHTS)]
+    if not all(isinstance(path, str) for path in cached):
         raise Incompatible(
-            f"dinov2 must have the weights of {model}, got none in the hub's cache on this machine; say "
-            f"`model: hub:timm/{model}` to fetch them, or `model: path:DIR` with a copy of its {CONFIG} and {WEIGHTS}"
+            f"dinov2 must have the weights of {model}, got none in the hub's cache on this machine; set "
+            f"`model: hub:timm/{model}` to download them, or `model: path:DIR` with copies of {CONFIG} and {WEIGHTS}"
         )
-    return Path(str(found[0])).parent
+    return Path(str(cached[0])).parent
 
 
-def _load(path: Path, config: dict[str, Any]) -> Any:
+def _load(path: Path, config: dict[str, Any]) -> VisionTransformer:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from timm import create_model, list_models
@@ -154,17 +156,16 @@ def _load(path: Path, config: dict[str, Any]) -> Any:
     if name not in list_models("*dinov2*"):
         raise UnknownName(f"DINOv2 architecture of {path.parent / CONFIG}", name, list_models("*dinov2*"))
     if not path.is_file():
-        raise ConfigError(f"no file {path}; {WHERE}")
+        raise ConfigError(f"no file {path}; {HINT}")
     try:
-        network: Any = create_model(name, pretrained=False, **{**arguments, "img_size": SIZE, "num_classes": 0})
+        options = {**arguments, "img_size": SIZE, "num_classes": 0}
+        network = cast("VisionTransformer", create_model(name, pretrained=False, **options))
         stored = load_file(path)
         side = network.patch_embed.grid_size[0]
         stored["pos_embed"] = resampled(stored["pos_embed"].float(), side, registers="reg_token" in stored)
         network.load_state_dict(stored)
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{path} must hold the weights of {name}: {_first(error)}; copy both files again") from error
+        raise ConfigError(
+            f"{path} must hold the weights of {name}: {first_line(error)}; copy both files again"
+        ) from error
     return network.float().eval().requires_grad_(False)
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,10 +1,10 @@
-"""Downstream accuracy: what a classifier that learns from biased real images gains by learning from the samples too."""
+"""Downstream accuracy: the gain of a classifier trained on biased real images from also training on the samples."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,24 @@ import numpy.typing as npt
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import Incompatible, Undefined
 from bench.core.stats import percentile_interval
-from bench.protocols.evaluator import Card, Column, Downstream, Interval, LabelledFeatures, Reference, Sample, Score
-from evaluators.features.kept import Kept
+from bench.protocols.evaluator import (
+    Column,
+    Downstream,
+    Interval,
+    LabelledFeatures,
+    MetricCard,
+    Reference,
+    Sample,
+    Score,
+)
+from evaluators.features.reference_cache import ReferenceCache
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Right = npt.NDArray[np.bool_]
 
 MIN_GROUP = 20  # held-out images that every group must have
-MAX_N = 10_000  # samples used, the first ones: the classifier holds its training set
+MAX_N = 10_000  # the first samples are used: the classifier holds its training set in memory
 INVERSE_PENALTY = 0.1  # scikit-learn's C
 ITERATIONS = 1000
 N_DRAWS = 2000
@@ -29,21 +38,29 @@ METRICS = ("downstream_worst_group", "downstream_gain", "downstream_biased_only"
 EXACT = Interval(
     "exact, of the smallest share",
     math.inf,
-    "for the smallest of several shares: the smallest lower limit of all groups at 97.5 % (Clopper & Pearson 1934), "
-    "and the smallest upper limit at 1 - 2.5 % / groups. The first cannot miss more often than that of the truly worst "
-    "group, the second not more often than all groups together, so it covers 95 % or more",
+    "for the smallest of several shares: the smallest lower limit over the groups at 97.5 % (Clopper & Pearson 1934), "
+    "and the smallest upper limit at 1 - 2.5 % / groups. The lower limit misses no more often than that of the truly "
+    "worst group, the upper no more often than all groups together, so it covers at least 95 %",
 )
 REFLECTED = Interval(
     "reflected bootstrap",
     math.inf,
-    "for a difference of smallest shares over the same images: the smallest of several shares is too small by its "
-    "noise, that of a redraw once more, and reflecting the percentiles at the value (the basic bootstrap) takes that "
-    "out; images are redrawn within their group, right or wrong by both classifiers together",
+    "for a difference of smallest shares over the same images: the smallest of several shares is biased downwards by "
+    "noise, that of a bootstrap draw twice, and reflecting the percentiles at the value (the basic bootstrap) removes "
+    "the bias; images are drawn within their group, with the results of both classifiers together",
 )
 
 
-def classifier(features: Floats, labels: Ints) -> Any:
-    """Multinomial logistic regression on standardised features, fitted; the same penalty whatever it learns from.
+class Predictor(Protocol):
+    """A fitted classifier of scikit-learn."""
+
+    def predict(self, features: Floats) -> Ints:
+        """Return the predicted class int64 [n] of features [n, d]."""
+        ...
+
+
+def classifier(features: Floats, labels: Ints) -> Predictor:
+    """Fit multinomial logistic regression on standardised features, with the same penalty for all training sets.
 
     Args:
         features: [n, d].
@@ -53,91 +70,101 @@ def classifier(features: Floats, labels: Ints) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS)).fit(
-        features, labels
-    )
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS))
+    fitted: Predictor = pipeline.fit(features, labels)
+    return fitted
 
 
 def partner(attribute: Attribute, labels: Ints, attributes: tuple[Attribute, ...]) -> Attribute:
-    """The other attribute that goes together with one the most: the largest Cramer's V (Cramer 1946, ch. 21).
+    """Return the attribute most associated with another, by Cramer's V (Cramer 1946, ch. 21).
 
     Args:
-        attribute: one of `attributes`.
+        attribute: an element of `attributes`.
         labels: int64 [n, number of attributes].
         attributes: two or more.
 
     Returns:
-        The first of those that have the largest.
+        The first attribute with the largest V.
     """
     from scipy.stats.contingency import association, crosstab
 
     target = labels[:, attributes.index(attribute)]
     others = [a for a in attributes if a != attribute]
-    found = []
-    for other in others:
-        table = crosstab(target, labels[:, attributes.index(other)]).count
-        found.append(float(association(table, method="cramer")) if min(table.shape) > 1 else 0.0)
-    return others[int(np.argmax(found))]
+    strengths = []
+    for candidate in others:
+        table = crosstab(target, labels[:, attributes.index(candidate)]).count
+        strengths.append(float(association(table, method="cramer")) if min(table.shape) > 1 else 0.0)
+    return others[int(np.argmax(strengths))]
 
 
 def group_counts(right: Right, group: Ints, n_groups: int) -> tuple[Ints, Ints]:
-    """How many images of each group were classified rightly, and how many there are, int64 [n_groups] each."""
-    of = np.bincount(group, minlength=n_groups)
-    return np.bincount(group[right], minlength=n_groups), of
+    """Return the number of correctly classified images of each group, and the group's size, int64 [n_groups] each."""
+    return np.bincount(group[right], minlength=n_groups), np.bincount(group, minlength=n_groups)
 
 
-def worst_interval(right: Ints, of: Ints) -> tuple[float, float]:
-    """95 % interval of the smallest of several independent shares; see EXACT.
+def worst_interval(right: Ints, trials: Ints) -> tuple[float, float]:
+    """Return the 95 % interval of the smallest of several independent shares; see EXACT.
 
     Args:
         right: int64 [groups], successes.
-        of: int64 [groups], trials, >= 1.
+        trials: int64 [groups], >= 1.
     """
     from scipy.stats import beta
 
-    one, each = 0.025, 0.025 / len(of)
-    low = np.where(right > 0, beta.ppf(one, np.maximum(right, 1), of - right + 1), 0.0)
-    high = np.where(right < of, beta.ppf(1 - each, right + 1, np.maximum(of - right, 1)), 1.0)
+    lower_tail, upper_tail = 0.025, 0.025 / len(trials)
+    low = np.where(right > 0, beta.ppf(lower_tail, np.maximum(right, 1), trials - right + 1), 0.0)
+    high = np.where(right < trials, beta.ppf(1 - upper_tail, right + 1, np.maximum(trials - right, 1)), 1.0)
     return float(low.min()), float(high.min())
 
 
-def gain_interval(one: Right, two: Right, group: Ints, n_groups: int, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the gain in worst-group accuracy from the first classifier to the second; see REFLECTED.
+def gain_interval(
+    first: Right, second: Right, group: Ints, n_groups: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the 95 % interval of the gain in worst-group accuracy from the first to the second classifier.
 
-    A quarter of an image is added to each of the four outcomes of a group, so that what was not seen may be drawn.
+    See REFLECTED. A quarter of an image is added to each of the four outcomes of a group, so that unobserved outcomes
+    may be drawn.
+
+    Args:
+        first: bool [n], images that the first classifier predicts correctly.
+        second: bool [n], likewise for the second.
+        group: int64 [n] in [0, n_groups).
+        n_groups: number of groups.
+        rng: source of randomness.
     """
     draws = []
     for k in range(n_groups):
         rows = group == k
-        outcomes = np.bincount(2 * one[rows] + two[rows], minlength=4)
+        outcomes = np.bincount(2 * first[rows] + second[rows], minlength=4)
         shares = (outcomes + 0.25) / (rows.sum() + 1)
         draws.append(rng.multinomial(rows.sum(), shares, N_DRAWS) / rows.sum())
-    of = np.stack(draws)  # [groups, draws, outcomes]: both wrong, the second right, the first right, both
-    gains = (of[..., 1] + of[..., 3]).min(axis=0) - (of[..., 2] + of[..., 3]).min(axis=0)
+    # [groups, draws, outcomes]: both wrong, only the second right, only the first right, both right
+    drawn = np.stack(draws)
+    gains = (drawn[..., 1] + drawn[..., 3]).min(axis=0) - (drawn[..., 2] + drawn[..., 3]).min(axis=0)
     low, high = percentile_interval(gains)
-    worst = [np.divide(*group_counts(r, group, n_groups)).min() for r in (one, two)]
+    worst = [np.divide(*group_counts(r, group, n_groups)).min() for r in (first, second)]
     value = float(worst[1] - worst[0])
-    low, high = round(2 * value - high, 12), round(2 * value - low, 12)  # a limit of 0 is 0
+    low, high = round(2 * value - high, 12), round(2 * value - low, 12)  # so that a limit of 0 is exactly 0
     return max(min(low, value), -1.0), min(max(high, value), 1.0)
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Worst-group accuracy of an attribute classifier trained on biased real images and the samples.
+    """Worst-group accuracy of a downstream classifier trained on biased real images and the samples.
 
-    Source: the use that Parihar et al. 2024, arXiv 2402.18206, put their samples to; worst-group accuracy after Sagawa
-    et al. 2020, arXiv 1911.08731. The classifier is a logistic regression on the extractor's frozen features: what a
-    last layer learns decides how far it leans on a spurious attribute (Kirichenko et al. 2023, arXiv 2204.02937), its
-    optimum is one, and all rows of a table have the same penalty, the same real images and as many samples.
+    Source: the downstream use of Parihar et al. 2024, arXiv 2402.18206; worst-group accuracy after Sagawa et al. 2020,
+    arXiv 1911.08731. The classifier is a logistic regression on the extractor's frozen features: the last layer decides
+    how much a network relies on a spurious attribute (Kirichenko et al. 2023, arXiv 2204.02937), its optimum is unique,
+    and all rows of a table share the penalty, the real images and the number of samples.
 
-    For each attribute of the task: the groups are its classes by those of the attribute that goes together with it most
-    in the biased set, and the worst of them is that of true labels on held-out images. A sample's label is the class
-    it was asked for, where one was, as whoever generates data to learn from would have it; otherwise the classifier's.
-    The score says which. A wrong label is the method's loss in the first case and the classifier's in the second.
+    For each attribute of the task, the groups are its classes crossed with those of the attribute most associated with
+    it in the biased set; accuracy is measured with the true labels of held-out images. A sample's label is its assigned
+    class if it has one, as for anyone who generates training data; otherwise it is the attribute classifier's. The
+    score's note says which. A wrong label is the method's fault in the first case and the classifier's in the second.
 
-    Four scores: the worst-group accuracy of biased images and samples; its gain over the biased images alone; these
-    alone; and, as a ceiling, as many balanced real images in their place, without samples. The last two do not depend
-    on the method. Vanilla's gain is what more images of the same bias bring.
+    Four scores: the worst-group accuracy with biased images and samples; its gain over the biased images alone; that of
+    the biased images alone; and, as a ceiling, that of as many balanced real images without samples. The last two do
+    not depend on the method. Vanilla's gain is the effect of more images with the same bias.
 
     >>> from bench.core.attributes import Attribute
     >>> rng = np.random.default_rng(0)
@@ -158,11 +185,11 @@ class Evaluator:
     downstream_ceiling_toy beard by hat 0.8
     """
 
-    card: ClassVar[Card] = Card(
-        summary="Worst-group accuracy of a classifier that learns from biased real images and the samples, and what it "
-        "gains by them.",
-        formula="min over groups g of the share of held-out images of g that a logistic regression classifies rightly, "
-        "g the attribute's class and that of the attribute it goes together with most",
+    card: ClassVar[MetricCard] = MetricCard(
+        summary="Worst-group accuracy of a classifier trained on biased real images and the samples, and its gain from "
+        "the samples.",
+        formula="min over groups g of the share of held-out images of g that a logistic regression classifies "
+        "correctly, g a class of the attribute crossed with one of the attribute most associated with it.",
         source="Parihar et al. 2024, arXiv 2402.18206; Sagawa et al. 2020, arXiv 1911.08731",
         columns=(
             Column("downstream_worst_group_*", "higher", 0.0, 1.0, "accuracy", EXACT),
@@ -171,22 +198,22 @@ class Evaluator:
             Column("downstream_ceiling_*", None, 0.0, 1.0, "accuracy", EXACT),
         ),
         classifier="first",
-        min_n=f"1 sample; {MIN_GROUP} held-out images a group",
-        bias="more samples are more to learn from: compare at equal n only. The worst of several shares is too small "
-        f"by its noise. Of more than {MAX_N:,} samples the first are used",
-        interval="over the held-out images; the classifiers are held as they are. Where samples are classified, the classifier "
-        "knows more than the biased images teach",
-        limits="what a network trained from scratch would learn; other attributes that the bias hangs on. It is a test "
-        "of use, not of quality: samples that no one would take for a face may teach",
+        min_n=f"1 sample; {MIN_GROUP} held-out images per group",
+        bias="More samples are more training data: compare at equal n only. The worst of several shares is biased "
+        f"downwards by noise. At most the first {MAX_N:,} samples are used.",
+        interval="Over the held-out images; the trained classifiers are held fixed. Labels from the attribute "
+        "classifier carry more information than the biased images alone.",
+        limits="What a network trained from scratch would learn; other attributes correlated with the bias. It tests "
+        "usefulness, not quality: samples that nobody would recognise as a face may still be useful for training.",
         needs=frozenset({"downstream"}),
     )
-    _kept: Kept[Any] = field(default_factory=Kept, init=False, repr=False, compare=False)
+    _fitted: ReferenceCache[Predictor] = field(default_factory=ReferenceCache, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """The four scores of every attribute of the task and extractor, scope such as "eyeglasses by skin_tone".
+        """Return the four scores of every attribute and extractor, scope e.g. "eyeglasses by skin_tone".
 
         Raises:
-            Incompatible: the real images lack an extractor's features, or theirs are of another width.
+            Incompatible: the real images lack an extractor's features, or these have another width.
         """
         sets, scores, n = reference.downstream, [], min(len(sample.assigned_class), MAX_N)
         for attribute in reference.attributes:
@@ -195,9 +222,9 @@ class Evaluator:
                 try:
                     if sets is None:
                         raise Undefined("the suite names no real images for it; add `downstream` to the suite")
-                    other = _partner(attribute, sets)
-                    scope = f"{attribute.name} by {other.name}"
-                    scores += self._scores(names, scope, extractor, (attribute, other), sample, reference, sets)
+                    pair = (attribute, _partner(attribute, sets))
+                    scope = f"{attribute.name} by {pair[1].name}"
+                    scores += self._scores(names, scope, extractor, pair, sample, reference, sets)
                 except Undefined as error:
                     scores += [Score(m, scope, None, n=n, status="undefined", reason=str(error)) for m in names]
         return scores
@@ -213,38 +240,40 @@ class Evaluator:
         sets: Downstream,
     ) -> list[Score]:
         attribute = pair[0]
-        made, labels, note = _labelled(sample, extractor, attribute, reference.attributes)
-        biased, heldout = (_features(s, extractor, made.shape[1]) for s in (sets.biased, sets.heldout))
+        generated, labels, note = _labelled(sample, extractor, attribute, reference.attributes)
+        biased, heldout = (_features(s, extractor, generated.shape[1]) for s in (sets.biased, sets.heldout))
         true, group = _column(sets, sets.heldout, attribute), _groups(sets, pair)
-        both = np.concatenate([biased, made])
-        taught = np.concatenate([_column(sets, sets.biased, attribute), labels])
-        right = _fitted(both, taught, attribute, "the biased images and the samples").predict(heldout) == true
+        both = np.concatenate([biased, generated])
+        both_labels = np.concatenate([_column(sets, sets.biased, attribute), labels])
+        right = _fitted(both, both_labels, attribute, "the biased images and the samples").predict(heldout) == true
         alone = self._real(sets.biased, sets, extractor, attribute, "biased").predict(heldout) == true
         ceiling = self._real(sets.balanced, sets, extractor, attribute, "balanced").predict(heldout) == true
         n_groups, groups = product(pair).n_classes, product(pair).classes
-        found = []
-        for metric, seen in zip((names[0], names[2], names[3]), (right, alone, ceiling), strict=True):
-            counts, of = group_counts(seen, group, n_groups)
-            worst = f"worst group: {groups[int((counts / of).argmin())]}"
-            value, ends = float((counts / of).min()), worst_interval(counts, of)
-            reason = f"{worst}; {note}" if seen is right else worst
-            found.append(Score(metric, scope, value, *ends, len(labels), reason=reason))
-        gain = float(found[0].value or 0.0) - float(found[1].value or 0.0)
+        accuracies = []
+        for metric, correct in zip((names[0], names[2], names[3]), (right, alone, ceiling), strict=True):
+            counts, sizes = group_counts(correct, group, n_groups)
+            worst = f"worst group: {groups[int((counts / sizes).argmin())]}"
+            value, ends = float((counts / sizes).min()), worst_interval(counts, sizes)
+            reason = f"{worst}; {note}" if correct is right else worst
+            accuracies.append(Score(metric, scope, value, *ends, len(labels), reason=reason))
+        gain = float(accuracies[0].value or 0.0) - float(accuracies[1].value or 0.0)
         ends = gain_interval(alone, right, group, n_groups, np.random.default_rng(SEED))
-        return [found[0], Score(names[1], scope, gain, *ends, len(labels), reason=note), *found[1:]]
+        return [accuracies[0], Score(names[1], scope, gain, *ends, len(labels), reason=note), *accuracies[1:]]
 
-    def _real(self, real: LabelledFeatures, sets: Downstream, extractor: str, attribute: Attribute, which: str) -> Any:
-        """The classifier that learnt from real images alone, the same for all cells."""
+    def _real(
+        self, real: LabelledFeatures, sets: Downstream, extractor: str, attribute: Attribute, which: str
+    ) -> Predictor:
+        """Return the classifier trained on real images only, which is the same for all cells."""
         array = real.features[extractor]
         labels = _column(sets, real, attribute)
-        return self._kept.get(
+        return self._fitted.get(
             (extractor, attribute.name, which),
             array,
             lambda: _fitted(_features(real, extractor, array.shape[1]), labels, attribute, f"the {which} images"),
         )
 
 
-def _fitted(features: Floats, labels: Ints, attribute: Attribute, what: str) -> Any:
+def _fitted(features: Floats, labels: Ints, attribute: Attribute, what: str) -> Predictor:
     if np.unique(labels).size < 2:
         raise Undefined(f"{what} must hold two classes of {attribute.name} or more")
     return classifier(features, labels)
@@ -254,7 +283,7 @@ def _partner(attribute: Attribute, sets: Downstream) -> Attribute:
     if attribute not in sets.attributes:
         raise Undefined(f"the real images have no labels of {attribute.name}")
     if len(sets.attributes) < 2:
-        raise Undefined(f"the real images have no label besides {attribute.name}, which would make groups")
+        raise Undefined(f"the real images have no label besides {attribute.name} to form groups with")
     return partner(attribute, sets.biased.labels, sets.attributes)
 
 
@@ -263,10 +292,10 @@ def _column(sets: Downstream, real: LabelledFeatures, attribute: Attribute) -> I
 
 
 def _groups(sets: Downstream, pair: tuple[Attribute, ...]) -> Ints:
-    """The group of every held-out image, int64 [n].
+    """Return the group of every held-out image, int64 [n].
 
     Raises:
-        Undefined: a group has too few.
+        Undefined: a group has too few images.
     """
     group = joint_labels(np.stack([_column(sets, sets.heldout, a) for a in pair], axis=1), pair)
     counts = np.bincount(group, minlength=product(pair).n_classes)
@@ -284,7 +313,7 @@ def _features(real: LabelledFeatures, extractor: str, width: int) -> Floats:
 
 def _finite(features: Floats, extractor: str, what: str) -> Floats:
     bad = int((~np.isfinite(features)).any(axis=1).sum())
-    if bad:  # an extractor of faces has no features where it saw none
+    if bad:  # a face extractor has no features for images without a face
         raise Undefined(f"every {what} must have features of {extractor}, got none of {bad}; take another extractor")
     return features
 
@@ -292,17 +321,18 @@ def _finite(features: Floats, extractor: str, what: str) -> Floats:
 def _labelled(
     sample: Sample, extractor: str, attribute: Attribute, task: tuple[Attribute, ...]
 ) -> tuple[Floats, Ints, str]:
-    """Features and labels of the samples that have one, and a sentence that says whose labels these are."""
+    """Return features and labels of the samples that have a label, and a note on where the labels come from."""
     features = np.asarray(sample.features[extractor][:MAX_N], dtype=np.float64)
     assigned_class = np.asarray(sample.assigned_class)[:MAX_N]
-    labels, asked = np.full(len(assigned_class), -1), assigned_class >= 0
+    labels, assigned = np.full(len(assigned_class), -1), assigned_class >= 0
     shape = tuple(a.n_classes for a in task)
-    labels[asked] = np.unravel_index(assigned_class[asked], shape)[task.index(attribute)]
-    if not asked.all():
-        classified = np.asarray(sample.probabilities[attribute.name][:MAX_N])[~asked]
-        labels[~asked] = np.where(np.isnan(classified).any(axis=1), -1, classified.argmax(axis=1))
+    labels[assigned] = np.unravel_index(assigned_class[assigned], shape)[task.index(attribute)]
+    if not assigned.all():
+        classified = np.asarray(sample.probabilities[attribute.name][:MAX_N])[~assigned]
+        labels[~assigned] = np.where(np.isnan(classified).any(axis=1), -1, classified.argmax(axis=1))
     used = labels >= 0
     if not used.any():
         raise Undefined("no sample was asked for a class, nor classified")
-    by = [f"{k} {whose}" for k, whose in ((asked.sum(), "as asked"), ((used & ~asked).sum(), "by the classifier")) if k]
+    sources = ((assigned.sum(), "as asked"), ((used & ~assigned).sum(), "by the classifier"))
+    by = [f"{count} {source}" for count, source in sources if count]
     return _finite(features[used], extractor, "sample"), labels[used], f"labels: {', '.join(by)}"

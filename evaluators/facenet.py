@@ -1,10 +1,9 @@
-"""Faces in photographs: whether there is one, its FaceNet embedding, and attributes that a linear probe reads in it."""
+"""Faces in photographs: detection, FaceNet embedding, and attributes predicted from it by a linear probe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
-from urllib.error import URLError
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,30 +12,31 @@ from torch import Tensor, nn
 
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
-from bench.core.errors import ConfigError, Incompatible
+from bench.core.errors import ConfigError
 from bench.storage.files import cache_root
 from evaluators.classifiers.linear_probe import LinearProbe, load_probe
 from evaluators.classifiers.mtcnn import FaceDetector, detected
+from evaluators.pretrained.weights import read_tensors, released_file
 
 Floats = npt.NDArray[np.floating]
 RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
 WEIGHTS = {"vggface2": "20180402-114759-vggface2.pt", "casia-webface": "20180408-102900-casia-webface.pt"}
-SIDE = 160  # of a crop, in pixels: what the embedding was trained at
+SIDE = 160  # side of a crop in pixels, as in the embedding's training
 WIDTH = 512
 BATCH = 32
 
 
 class Extractor:
-    """Whether MTCNN finds a face; on request its InceptionResnetV1 embedding, and attributes by a linear probe.
+    """Face detection by MTCNN; optionally the face's InceptionResnetV1 embedding and attributes by a linear probe.
 
-    Source: Zhang et al. 2016, arXiv 1604.02878 (MTCNN, whose weights the package facenet-pytorch holds), and Schroff et
+    Source: Zhang et al. 2016, arXiv 1604.02878 (MTCNN, with the weights in the package facenet-pytorch), and Schroff et
     al. 2015, arXiv 1503.03832 (FaceNet), in the architecture of Szegedy et al. 2016, arXiv 1602.07261, with the weights
-    that facenet-pytorch publishes. The crop is that package's own: the box without a margin, bilinear to 160 x 160.
+    that facenet-pytorch publishes. The crop is that package's: the box without a margin, bilinear to 160 x 160.
 
     Attributes:
         name: the public name.
         digest: hash of all weights and of the crop.
-        attributes: what the probe reads; there is no such attribute without a probe.
+        attributes: the attributes that the probe predicts; the attribute does not exist without a probe.
         confusion: attribute name to the probe's confusion counts, rows the true class; empty without a probe.
     """
 
@@ -51,19 +51,19 @@ class Extractor:
         download: bool = False,
         probe: Path | str | None = None,
     ) -> None:
-        """Load what is asked for.
+        """Load the detector and, if requested, the embedding and the probe.
 
         Args:
-            embed: give embeddings too; False gives the detection alone, which needs no file that is not installed.
-            weights: a file of weights for the embedding, .pt or .safetensors. Unless given, the release's file in the
-                cache folder.
+            embed: return embeddings too; False only detects, which needs no file outside installed packages.
+            weights: file of weights for the embedding, .pt or .safetensors; None takes the release's file in the cache
+                folder.
             pretrained: which of the release's two files that is.
-            download: fetch that file where it is not there yet.
-            probe: a folder that `linear_probe.fit_probe` wrote for these weights; it needs `embed`.
+            download: download that file if it is missing.
+            probe: folder of a linear probe fitted on embeddings of these weights; needs `embed`.
 
         Raises:
-            Incompatible: embeddings are asked for, and their weights are not at hand.
-            ConfigError: a file is damaged or of another network, the probe is not of these weights, or the fields
+            Incompatible: embeddings are requested, and their weights are not available.
+            ConfigError: a file is damaged or of another network, the probe was fitted on other weights, or the fields
                 contradict each other.
         """
         if not embed and (weights is not None or download or probe is not None):
@@ -71,10 +71,10 @@ class Extractor:
         if pretrained not in WEIGHTS:
             raise ConfigError(f"pretrained must be one of {', '.join(WEIGHTS)}, got {pretrained!r}")
         self._detector = FaceDetector()
-        self._network: Any = None
+        self._network: nn.Module | None = None
         self._probe: LinearProbe | None = None
-        self.confusion: dict[str, Any] = {}
-        identity: list[Any] = [self.name, self._detector.identity, SIDE]
+        self.confusion: dict[str, list[list[int]]] = {}
+        identity: list[object] = [self.name, self._detector.identity, SIDE]
         if embed:
             path = Path(weights) if weights is not None else _release_file(pretrained, download)
             self._network = load_embedding(path)
@@ -89,45 +89,45 @@ class Extractor:
         self.digest = digest_of(identity)
 
     def extract(self, images: Tensor) -> dict[str, Floats]:
-        """What was found in images.
+        """Return detections, embeddings and attribute probabilities of images.
 
         Args:
             images: uint8 [n, 3, h, w], h and w >= 20.
 
         Returns:
-            "detected", float32 [n], 1 where there is a face and 0 where there is none. With `embed`, "features",
-            float32 [n, 512], rows of length 1, of the largest face. With a probe, attribute name to float32
-            probabilities [n, K]. Rows of embeddings and probabilities are all NaN where there is no face.
+            "detected", float32 [n], 1 for a face and 0 for none. With `embed`, "features", float32 [n, 512], rows of
+            length 1, of the largest face. With a probe, attribute name to float32 probabilities [n, K]. Rows of
+            embeddings and probabilities are all NaN without a face.
 
         Raises:
             ConfigError: the images are of another type or shape, or too small.
         """
         boxes = self._detector.boxes(images)
-        found: dict[str, Floats] = {"detected": detected(boxes)}
+        arrays: dict[str, Floats] = {"detected": detected(boxes)}
         if self._network is not None:
-            found["features"] = self._embed(images, boxes)
+            arrays["features"] = self._embed(self._network, images, boxes)
         if self._probe is not None:
-            found |= self._probe.probabilities(found["features"])
-        return found
+            arrays |= self._probe.probabilities(arrays["features"])
+        return arrays
 
     def crops(self, images: Tensor) -> npt.NDArray[np.uint8]:
-        """The largest face of each image that has one, uint8 [m, 3, 160, 160], m <= n, in their order."""
+        """Return the largest face of each image that has one, uint8 [m, 3, 160, 160], m <= n, in order."""
         boxes = self._detector.boxes(images)
         return _crop(images, boxes).numpy().astype(np.uint8)
 
-    def _embed(self, images: Tensor, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _embed(self, network: nn.Module, images: Tensor, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         features = np.full((len(images), WIDTH), np.nan, dtype=np.float32)
         rows = np.flatnonzero(detected(boxes))
         for start in range(0, len(rows), BATCH):
-            some = rows[start : start + BATCH]
-            x = (_crop(images[some], boxes[some]) - 127.5) / 128  # as the weights were trained
+            batch = rows[start : start + BATCH]
+            x = (_crop(images[batch], boxes[batch]) - 127.5) / 128  # as in the training of the weights
             with torch.inference_mode():
-                features[some] = self._network(x).numpy()
+                features[batch] = network(x).numpy()
         return features
 
 
 def _crop(images: Tensor, boxes: npt.NDArray[np.float32]) -> Tensor:
-    """The boxes of those images that have one, float32 [m, 3, 160, 160] of whole numbers in [0, 255]."""
+    """Return the crops of the images that have a box, float32 [m, 3, 160, 160] of whole numbers in [0, 255]."""
     from facenet_pytorch import extract_face
     from PIL import Image
 
@@ -140,66 +140,32 @@ def _crop(images: Tensor, boxes: npt.NDArray[np.float32]) -> Tensor:
 
 
 def _release_file(pretrained: str, download: bool) -> Path:
-    folder = cache_root() / "facenet"
-    path = folder / WEIGHTS[pretrained]
-    if path.is_file():
-        return path
-    if not download:
-        raise Incompatible(
-            f"facenet must have the weights of InceptionResnetV1 to embed, got no file {path}; put "
-            f"{WEIGHTS[pretrained]} of facenet-pytorch's release v2.2.9 there, give its place as `weights`, or set "
-            "`download: true`"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(RELEASE + WEIGHTS[pretrained], str(path), progress=False)
-    except (URLError, OSError) as error:
-        raise Incompatible(
-            f"{RELEASE}{WEIGHTS[pretrained]} cannot be downloaded: {error}; fetch it elsewhere and put it at {path}"
-        ) from error
-    return path
+    path = cache_root() / "facenet" / WEIGHTS[pretrained]
+    need = "facenet must have the weights of InceptionResnetV1 to embed"
+    return released_file(path, RELEASE + WEIGHTS[pretrained], download, need)
 
 
 def load_embedding(path: Path) -> nn.Module:
-    """InceptionResnetV1 with the weights of a file, frozen, for float32 [n, 3, 160, 160] to [n, 512] of length 1.
+    """Load InceptionResnetV1, frozen: float32 [n, 3, 160, 160] to float32 [n, 512] of length 1.
 
     Raises:
         ConfigError: the file is missing, damaged, or of another network.
     """
     from facenet_pytorch import InceptionResnetV1
 
-    stored = {k: v for k, v in _read_weights(path).items() if not k.startswith("logits.")}  # of the identities
-    with torch.device("meta"):  # no weights are drawn first, so the global generator stays as it is
+    tensors = read_tensors(path, "give the path of a file of facenet-pytorch's release")
+    stored = {k: v for k, v in tensors.items() if not k.startswith("logits.")}  # drop the layer of the identities
+    with torch.device("meta"):  # draws no initial weights, so torch's global generator is untouched
         network: nn.Module = InceptionResnetV1()
-    wanted = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    odd = sorted(k for k, shape in wanted.items() if k not in stored or tuple(stored[k].shape) != shape)
+    shapes = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    odd = sorted(k for k, shape in shapes.items() if k not in stored or tuple(stored[k].shape) != shape)
     if odd:
         raise ConfigError(
             f"{path} must hold InceptionResnetV1, got weights in which {odd[0]!r} does not fit; use a file of "
             "facenet-pytorch's release v2.2.9"
         )
-    network.to_empty(device="cpu").load_state_dict({k: v for k, v in stored.items() if k in wanted}, strict=False)
+    network.to_empty(device="cpu").load_state_dict({k: v for k, v in stored.items() if k in shapes}, strict=False)
     return network.eval().requires_grad_(False)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(f"no weights at {path}; give the place of a file of facenet-pytorch's release") from None
-    except (SafetensorError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        first = str(error).strip().splitlines()[:1]
-        raise ConfigError(f"cannot read {path}: {' '.join(first)}; it is damaged or no file of weights") from error
-    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise ConfigError(f"{path} must hold named tensors, got {type(stored).__name__}; give a state dict")
-    return stored
 
 
 def _check_probe(probe: LinearProbe, folder: Path, source: str) -> None:
@@ -207,4 +173,4 @@ def _check_probe(probe: LinearProbe, folder: Path, source: str) -> None:
         raise ConfigError(f"the probe of {folder} must be fitted on embeddings of these weights; fit it on them")
     for name, weight in probe.weight.items():
         if weight.shape[1] != WIDTH:
-            raise ConfigError(f"the probe of {folder} must read {WIDTH} features for {name}, got {weight.shape[1]}")
+            raise ConfigError(f"the probe of {folder} must take {WIDTH} features for {name}, got {weight.shape[1]}")

@@ -12,26 +12,26 @@ import numpy.typing as npt
 from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian
 from bench.core.stats import jackknife_interval
-from bench.protocols.evaluator import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.frechet_distance import GROUPS, distance_to
 from evaluators.features.gaussian import GroupedMoments, fit
-from evaluators.features.kept import Kept
-from evaluators.features.walk import Compared, Interval, at_least, walk
+from evaluators.features.reference_cache import ReferenceCache
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-SIZES = (5, 7, 9)  # groups in a window, beside all of them
+SIZES = (5, 7, 9)  # groups in a window, besides all groups
 MIN_N = 2 * GROUPS
-PER_DIMENSION = 4  # samples for each dimension, below which the distance is no line in 1/N
+PER_DIMENSION = 4  # samples per dimension, below which the distance is not linear in 1/N
 
 
 def intercept(sizes: Floats, distances: Floats) -> float:
-    """Value at 1/N = 0 of the least-squares line through distances over 1/N.
+    """Return the value at 1/N = 0 of the least-squares line through distances over 1/N.
 
     Source: Chong & Forsyth 2020, arXiv 1911.07023: FID_N = FID_infinity + K / N + o(1 / N).
 
     Args:
-        sizes: float64 [points], N > 0, at least two different ones.
+        sizes: float64 [points], N > 0, at least two of them different.
         distances: float64 [points], the distance at each.
     """
     inverse = 1 / sizes
@@ -41,11 +41,11 @@ def intercept(sizes: Floats, distances: Floats) -> float:
 
 
 def extrapolated(moments: GroupedMoments, reference: Gaussian) -> tuple[float, Floats]:
-    """The distance at infinite n, and the jackknife replicates of the distance at n.
+    """Return the distance at infinite n, and the jackknife replicates of the distance at n.
 
-    The sizes are those of windows of 5, 7, 9 and all 10 of the interleaved groups. At each size the distance is the
-    mean over the windows from every start, so that all samples count alike at every size and the noise that the
-    points share leaves the slope alone.
+    The sizes are those of windows of 5, 7, 9 and all 10 interleaved groups. At each size the distance is the mean over
+    the windows from every start, so all samples have equal weight at every size and noise shared by the points does
+    not affect the slope.
 
     Returns:
         The value, and float64 [GROUPS], the distance without each group.
@@ -58,7 +58,7 @@ def extrapolated(moments: GroupedMoments, reference: Gaussian) -> tuple[float, F
         means.append(float(without.mean()))
     sizes.append(float(moments.counts.sum()))
     means.append(distance_to(reference, moments.fit(list(range(GROUPS)))))
-    return intercept(np.array(sizes), np.array(means)), without  # the last windows lack one group each
+    return intercept(np.array(sizes), np.array(means)), without  # the last windows leave out one group each
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Evaluator:
     """Frechet distance of the samples' features to each reference set, extrapolated to infinitely many samples.
 
     Source: Chong & Forsyth 2020, arXiv 1911.07023: the distance is biased by about K / n with a K that depends on the
-    sampler, so that even equal n do not make it fair; a straight line over 1/N, read at 0, removes that bias. The
-    paper draws 15 subsets of 5,000 to n samples at random; here every sample counts alike at each of four sizes from
-    n / 2 to n, and nothing is drawn. The bias in the size of the reference set stays. The value may be below 0.
+    sampler, so that comparing at equal n is not enough; extrapolating a line over 1/N to 0 removes that bias. The paper
+    draws 15 random subsets of 5,000 to n samples; here every sample has equal weight at each of four sizes from n / 2
+    to n, and nothing is random. The bias in the size of the reference set remains. The value may be below 0.
 
-    The line holds where N is well above the width d of the features: fewer than 4 d samples have no value (with n of
-    2 d and a flat spectrum, the worst case, the value falls short by a third).
+    The distance is linear in 1/N only if N is well above the width d of the features: with fewer than 4 d samples it is
+    undefined (at n = 2 d with a flat spectrum, the worst case, the value is too small by a third).
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -81,7 +81,7 @@ class Evaluator:
     fd_infinity_toy real True
     """
 
-    card: ClassVar[Card] = Card(
+    card: ClassVar[MetricCard] = MetricCard(
         summary="Frechet distance of image features, extrapolated to infinitely many samples.",
         formula="the value at 1/N = 0 of the least-squares line through the mean distance of the samples' windows of "
         "N = n/2, 7n/10, 9n/10 and n over 1/N; distances as frechet_*.",
@@ -90,33 +90,34 @@ class Evaluator:
             Column("fd_infinity_*", "lower", -math.inf, math.inf, "squared units of the features", GROUP_JACKKNIFE),
         ),
         classifier="none",
-        min_n=f"{MIN_N}, and {PER_DIMENSION} for each feature",
-        bias="That of order 1/n is removed, what is left is of higher order: with n of 2 for each feature and a flat "
-        "spectrum, the worst case, it falls short by a third. The bias in the size of the reference set stays.",
-        interval="That of the distance at n, about this value: to first order both have the same error, since every "
-        "sample counts alike in every point of the line; the jackknife of the line itself, whose windows do not, is "
-        "twice too wide. The reference is held fixed.",
-        limits="What frechet_* does not tell. It may be below 0, where the samples are as near as the reference's own "
-        "sampling error.",
+        min_n=f"{MIN_N}, and {PER_DIMENSION} per feature",
+        bias="That of order 1/n is removed; the remainder is of higher order: with 2 samples per feature and a flat "
+        "spectrum, the worst case, the value is too small by a third. The bias in the size of the reference set "
+        "remains.",
+        interval="That of the distance at n, centred on this value: to first order both have the same error, since "
+        "every sample has equal weight in every point of the line; the jackknife of the line itself, whose windows do "
+        "not, is twice too wide. The reference is held fixed.",
+        limits="The limits of frechet_*. It may be below 0 if the samples are as close as the reference's own sampling "
+        "error.",
     )
-    _fits: Kept[Gaussian] = field(default_factory=Kept, init=False, repr=False, compare=False)
+    _fits: ReferenceCache[Gaussian] = field(default_factory=ReferenceCache, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`fd_infinity_<features>`, scope the set; raises as `walk` does."""
-        return walk(sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare, compare_fit=_to)
+        """Return `fd_infinity_<features>`, scope the reference set; raises as `compare_sets` does."""
+        return compare_sets(sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare, compare_fit=_to)
 
-    def _compare(self, moments: GroupedMoments, against: Compared) -> tuple[Interval]:
+    def _compare(self, moments: GroupedMoments, against: Compared) -> tuple[Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
         return _to(moments, self._fits.get(against.key, against.array, lambda: fit(against.array)))
 
 
-def _to(moments: GroupedMoments, reference: Gaussian) -> tuple[Interval]:
+def _to(moments: GroupedMoments, reference: Gaussian) -> tuple[Estimate]:
     value, replicates = extrapolated(moments, reference)
     return ((value, *jackknife_interval(value, replicates)),)
 
 
 def moments_of(features: Features) -> GroupedMoments:
-    """Moments of the groups of samples [n, d].
+    """Return the moments of the groups of samples [n, d].
 
     Raises:
         Undefined: n is below 4 d.

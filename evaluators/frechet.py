@@ -1,4 +1,4 @@
-"""Frechet distance between Gaussian fits of features, of the samples and of each reference set."""
+"""Frechet distance between Gaussian fits of the features of the samples and of each reference set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from bench.core.gaussian import Gaussian
 from bench.core.stats import jackknife_interval
-from bench.protocols.evaluator import GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated
 from evaluators.features.gaussian import fit
-from evaluators.features.kept import Kept
-from evaluators.features.walk import Compared, Interval, at_least, walk
+from evaluators.features.reference_cache import ReferenceCache
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Evaluator:
     """Frechet distance of the samples' features to each reference set, for each extractor.
 
     Source: Heusel et al. 2017, arXiv 1706.08500, Eq. 6; on Inception features it is the FID. It is reported for every
-    reference set, since a set with the training data's bias rewards a biased sampler.
+    reference set, since a reference with the training data's bias favours a biased sampler.
 
     >>> import numpy as np
     >>> from bench.protocols.evaluator import Reference, Sample
@@ -32,8 +32,8 @@ class Evaluator:
     frechet_toy real 3.0
     """
 
-    card: ClassVar[Card] = Card(
-        summary="Distance between Gaussian fits of image features, of the samples and of a reference set.",
+    card: ClassVar[MetricCard] = MetricCard(
+        summary="Distance between Gaussian fits of the image features of the samples and of a reference set.",
         formula="|m1 - m2|^2 + tr S1 + tr S2 - 2 tr((S1 S2)^(1/2)), m and S the mean and covariance (over n - 1) of "
         "the features. On Inception features it is the FID.",
         source="Heusel et al. 2017, arXiv 1706.08500, Eq. 6",
@@ -42,37 +42,36 @@ class Evaluator:
         min_n=f"{MIN_N}",
         bias="Too large by about c / n, c depending on the sampler, and likewise in the size of the reference set: "
         "compare at equal n only (`fd_infinity_*` removes the first).",
-        interval="The bias at this n is in it. The reference is held fixed, so its own sampling error is not in it.",
-        limits="Anything beyond mean and covariance: other distributions can have a distance of 0. Whether a rare "
-        "class is drawn badly (`worst_group_frechet_*`). Values of different extractors have nothing to do with each "
-        "other.",
+        interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included.",
+        limits="Anything beyond mean and covariance: different distributions can have a distance of 0. The quality of "
+        "a rare class (see `worst_group_frechet_*`). Values of different extractors are not comparable.",
     )
-    _fits: Kept[Gaussian] = field(default_factory=Kept, init=False, repr=False, compare=False)
+    _fits: ReferenceCache[Gaussian] = field(default_factory=ReferenceCache, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """One score for each extractor and reference set, in the order of `reference.features`.
+        """Return one score per extractor and reference set, in the order of `reference.features`.
 
         Args:
             sample: its `features` must hold every extractor of the reference.
-            reference: its `features` are the sets to compare with. Pass the same arrays again, and their fits are
-                reused.
+            reference: its `features` are the sets to compare with. The fits of arrays that are passed
+                again are reused.
 
         Returns:
-            Scores named "frechet_" and the extractor, with the name of the set as scope.
+            Scores named "frechet_" plus the extractor, with the name of the set as scope.
 
         Raises:
             Incompatible: the samples lack an extractor's features.
             ConfigError: the widths of the features differ.
         """
-        return walk(sample, reference, ("frechet",), MIN_N, replicated, self._compare, compare_fit=_to)
+        return compare_sets(sample, reference, ("frechet",), MIN_N, replicated, self._compare, compare_fit=_to)
 
-    def _compare(self, distances: Distances, against: Compared) -> tuple[Interval]:
+    def _compare(self, distances: Distances, against: Compared) -> tuple[Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
         return _to(distances, self._fits.get(against.key, against.array, lambda: fit(against.array)))
 
 
-def _to(distances: Distances, reference: Gaussian) -> tuple[Interval]:
-    found = distances(reference)
-    value = float(found[0])
-    low, high = jackknife_interval(value, found[1:])
+def _to(distances: Distances, reference: Gaussian) -> tuple[Estimate]:
+    replicates = distances(reference)
+    value = float(replicates[0])
+    low, high = jackknife_interval(value, replicates[1:])
     return ((value, max(low, 0.0), high),)

@@ -1,11 +1,9 @@
-"""LPIPS: images as points whose squared distance is the learned perceptual distance."""
+"""LPIPS: an embedding of images whose squared distance is the learned perceptual distance."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from pickle import UnpicklingError
-from urllib.error import URLError
 
 import numpy as np
 import numpy.typing as npt
@@ -16,28 +14,31 @@ from torch.nn.functional import interpolate
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
 from bench.storage.files import cache_root
+from evaluators.pretrained.images import check_images
+from evaluators.pretrained.weights import read_tensors, released_file
 
 FILE = "alexnet-owt-7be5be79.pth"
-LAYERS = (1, 4, 7, 9, 11)  # of torchvision's AlexNet.features: its five rectified convolutions
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, of images in [-1, 1]
-SMALLEST = 32  # side in pixels: below, AlexNet's third convolution sees nothing
+LAYERS = (1, 4, 7, 9, 11)  # indices in torchvision's AlexNet.features: its five convolutions after ReLU
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, for images in [-1, 1]
+SMALLEST = 32  # side in pixels; with a smaller one, AlexNet's third convolution has no input
 BATCH = 64
+HINT = f"give the path of {FILE}"
 
 
 class Extractor:
     """The embedding phi with ||phi(x) - phi(y)||^2 = LPIPS(x, y), by AlexNet and the heads of version 0.1.
 
-    Source: Zhang et al. 2018, arXiv 1801.03924, Eq. 1: the sum over layers l of the mean over places (h, w) of
-    sum_c w_lc (y_lhwc - y'_lhwc)^2, the activations y of length 1 over the channels. As every w_lc is >= 0, that is the
-    squared distance of the points sqrt(w_lc / (H_l W_l)) y_lhwc: each image is looked at once, like any other. The
-    package lpips holds the heads w; AlexNet's own weights are torchvision's, a download.
+    Source: Zhang et al. 2018, arXiv 1801.03924, Eq. 1: the sum over layers l of the mean over positions (h, w)
+    of sum_c w_lc (y_lhwc - y'_lhwc)^2, the activations y normalised to length 1 over the channels. Since every w_lc is
+    >= 0, that is the squared distance of the points sqrt(w_lc / (H_l W_l)) y_lhwc, so each image is embedded once. The
+    package lpips holds the heads w; AlexNet's weights are torchvision's and must be downloaded.
 
-    Images are scaled to `side` first, 64 pixels unless given, the size of the patches that the heads were fitted on.
-    Channels whose weight is 0 are left out; a point has half precision.
+    Images are scaled to `side` first; the default of 64 pixels is the size of the patches that the heads were fitted
+    on. Channels with weight 0 are left out; points have half precision.
 
     Attributes:
         name: the public name.
-        side: in pixels.
+        side: side in pixels that images are scaled to.
         digest: hash of the weights, the heads and the side.
     """
 
@@ -47,12 +48,12 @@ class Extractor:
         """Load the network.
 
         Args:
-            weights: torchvision's file of AlexNet's weights on ImageNet. Unless given, that in the cache folder.
-            download: fetch that file where it is not there yet.
-            side: pixels that images are scaled to, >= 32.
+            weights: torchvision's file of AlexNet's ImageNet weights; None takes the one in the cache folder.
+            download: download that file if it is missing.
+            side: side in pixels that images are scaled to, >= 32.
 
         Raises:
-            Incompatible: the weights, or the package lpips, are not at hand.
+            Incompatible: the weights or the package lpips are not available.
             ConfigError: a file is damaged or of another network, or the side is too small.
         """
         if side < SMALLEST:
@@ -64,19 +65,18 @@ class Extractor:
         self.digest = digest_of([self.name, file_digest(path), file_digest(heads), side])
 
     def extract(self, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-        """{"perceptual": float16 [n, d]} of uint8 images [n, 3, h, w]; row i depends on image i alone.
+        """Return {"perceptual": float16 [n, d]} of uint8 images [n, 3, h, w]; row i depends on image i alone.
 
         Raises:
             ConfigError: the images are of another type or shape.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ConfigError(f"images must be uint8 [n, 3, h, w], got {images.dtype} {list(images.shape)}")
-        found = [self.embed(part).half().numpy() for part in images.split(BATCH)]
-        return {"perceptual": np.concatenate(found)}
+        check_images(images)
+        points = [self.embed(batch).half().numpy() for batch in images.split(BATCH)]
+        return {"perceptual": np.concatenate(points)}
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:
-        """The points float32 [n, d] of uint8 images [n, 3, h, w]."""
+        """Return the points float32 [n, d] of uint8 images [n, 3, h, w]."""
         x = images.float()
         if x.shape[-2:] != (self.side, self.side):
             x = interpolate(x, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
@@ -94,7 +94,7 @@ class Extractor:
 
 
 def heads_file() -> Path:
-    """The heads of AlexNet, version 0.1, in the package lpips.
+    """Return the path of the heads of AlexNet, version 0.1, in the package lpips.
 
     Raises:
         Incompatible: the package is not installed.
@@ -106,43 +106,43 @@ def heads_file() -> Path:
 
 
 def read_heads(path: Path) -> list[Tensor]:
-    """The weight >= 0 of every channel, float32 [1, C, 1, 1], of each of LAYERS.
+    """Read the weight >= 0 of every channel, float32 [1, C, 1, 1], for each of LAYERS.
 
     Raises:
         ConfigError: the file is damaged or of another network.
     """
-    stored = _read(path)
-    heads = [stored.get(f"lin{i}.model.1.weight") for i in range(len(LAYERS))]
-    found = [w for w in heads if w is not None and w.ndim == 4 and bool((w >= 0).all())]
-    if [w.shape[1] for w in found] != [64, 192, 384, 256, 256]:
+    stored = read_tensors(path, HINT)
+    candidates = [stored.get(f"lin{i}.model.1.weight") for i in range(len(LAYERS))]
+    heads = [w for w in candidates if w is not None and w.ndim == 4 and bool((w >= 0).all())]
+    if [w.shape[1] for w in heads] != [64, 192, 384, 256, 256]:
         raise ConfigError(f"{path} must hold the heads of AlexNet, got others; install the package lpips anew")
-    return found
+    return heads
 
 
 def load_alexnet(path: Path) -> nn.Sequential:
-    """The convolutions of torchvision's AlexNet up to the last of LAYERS, with the weights of a file, frozen.
+    """Load the convolutions of torchvision's AlexNet up to the last of LAYERS, frozen.
 
     Raises:
         ConfigError: the file is missing, damaged, or of another network.
     """
     from torchvision.models import alexnet
 
-    with torch.device("meta"):  # no weights are drawn first, so the global generator stays as it is
+    with torch.device("meta"):  # draws no initial weights, so torch's global generator is untouched
         network: nn.Sequential = alexnet(weights=None).features[: LAYERS[-1] + 1]
-    wanted = network.state_dict()
-    stored = {k.removeprefix("features."): v for k, v in _read(path).items() if k.startswith("features.")}
-    odd = sorted(k for k, v in wanted.items() if k not in stored or stored[k].shape != v.shape)
+    expected = network.state_dict()
+    stored = {k.removeprefix("features."): v for k, v in read_tensors(path, HINT).items() if k.startswith("features.")}
+    odd = sorted(k for k, v in expected.items() if k not in stored or stored[k].shape != v.shape)
     if odd:
         raise ConfigError(
             f"{path} must hold torchvision's AlexNet, got weights in which 'features.{odd[0]}' does not fit; "
             f"use {_release()}"
         )
-    network.load_state_dict({k: stored[k] for k in wanted}, assign=True)
+    network.load_state_dict({k: stored[k] for k in expected}, assign=True)
     return network.eval().requires_grad_(False)
 
 
 def _release() -> str:
-    """Where torchvision has these weights from."""
+    """Return the address that torchvision downloads these weights from."""
     from torchvision.models import AlexNet_Weights
 
     return str(AlexNet_Weights.IMAGENET1K_V1.url)
@@ -150,31 +150,4 @@ def _release() -> str:
 
 def _release_file(download: bool) -> Path:
     path = cache_root() / "lpips" / FILE
-    if path.is_file():
-        return path
-    if not download:
-        raise Incompatible(
-            f"lpips must have AlexNet's weights, got no file {path}; put {_release()} there, give its place as "
-            "`weights`, or set `download: true`"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(_release(), str(path), hash_prefix="7be5be79", progress=False)
-    except (URLError, OSError, RuntimeError) as error:  # the last where the hash is another one
-        raise Incompatible(
-            f"{_release()} cannot be downloaded: {error}; fetch it elsewhere and put it at {path}"
-        ) from error
-    return path
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ConfigError(f"no weights at {path}; give the place of {FILE}") from None
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        first = str(error).strip().splitlines()[:1]
-        raise ConfigError(f"cannot read {path}: {' '.join(first)}; it is damaged or no file of weights") from error
-    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise ConfigError(f"{path} must hold named tensors, got {type(stored).__name__}; give a state dict")
-    return stored
+    return released_file(path, _release(), download, "lpips must have AlexNet's weights", sha256_prefix="7be5be79")

@@ -1,4 +1,4 @@
-"""Distance to the vanilla paired_baseline: how far a method moved each image from what the model makes of the same noise."""
+"""Distance to the paired baseline: the change of each image relative to vanilla's image from the same noise."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from bench.core.errors import Incompatible
 from bench.core.stats import jackknife_interval
-from bench.protocols.evaluator import CHUNK, JACKKNIFE, NO_PAIRED_BASELINE, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import CHUNK, JACKKNIFE, NO_PAIRED_BASELINE, Column, MetricCard, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-MIN_N = 20  # images of which both paired baselines have features
+MIN_N = 20  # pairs in which both images have features
 
 
 def cosine_distance(a: Floats, b: Floats) -> Floats:
-    """1 - cos of the angle between rows, float64 [n] in [0, 2]; NaN where a row is not finite or has no length.
+    """Return 1 - cos of the angle between rows, float64 [n] in [0, 2]; NaN for rows that are not finite or zero.
 
     Args:
         a: [n, d].
@@ -33,7 +33,7 @@ def cosine_distance(a: Floats, b: Floats) -> Floats:
 
 
 def squared_distance(a: Floats, b: Floats) -> Floats:
-    """||a_i - b_i||^2 of rows, float64 [n] >= 0; NaN where a row has one.
+    """Return ||a_i - b_i||^2 of rows, float64 [n], >= 0; NaN for rows with NaN.
 
     Args:
         a: [n, d].
@@ -44,32 +44,31 @@ def squared_distance(a: Floats, b: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Mean distance of every sample from its paired baseline, for every extractor.
+    """Mean distance of the samples from their paired baselines, for every extractor.
 
-    Two distances: of features, the cosine distance (with CLIP's features: how far the meaning moved; Radford et al.
-    2021, arXiv 2103.00020); of the points of the extractor lpips, the squared distance, which is LPIPS (Zhang et al.
-    2018, arXiv 1801.03924, Eq. 1). Samples of which either paired baseline has no features are left out, and n counts
-    the others.
+    Two distances: the cosine distance of features (with CLIP features, the change in meaning; Radford et al. 2021,
+    arXiv 2103.00020); and the squared distance of the points of the extractor lpips, which is LPIPS (Zhang et al. 2018,
+    arXiv 1801.03924, Eq. 1). Pairs in which either image has no features are left out, and n counts the remaining ones.
 
-    Sample i of every method begins from the noise of sample i of vanilla. A method that steers the sampling of the same
-    network thus has paired baselines that differ by the steering alone. A method that trains another network begins
-    from the same noise too, but another network makes another image of it, were it trained on the same images: the
-    distance of
-    `dsm_obs`, which is trained on the biased images and debiases nothing, is what training alone comes to.
+    Sample i of every method starts from the noise of sample i of vanilla. For a method that guides the sampling of the
+    same network, the pair differs by the guidance alone. A method that trains another network starts from the same
+    noise too, but another network generates another image from it even if trained on the same images: the distance of
+    `dsm_obs`, which is trained on the biased images and does not debias, is the effect of training alone.
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> x = np.tile([[1.0, 0.0], [0.0, 2.0]], (10, 1))
     >>> vanilla = Sample({}, {"toy": x}, np.full(20, -1))
-    >>> turned = Sample({}, {"toy": np.tile([[3.0, 0.0], [1.0, 0.0]], (10, 1))}, np.full(20, -1), paired_baseline=vanilla)
+    >>> y = np.tile([[3.0, 0.0], [1.0, 0.0]], (10, 1))
+    >>> turned = Sample({}, {"toy": y}, np.full(20, -1), paired_baseline=vanilla)
     >>> [score] = Evaluator().evaluate(turned, Reference((), np.ones(1)))
     >>> print(score.metric, score.value)
     paired_cosine_toy 0.5
     """
 
-    card: ClassVar[Card] = Card(
-        summary="How far the images are, on average, from those that vanilla makes of the same noises.",
+    card: ClassVar[MetricCard] = MetricCard(
+        summary="Mean distance of the images from those that vanilla generates from the same noise.",
         formula="mean over samples i of 1 - <f_i, g_i> / (|f_i| |g_i|), f_i the features of sample i and g_i those of "
-        "its paired baseline; of LPIPS, mean of |phi_i - psi_i|^2, the points of the two",
+        "its paired baseline; for LPIPS, mean of |phi_i - psi_i|^2, the points of the two.",
         source="Radford et al. 2021, arXiv 2103.00020 (cosine of CLIP embeddings); Zhang et al. 2018, arXiv "
         "1801.03924, Eq. 1 (LPIPS)",
         columns=(
@@ -77,24 +76,24 @@ class Evaluator:
             Column("paired_distance_*", "lower", 0.0, math.inf, "LPIPS", JACKKNIFE),
         ),
         classifier="none",
-        min_n=f"{MIN_N} images of which both paired baselines have features",
-        bias="none: a mean over images",
-        interval="of a mean of independent images; vanilla itself is at 0 from itself, without width",
-        limits="a method that does nothing is at 0: read it beside the discrepancy. Images that change class must "
-        "move; it does not tell a needed change from another. Of a method that trains another network it also holds "
-        "what any training changes: dsm_obs shows how much.",
+        min_n=f"{MIN_N} pairs in which both images have features",
+        bias="None: it is a mean over images.",
+        interval="That of a mean of independent images; vanilla has distance 0 from itself, without width.",
+        limits="A method that does nothing has 0: read it together with the discrepancy. Images that change class must "
+        "move; it does not distinguish necessary changes from others. For a method that trains another network it "
+        "includes the effect of any training: dsm_obs shows how large that is.",
         needs=frozenset({"paired_baseline"}),
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`paired_cosine_<extractor>` of every extractor's features, then `paired_distance_<extractor>` of points.
+        """Return `paired_cosine_<extractor>` of every extractor's features, then `paired_distance_<extractor>`.
 
         Args:
-            sample: its `paired_baseline` has the same extractors' arrays, row for row.
-            reference: not looked at.
+            sample: its `paired_baseline` has the same extractors' arrays, row by row.
+            reference: not used.
 
         Raises:
-            Incompatible: the paired baseline lacks an extractor's array, or its rows.
+            Incompatible: the paired baseline lacks an extractor's array, or some of its rows.
         """
         scores = []
         for name, array in sample.features.items():
@@ -121,14 +120,14 @@ def _score(
         got = "none" if paired_baseline is None else str(list(paired_baseline.shape))
         raise Incompatible(f"the paired baseline must have features of {name} of shape {list(array.shape)}, got {got}")
     parts = [distance(_rows(array, start), _rows(paired_baseline, start)) for start in range(0, n, CHUNK)]
-    found = np.concatenate([np.empty(0), *parts])
-    found = found[np.isfinite(found)]
-    if found.size < MIN_N:
-        reason = f"needs {MIN_N} samples or more whose features and whose paired_baseline's are known, got {found.size}"
-        return Score(metric, "all", None, n=found.size, status="undefined", reason=reason)
-    value = float(found.mean())
-    low, high = jackknife_interval(value, (found.sum() - found) / (found.size - 1))
-    return Score(metric, "all", value, max(low, 0.0), high, found.size)
+    distances = np.concatenate([np.empty(0), *parts])
+    distances = distances[np.isfinite(distances)]
+    if distances.size < MIN_N:
+        reason = f"needs {MIN_N} pairs or more in which both images have features, got {distances.size}"
+        return Score(metric, "all", None, n=distances.size, status="undefined", reason=reason)
+    value = float(distances.mean())
+    low, high = jackknife_interval(value, (distances.sum() - distances) / (distances.size - 1))
+    return Score(metric, "all", value, max(low, 0.0), high, distances.size)
 
 
 def _rows(array: Features, start: int) -> Floats:

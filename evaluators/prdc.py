@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: how far samples and reference lie among each other's neighbours."""
+"""Precision, recall, density and coverage of samples and reference among each other's nearest neighbours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.stats import jackknife_interval, wilson_interval
-from bench.protocols.evaluator import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.gaussian import streamed_mean
-from evaluators.features.kept import Kept
 from evaluators.features.neighbours import TIE, covered, distance_blocks, keep_nearest, nearest, radii, without_each
+from evaluators.features.reference_cache import ReferenceCache
 from evaluators.features.subset import head
-from evaluators.features.walk import Compared, Interval, at_least, walk
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
@@ -32,7 +32,7 @@ class Samples:
     Attributes:
         features: float [n, d].
         radii: float64 [1 + GROUPS, n], squared radius of every sample's ball, then that without the samples of each
-            group; the balls of the left-out group hold nothing.
+            group; the balls of the left-out group are empty (-1).
     """
 
     features: Features
@@ -55,28 +55,28 @@ class Reals:
 
 
 def samples_of(features: Features) -> Samples:
-    """The balls of samples [n, d], n >= MIN_N."""
-    found = nearest(features, K, GROUPS, streamed_mean(features))
-    radius = np.stack([radii(found[:, groups], K) for groups in without_each(GROUPS)])
+    """Return the balls of samples [n, d], n >= MIN_N."""
+    neighbours = nearest(features, K, GROUPS, streamed_mean(features))
+    radius = np.stack([radii(neighbours[:, groups], K) for groups in without_each(GROUPS)])
     for group in range(GROUPS):
         radius[1 + group, group::GROUPS] = -1.0
     return Samples(features, radius)
 
 
 def reals_of(features: Features) -> Reals:
-    """The balls of a reference set [m, d], m > K."""
+    """Return the balls of a reference set [m, d], m > K."""
     centre = streamed_mean(features)
     return Reals(features, centre, radii(nearest(features, K, 1, centre), K))
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What lies in whose balls.
+    """Counts of which images lie in which balls.
 
     Attributes:
-        balls: int64 [n], the balls of reals that hold each sample.
-        recalled: bool [m, 1 + GROUPS], whether a sample's ball holds the real; then without each group of samples.
-        nearest: float64 [m, GROUPS], squared distance of every real to the nearest sample of each group.
+        balls: int64 [n], number of real images whose ball contains the sample.
+        recalled: bool [m, 1 + GROUPS], true if a sample's ball contains the real image; then without each group.
+        nearest: float64 [m, GROUPS], squared distance of every real image to the nearest sample of each group.
     """
 
     balls: npt.NDArray[np.int64]
@@ -85,7 +85,7 @@ class Counts:
 
 
 def count(samples: Samples, reals: Reals) -> Counts:
-    """All counts, in one pass over the distances of every real to every sample."""
+    """Return all counts, in one pass over the distances of every real image to every sample."""
     n, m = len(samples.features), len(reals.features)
     balls = np.zeros(n, dtype=np.int64)
     recalled, near = np.zeros((m, 1 + GROUPS), dtype=np.bool_), np.full((m, GROUPS), np.inf)
@@ -103,14 +103,14 @@ class Evaluator:
 
     Source: precision and recall of Kynkaanniemi et al. 2019, arXiv 1904.06991; density and coverage of Naeem et al.
     2020, arXiv 2002.09797, "Density and Coverage". The ball of an image reaches, border included, to its 5th nearest
-    other image of its own set. Precision: share of samples in a ball of a real image. Density: balls of reals that
-    hold a sample, over 5, on average. Recall: share of reals in a sample's ball. Coverage: share of reals whose ball
-    holds a sample.
+    neighbour in its own set. Precision: share of samples in a real image's ball. Density: number of real images' balls
+    that contain a sample, divided by 5, averaged. Recall: share of real images in a sample's ball. Coverage: share of
+    real images whose ball contains a sample.
 
-    All four depend on n and on the size of the set: compare at equal n only. A sampler of the set's own distribution
-    has a density of 1 and a coverage of 1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about 0.97 at n = m, in expectation;
-    its precision and recall are below 1 too. Of more than 10,000 samples, or images of a set, the first 10,000 are
-    used, and the score says so.
+    All four depend on n and on the size of the set: compare at equal n only. A sampler that matches the set's
+    distribution has an expected density of 1 and an expected coverage of 1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about
+    0.97 at n = m; its precision and recall are below 1 too. At most the first 10,000 samples and images of a set are
+    used, and the score's note says so.
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -120,11 +120,12 @@ class Evaluator:
     [('precision_k5_toy', 0.0), ('recall_k5_toy', 0.0), ('density_k5_toy', 0.0), ('coverage_k5_toy', 0.0)]
     """
 
-    card: ClassVar[Card] = Card(
+    card: ClassVar[MetricCard] = MetricCard(
         summary="Shares of samples and reference images that lie among each other's 5 nearest neighbours.",
-        formula=f"balls reach, border included, to the {K}th nearest other image of the same set. precision: share of "
-        "samples in a ball of a real; recall: share of reals in a sample's ball; density: balls of reals that hold a "
-        f"sample, over {K}, on average; coverage: share of reals whose ball holds a sample.",
+        formula=f"balls reach, border included, to the {K}th nearest neighbour in the same set. precision: share of "
+        "samples in a real image's ball; recall: share of real images in a sample's ball; density: number of real "
+        f"images' balls that contain a sample, divided by {K}, averaged; coverage: share of real images whose ball "
+        "contains a sample.",
         source="Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797",
         columns=(
             Column(f"precision_k{K}_*", "higher", 0.0, 1.0, "share of the samples", WILSON),
@@ -135,39 +136,39 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N}, and a reference of {K + 1}",
         bias="precision and density: none in n, but they depend on the size of the reference. recall and coverage "
-        "depend on both: a sampler of the reference's own distribution has a coverage of 1 - (m-1)...(m-5) / "
-        f"((m+n-1)...(m+n-5)), about 0.97 at n = m. Compare at equal n only. Of more than {MAX_N:,} samples, or "
-        f"images of a set, the first {MAX_N:,} are used, since the time is quadratic.",
-        interval="The reference is held fixed. Where every replicate of recall or coverage is 0 or 1, it has no width.",
-        limits="How good the images are where they fall in a ball: an outlier among the reals has a large ball that "
-        "lets anything in (precision most of all), one among the samples does so to recall. A density above 1 is a "
-        "sampler that crowds where the reals are dense, not a better one.",
+        "depend on both: a sampler that matches the reference's distribution has an expected coverage of "
+        "1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about 0.97 at n = m. Compare at equal n only. At most the first "
+        f"{MAX_N:,} samples and images of a set are used, since the time is quadratic.",
+        interval="The reference is held fixed. If every replicate of recall or coverage is 0 or 1, it has no width.",
+        limits="The quality of images within a ball: an outlier among the real images has a large ball that accepts "
+        "anything (which affects precision most), and an outlier among the samples does the same to recall. A density "
+        "above 1 means a sampler that concentrates where real images are dense, not a better one.",
     )
-    _reals: Kept[Reals] = field(default_factory=Kept, init=False, repr=False, compare=False)
+    _reals: ReferenceCache[Reals] = field(default_factory=ReferenceCache, init=False, repr=False, compare=False)
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`precision_k5_<features>`, likewise recall, density and coverage, scope the set; raises as `walk` does."""
+        """Return `precision_k5_<features>`, likewise recall, density and coverage; raises as `compare_sets` does."""
         metrics = tuple(f"{name}_k{K}" for name in ("precision", "recall", "density", "coverage"))
-        return walk(sample, reference, metrics, MIN_N, samples_of, self._compare, MAX_N)
+        return compare_sets(sample, reference, metrics, MIN_N, samples_of, self._compare, MAX_N)
 
-    def _compare(self, samples: Samples, against: Compared) -> tuple[Interval, ...]:
+    def _compare(self, samples: Samples, against: Compared) -> tuple[Estimate, ...]:
         at_least(K + 1, against.array, f"the reference set {against.name}")
         reals = self._reals.get(against.key, against.array, lambda: reals_of(head(against.array, MAX_N)))
-        found = count(samples, reals)
-        n, inside = found.balls.size, int((found.balls > 0).sum())
-        density = found.balls.mean() / K
-        left = (found.balls.sum() - found.balls) / (K * (n - 1))
+        counts = count(samples, reals)
+        n, inside = counts.balls.size, int((counts.balls > 0).sum())
+        density = counts.balls.mean() / K
+        left = (counts.balls.sum() - counts.balls) / (K * (n - 1))
         low, high = jackknife_interval(float(density), left)
         return (
             (inside / n, *wilson_interval(inside, n)),
-            share(found.recalled.mean(axis=0)),
+            share(counts.recalled.mean(axis=0)),
             (float(density), max(low, 0.0), high),
-            share(covered(found.nearest, reals.radii)),
+            share(covered(counts.nearest, reals.radii)),
         )
 
 
-def share(found: Floats) -> Interval:
-    """A share and its jackknife interval, of the value and its replicates, float64 [1 + GROUPS]."""
-    value = float(found[0])
-    low, high = jackknife_interval(value, found[1:])
+def share(replicates: Floats) -> Estimate:
+    """Return a share and its jackknife interval, from the value and its replicates, float64 [1 + GROUPS]."""
+    value = float(replicates[0])
+    low, high = jackknife_interval(value, replicates[1:])
     return value, max(low, 0.0), min(high, 1.0)

@@ -1,4 +1,4 @@
-"""CLIP score: how well each image fits the text of its own prompt."""
+"""CLIP score: similarity of each image to the text of its prompt."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from scipy.stats import t
 
 from bench.core.errors import ConfigError
 from bench.core.stats import LEVEL
-from bench.protocols.evaluator import CHUNK, JACKKNIFE, Card, Column, Reference, Sample, Score
+from bench.protocols.evaluator import CHUNK, JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]
-MIN_N = 2  # images of a prompt: one has no spread
+MIN_N = 2  # images per prompt: one image has no variance
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
 NO_READER = "no extractor of the suite reads texts; add clip_features to its features"
 
 
 def clip_scores(features: npt.NDArray[np.floating], text: npt.NDArray[np.floating]) -> Floats:
-    """100 max(cos(image, text), 0) of every image, float64 [n] in [0, 100].
+    """Return 100 max(cos(image, text), 0) of every image, float64 [n] in [0, 100].
 
-    Source: Hessel et al. 2021, arXiv 2104.08718, eq. 1, with 100 in the place of w = 2.5.
+    Source: Hessel et al. 2021, arXiv 2104.08718, eq. 1, with 100 instead of w = 2.5.
 
     Args:
-        features: image embeddings [n, d]; of length 0 they fit nothing, and the score is NaN.
-        text: the embedding [d] of their text.
+        features: image embeddings [n, d]; the score of a zero embedding is NaN.
+        text: embedding [d] of the text.
     """
-    rows, one = np.asarray(features, dtype=np.float64), np.asarray(text, dtype=np.float64)
+    x, y = np.asarray(features, dtype=np.float64), np.asarray(text, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = rows @ one / (np.linalg.norm(rows, axis=1) * np.linalg.norm(one))
+        cosine = x @ y / (np.linalg.norm(x, axis=1) * np.linalg.norm(y))
     return np.asarray(100 * np.maximum(cosine, 0.0))
 
 
 class Evaluator:
-    """The mean CLIP score of each prompt's images with its text, and of all images with their own.
+    """Mean CLIP score of each prompt's images with its text, and of all images with the texts of their prompts.
 
     Source: Hessel et al. 2021, arXiv 2104.08718.
 
@@ -51,12 +51,12 @@ class Evaluator:
     clip_by_prompt_clip all at b 100
     """
 
-    card: ClassVar[Card] = Card(
-        summary="How well images fit the text of their own prompt: the mean cosine of their embeddings, times 100.",
+    card: ClassVar[MetricCard] = MetricCard(
+        summary="Similarity of images to the text of their prompt: the mean cosine of their embeddings, times 100.",
         formula="CLIP score = 100 max(cos(i, t), 0) of an image's embedding i and the embedding t of its prompt's "
-        "text, both of one image-text model, which the column names; clip_score_* is the mean over all images, "
-        "clip_by_prompt_* that over the images of one prompt. Hessel et al. have w = 2.5 in the place of 100: theirs "
-        "is 1/40 of this one.",
+        "text, both of the image-text model that the column names; clip_score_* is the mean over all images, "
+        "clip_by_prompt_* that over the images of one prompt. Hessel et al. use w = 2.5 instead of 100: their score is "
+        "1/40 of this one.",
         source="Hessel et al. 2021, arXiv 2104.08718, eq. 1",
         columns=(
             Column("clip_score_*", "higher", 0.0, 100.0, "hundredths of a cosine", JACKKNIFE),
@@ -66,23 +66,23 @@ class Evaluator:
         min_n=f"{MIN_N} of each prompt",
         bias="None: it is a mean over images. The prompts are held fixed.",
         interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
-        "stratified sample, with Student's t of n less the number of prompts: the prompts' different means do not "
-        "widen it.",
-        limits="How good an image is, or whether it shows a class that a method asked for: the text is the prompt "
-        "without the phrase of a class. Values of different models are not comparable, nor those of different "
-        "prompts. A text that is longer than the model's context is cut there.",
+        "stratified sample, with Student's t of n minus the number of prompts degrees of freedom: different means of "
+        "the prompts do not widen it.",
+        limits="The quality of an image, and whether it shows the class that a method conditions on: the text is the "
+        "prompt without the phrase of a class. Values of different models or of different prompts are not comparable. "
+        "A text longer than the model's context is cut there.",
         needs=frozenset({"texts"}),
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """Scores of every extractor that reads texts: over all images, then of each prompt in order.
+        """Return scores of every extractor that reads texts: over all images, then of each prompt in order.
 
         Args:
             sample: its `prompts` are rows of its `features`.
             reference: its `texts` are the embeddings of the prompts' texts.
 
         Returns:
-            One undefined score, of no extractor, where the suite has no prompts or none of its extractors reads texts.
+            Scores; a single undefined "clip_score_none" if the suite has no prompts or no extractor that reads texts.
 
         Raises:
             ConfigError: an extractor's texts are of another width than its features, or lack a prompt.
@@ -101,23 +101,23 @@ def _scores(name: str, texts: Mapping[str, npt.NDArray[np.floating]], sample: Sa
             f"{name} must have a text of width {features.shape[1]} for each of {', '.join(sample.prompts)}, got "
             f"{ {prompt: list(text.shape) for prompt, text in texts.items()} }; take images and texts of one model"
         )
-    found = {prompt: _walked(features, rows, texts[prompt]) for prompt, rows in sample.prompts.items()}
-    each = [_mean(f"clip_by_prompt_{name}", f"all at {prompt}", [own]) for prompt, own in found.items()]
-    return [_mean(f"clip_score_{name}", "all", list(found.values())), *each]
+    scores = {prompt: _walked(features, rows, texts[prompt]) for prompt, rows in sample.prompts.items()}
+    by_prompt = [_mean(f"clip_by_prompt_{name}", f"all at {prompt}", [s]) for prompt, s in scores.items()]
+    return [_mean(f"clip_score_{name}", "all", list(scores.values())), *by_prompt]
 
 
 def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[np.floating]) -> Floats:
     starts = range(rows.start, rows.stop, CHUNK)
-    found = [clip_scores(features[i : min(i + CHUNK, rows.stop)], text) for i in starts]
-    return np.concatenate([np.empty(0), *found])
+    chunks = [clip_scores(features[i : min(i + CHUNK, rows.stop)], text) for i in starts]
+    return np.concatenate([np.empty(0), *chunks])
 
 
 def _mean(metric: str, scope: str, strata: list[Floats]) -> Score:
-    """The mean over all rows of the strata, with the interval of a stratified sample."""
+    """Return the mean over all rows of the strata, with the interval of a stratified sample."""
     n = sum(map(len, strata))
     fewest = min(map(len, strata))
     if fewest < MIN_N:
-        reason = f"needs {MIN_N} images or more of a prompt, got {fewest}"
+        reason = f"needs {MIN_N} images or more per prompt, got {fewest}"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     if not all(np.isfinite(rows).all() for rows in strata):
         reason = "an embedding is of length 0, or holds NaN or infinity"

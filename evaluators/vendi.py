@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from bench.core.errors import Undefined
 from bench.core.stats import jackknife_interval
-from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Card, Column, Reference, Sample, Score
-from evaluators.features.walk import undefined
+from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import undefined
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-GROUPS = 10  # of the jackknife; sample i is in group i % GROUPS
+GROUPS = 10  # groups of the jackknife; sample i is in group i % GROUPS
 MIN_N = 2 * GROUPS
 
 
 def effective_number(matrix: Floats) -> float:
-    """exp(-sum_i l_i log l_i) of the eigenvalues l_i of a positive semi-definite matrix of trace 1, with 0 log 0 = 0.
+    """Return exp(-sum_i l_i log l_i), l_i the eigenvalues of a positive semi-definite matrix of trace 1; 0 log 0 = 0.
 
     Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1 and Eq. 1.
 
@@ -30,7 +30,7 @@ def effective_number(matrix: Floats) -> float:
         matrix: float64 [m, m], symmetric.
 
     Returns:
-        In [1, m].
+        A number in [1, m].
     """
     values = np.clip(np.linalg.eigvalsh(matrix), 0.0, None)
     values = values[values > 0]
@@ -38,13 +38,13 @@ def effective_number(matrix: Floats) -> float:
 
 
 def replicates(features: Features) -> Floats:
-    """The score of features [n, d] under the cosine kernel, then that without each group; float64 [1 + GROUPS].
+    """Return the score of features [n, d] under the cosine kernel, then that without each group; float64 [1 + GROUPS].
 
-    K / n, with K = X X' of unit rows X, has the non-zero eigenvalues of X'X / n: the smaller of the two is used, so
-    memory does not grow with n beyond d.
+    K / n, with K = X X' of unit rows X, has the same non-zero eigenvalues as X'X / n; the smaller matrix is used, so
+    memory is bounded by d^2.
 
     Raises:
-        Undefined: an entry is not finite, or a row is 0 and has no direction.
+        Undefined: an entry is not finite, or a row is zero.
     """
     n, d = features.shape
     return _from_gram(features) if n <= d else _from_dual(features)
@@ -64,8 +64,8 @@ def _unit(features: Features) -> Iterator[tuple[int, Floats]]:
 def _from_gram(features: Features) -> Floats:
     x = np.concatenate([rows for _, rows in _unit(features)])
     kernel, index = x @ x.T, np.arange(len(x))
-    kept = [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
-    return np.array([effective_number(kernel[np.ix_(keep, keep)] / keep.size) for keep in kept])
+    selections = [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
+    return np.array([effective_number(kernel[np.ix_(rows, rows)] / rows.size) for rows in selections])
 
 
 def _from_dual(features: Features) -> Floats:
@@ -73,8 +73,8 @@ def _from_dual(features: Features) -> Floats:
     duals = np.zeros((GROUPS, d, d))
     for start, rows in _unit(features):
         for group in range(GROUPS):
-            part = rows[(group - start) % GROUPS :: GROUPS]
-            duals[group] += part.T @ part
+            members = rows[(group - start) % GROUPS :: GROUPS]
+            duals[group] += members.T @ members
     counts = np.array([len(range(group, n, GROUPS)) for group in range(GROUPS)])
     total = duals.sum(axis=0)
     left = [effective_number((total - duals[g]) / (n - counts[g])) for g in range(GROUPS)]
@@ -83,9 +83,9 @@ def _from_dual(features: Features) -> Floats:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The Vendi score of the samples' features, cosine kernel: how many different samples there are in effect.
+    """Vendi score of the samples' features under the cosine kernel: the effective number of different samples.
 
-    Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1. 1 where all samples are alike, n where they are
+    Source: Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1. 1 if all samples are equal, n if they are
     orthogonal.
 
     >>> from bench.protocols.evaluator import Reference, Sample
@@ -95,21 +95,22 @@ class Evaluator:
     vendi_toy all 4.0
     """
 
-    card: ClassVar[Card] = Card(
+    card: ClassVar[MetricCard] = MetricCard(
         summary="Effective number of different samples, from the cosines of their features.",
-        formula="exp(-sum_i l_i log l_i), l_i the eigenvalues of X X' / n, X the samples' features over their norms.",
+        formula="exp(-sum_i l_i log l_i), l_i the eigenvalues of X X' / n, X the samples' features divided by their "
+        "norms.",
         source="Friedman & Dieng 2023, arXiv 2210.02410, Definition 3.1",
         columns=(Column("vendi_*", "higher", 1.0, math.inf, "effective samples", GROUP_JACKKNIFE),),
         classifier="none",
         min_n=f"{MIN_N}",
         bias="Too small: it rises with n, up to min(n, number of features). Compare at equal n only.",
-        interval="The score at this n, its bias in n included.",
-        limits="Quality: it knows no reference, and noise is diverse too. Features without a negative entry, as "
-        "those after a rectifier, have cosines far above 0 and so low scores: compare within one extractor only.",
+        interval="That of the score at this n, including its bias.",
+        limits="Quality: it uses no reference, and noise is diverse too. Features without negative entries, e.g. after "
+        "a ReLU, have cosines far above 0 and so low scores: compare within one extractor only.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
-        """`vendi_<features>` of all samples, one for each extractor in the order of `sample.features`."""
+        """Return `vendi_<features>` of all samples, one score per extractor in the order of `sample.features`."""
         return [_score(f"vendi_{name}", features) for name, features in sample.features.items()]
 
 
@@ -118,9 +119,9 @@ def _score(metric: str, features: Features) -> Score:
     try:
         if n < MIN_N:
             raise Undefined(f"needs {MIN_N} samples or more, got {n}")
-        found = replicates(features)
+        values = replicates(features)
     except Undefined as error:
         return undefined(metric, "all", n, error)
-    value = float(found[0])
-    low, high = jackknife_interval(value, found[1:])
+    value = float(values[0])
+    low, high = jackknife_interval(value, values[1:])
     return Score(metric, "all", value, max(low, 1.0), high, n)

@@ -38,10 +38,10 @@ from bench.report.paper.template import read_layout
 from bench.results.read import read_results
 from bench.results.run import Run
 from bench.training.loop import Budget, train
-from evaluators import facenet, lpips
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.classifiers.files import load_network, save_network
 from evaluators.features.statistics import read_statistics
+from evaluators.pretrained.weights import read_tensors
 from tests.support import copies
 from tests.support.runs import edited_run
 from tests.support.small import save_tiny_unet, small_suite
@@ -116,8 +116,7 @@ def resume(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "facenet's weights": facenet._read_weights,
-    "LPIPS's weights": lpips._read,
+    "an extractor's weights": lambda path: read_tensors(path, "give a file of weights"),
     "a checkpoint": resume,
 }
 

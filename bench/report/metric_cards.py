@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.core.plugins import ROOT, load, with_member
 from bench.core.text import ARROWS, inert
-from bench.protocols.evaluator import Card, Interval
+from bench.protocols.evaluator import Interval, MetricCard
 from bench.results.metric_info import value_range
 from bench.storage.files import write_bytes
 
@@ -35,7 +35,7 @@ unless the card says otherwise. Which test a difference has is in [regression-ga
 """
 
 
-def cards() -> dict[str, Card]:
+def cards() -> dict[str, MetricCard]:
     """The card of every evaluator of this project, by its public name."""
     names = with_member("evaluator", "Evaluator")
     return {name: load("evaluator", name, "Evaluator").card for name in names if _is_ours(name)}
@@ -45,7 +45,7 @@ def _is_ours(name: str) -> bool:
     return (ROOT / "evaluators" / f"{name}.py").is_file()
 
 
-def page(known: dict[str, Card]) -> str:
+def page(known: dict[str, MetricCard]) -> str:
     """The whole of docs/metrics.md."""
     parts = [
         HEAD,
@@ -64,7 +64,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def _overview(known: dict[str, Card]) -> str:
+def _overview(known: dict[str, MetricCard]) -> str:
     rows = [
         (f"`{c.pattern}`{ARROWS[c.better]}", f"[{name}](#{name})", value_range(c), inert(c.unit), c.interval.name)
         for name, card in known.items()
@@ -73,15 +73,15 @@ def _overview(known: dict[str, Card]) -> str:
     return _table(("score", "card", "range", "unit", "interval"), rows)
 
 
-def _intervals(known: dict[str, Card]) -> str:
+def _intervals(known: dict[str, MetricCard]) -> str:
     scores: dict[Interval, list[str]] = {}
     for column in (c for card in known.values() for c in card.columns):
         scores.setdefault(column.interval, []).append(f"`{column.pattern}`")
-    rows = [(i.name, prose(i.why), ", ".join(scores[i])) for i in sorted(scores, key=lambda i: i.name)]
+    rows = [(i.name, prose(i.rationale), ", ".join(scores[i])) for i in sorted(scores, key=lambda i: i.name)]
     return _table(("interval", "what it is right for, and why", "scores"), rows)
 
 
-def card_text(name: str, card: Card) -> str:
+def card_text(name: str, card: MetricCard) -> str:
     """One evaluator's card as Markdown."""
     columns = [
         (f"`{c.pattern}`{ARROWS[c.better]}", value_range(c), inert(c.unit), c.interval.name) for c in card.columns

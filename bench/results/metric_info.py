@@ -52,7 +52,7 @@ def _of_cards() -> dict[str, Metric]:
     cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
     return {
         column.pattern: Metric(
-            column.better, card.classifier != "none", column.interval.freedom, nonnegative=column.low >= 0
+            column.better, card.classifier != "none", column.interval.degrees_of_freedom, nonnegative=column.low >= 0
         )
         for card in cards
         for column in card.columns

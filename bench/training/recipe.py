@@ -141,7 +141,7 @@ class Subjects(Strict):
         return self
 
     @property
-    def asked(self) -> tuple[Attribute, ...]:
+    def described(self) -> tuple[Attribute, ...]:
         """The attributes and their classes, in the recipe's order."""
         return tuple(Attribute(name, tuple(classes)) for name, classes in self.phrases.items())
 

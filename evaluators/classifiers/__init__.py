@@ -1,1 +1,1 @@
-"""What the attribute classifiers of evaluators/ share: the network's frame, its files, and how it reads images."""
+"""Shared parts of the attribute classifiers: the network's structure, its files, and its predictions."""

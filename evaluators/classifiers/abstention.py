@@ -1,4 +1,4 @@
-"""Rows on which a classifier gives no answer, as NaN."""
+"""Abstention: all-NaN rows for images that an attribute classifier is not sure about."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ Floats = npt.NDArray[np.floating]
 
 
 def check_threshold(threshold: float) -> float:
-    """The threshold, or a ConfigError where it is not in [0, 1]."""
+    """Return the threshold.
+
+    Raises:
+        ConfigError: it is not in [0, 1].
+    """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold must be in [0, 1], got {threshold}; 0 never abstains")
     return threshold
 
 
 def abstain(probabilities: Floats, threshold: float) -> Floats:
-    """Probabilities [n, K] in which every row whose largest is below the threshold is NaN.
+    """Return probabilities [n, K] with NaN in every row whose largest value is below the threshold.
 
     >>> abstain(np.array([[0.9, 0.1], [0.5, 0.5]]), 0.8)
     array([[0.9, 0.1],
            [nan, nan]])
     """
     unsure = probabilities.max(axis=1, keepdims=True, initial=0.0) < threshold
-    kept: Floats = np.where(unsure, np.array(np.nan, probabilities.dtype), probabilities)
-    return kept
+    masked: Floats = np.where(unsure, np.array(np.nan, probabilities.dtype), probabilities)
+    return masked

@@ -1,31 +1,33 @@
-"""Finding faces in photographs with MTCNN, whose weights come inside the package facenet-pytorch."""
+"""Face detection in photographs with MTCNN, with the weights in the package facenet-pytorch."""
 
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
+from evaluators.pretrained.images import check_images
 
 PACKAGE = "facenet_pytorch"
 NETWORKS = ("pnet.pt", "rnet.pt", "onet.pt")
-SMALLEST = 20  # side in pixels of the smallest face looked for: what the package and the paper take
+SMALLEST = 20  # side in pixels of the smallest face that is detected, as in the package and the paper
 
 
 class FaceDetector:
-    """The largest face of each image, as a box.
+    """Detector of the largest face of each image, as a box.
 
     Source: Zhang et al. 2016, arXiv 1604.02878, in the code and with the weights and thresholds (0.6, 0.7, 0.7) of
-    facenet-pytorch. It was trained on photographs and is right or wrong about drawings by luck.
+    facenet-pytorch. It was trained on photographs; its results on drawings are arbitrary.
 
-    Images are looked at one at a time: in a batch, the package moves each image's boxes by a number that depends on
-    the others', and a box that begins outside its image can then suppress one of the image before.
+    Images are processed one at a time: in a batch, the package shifts each image's boxes by an amount that depends on
+    the other images, and a box that begins outside its image can then suppress a box of the preceding image.
+
+    Attributes:
+        identity: digests of the weights and the settings; part of the digest of extractors that use the detector.
     """
 
     def __init__(self) -> None:
@@ -38,35 +40,34 @@ class FaceDetector:
             from facenet_pytorch import MTCNN
         except ImportError as error:
             raise ConfigError("MTCNN must be installed; install facenet-pytorch") from error
-        self._network: Any = MTCNN(min_face_size=SMALLEST).eval()
+        self._network = MTCNN(min_face_size=SMALLEST).eval()
         self.identity = [*_weight_digests(), SMALLEST, *self._network.thresholds]
 
     def boxes(self, images: Tensor) -> npt.NDArray[np.float32]:
-        """Where the largest face is.
+        """Return the box of the largest face of each image.
 
         Args:
             images: uint8 [n, 3, h, w], h and w >= 20.
 
         Returns:
-            float32 [n, 4] of left, top, right, bottom in pixels, which may lie outside the image; a row of NaN where
-            there is no face.
+            float32 [n, 4] of left, top, right, bottom in pixels, which may lie outside the image; a row is NaN
+            without a face.
 
         Raises:
             ConfigError: the images are of another type or shape, or too small for any face.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ConfigError(f"images must be uint8 [n, 3, h, w], got {images.dtype} {list(images.shape)}")
+        check_images(images)
         if min(images.shape[2:]) < SMALLEST:
             raise ConfigError(
                 f"images must be {SMALLEST} x {SMALLEST} or more for a face to be found, got "
                 f"{images.shape[2]} x {images.shape[3]}; use a model of larger images"
             )
-        found = np.full((len(images), 4), np.nan, dtype=np.float32)
-        for row, image in zip(found, images.cpu(), strict=True):
+        largest = np.full((len(images), 4), np.nan, dtype=np.float32)
+        for row, image in zip(largest, images.cpu(), strict=True):
             boxes = self._network.detect(image.permute(1, 2, 0))[0]
             if boxes is not None:
                 row[:] = boxes[0]  # the largest comes first
-        return found
+        return largest
 
 
 def _weight_digests() -> list[str]:
@@ -78,5 +79,5 @@ def _weight_digests() -> list[str]:
 
 
 def detected(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """1.0 where a row of boxes [n, 4] is a face, 0.0 where it is NaN; float32 [n]."""
+    """Return 1.0 for rows of boxes [n, 4] with a face, 0.0 for NaN rows; float32 [n]."""
     return np.asarray(np.isfinite(boxes).all(axis=1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The frame of an attribute classifier: a body of some architecture, a global average, and one head an attribute."""
+"""The common structure of attribute classifiers: a backbone, a global average, and one head per attribute."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from bench.core.attributes import Attribute
 
 
 class AttributeNetwork(nn.Module, ABC):
-    """A network that reads every attribute of an image at once.
+    """A network that predicts all attributes of an image at once.
 
     Attributes:
-        architecture: the name that recipes and configurations call it by; its extractor is "attribute_" and this.
-        attributes: what it reads, a head each.
-        widths: channels of each stage of the body.
-        size: side in pixels of the images it is for.
+        architecture: its name in recipes and configurations; the extractor is called "attribute_" plus this.
+        attributes: the attributes that it predicts, one head each.
+        widths: channels of each stage of the backbone.
+        size: side of its input images, in pixels.
     """
 
     architecture: ClassVar[str]
 
     def __init__(self, attributes: tuple[Attribute, ...], widths: tuple[int, ...], size: int) -> None:
-        """A network with fresh weights, drawn from torch's global generator."""
+        """Initialise the weights from torch's global generator, as torch's layers do; seed it before training."""
         super().__init__()
         self.attributes, self.widths, self.size = attributes, widths, size
-        self.body = self.make_body(widths)
+        self.add_module("body", self.make_backbone(widths))  # the prefix of its weights in stored files
         self.heads = nn.ModuleDict({a.name: nn.Linear(widths[-1], a.n_classes) for a in attributes})
 
     @staticmethod
     @abstractmethod
-    def make_body(widths: tuple[int, ...]) -> nn.Module:
-        """Images [n, 3, h, w] to features [n, widths[-1], ...]; row i depends on image i alone."""
+    def make_backbone(widths: tuple[int, ...]) -> nn.Module:
+        """Return layers from images [n, 3, h, w] to features [n, widths[-1], ...]; row i depends on image i alone."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits of every attribute.
+        """Return logits of every attribute.
 
         Args:
             x: float [n, 3, h, w] in [-1, 1].
@@ -43,5 +43,5 @@ class AttributeNetwork(nn.Module, ABC):
         Returns:
             Attribute name to logits [n, K]; differentiable in x.
         """
-        h = self.body(x).mean((2, 3))
+        h = self.get_submodule("body")(x).mean((2, 3))
         return {name: head(h) for name, head in self.heads.items()}

@@ -1,4 +1,4 @@
-"""Asking an attribute classifier: probabilities of finished images, and logits whose gradient can be had."""
+"""Predictions of an attribute classifier: probabilities of images, and differentiable logits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from bench.core.errors import ConfigError, Incompatible
 from evaluators.classifiers.network import AttributeNetwork
 
-CHUNK = 500  # images the network sees at a time
+CHUNK = 500  # batch size
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 images [n, 3, h, w] as what the network takes: float32 in [-1, 1]."""
+    """Return uint8 images [n, 3, h, w] as the network takes them: float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
 def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.NDArray[np.floating]]:
-    """Attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
+    """Return attribute name to float32 probabilities [n, K], rows summing to 1, of uint8 images [n, 3, size, size].
 
     Args:
         network: in evaluation mode.
@@ -31,7 +31,7 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.ND
     side = network.size
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, side, side):
         raise ConfigError(
-            f"attribute_{network.architecture} must be given uint8 images [n, 3, {side}, {side}], got {images.dtype} "
+            f"attribute_{network.architecture} needs uint8 images [n, 3, {side}, {side}], got {images.dtype} "
             f"{list(images.shape)}; use a model of that size, or train a classifier for this one"
         )
     device = next(network.parameters()).device
@@ -47,10 +47,10 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.ND
 
 
 def differentiable_logits(network: AttributeNetwork, x: Tensor) -> dict[str, Tensor]:
-    """Attribute name to logits [n, K], differentiable in x.
+    """Return attribute name to logits [n, K], differentiable in x.
 
     Args:
-        network: in evaluation mode; it moves to the device of x.
+        network: in evaluation mode; it is moved to the device of x.
         x: float images [n, 3, size, size], about in [-1, 1].
 
     Raises:
@@ -59,7 +59,7 @@ def differentiable_logits(network: AttributeNetwork, x: Tensor) -> dict[str, Ten
     side = network.size
     if not x.is_floating_point() or tuple(x.shape[1:]) != (3, side, side):
         raise Incompatible(
-            f"attribute_{network.architecture} must be given float images [n, 3, {side}, {side}], got {x.dtype} "
+            f"attribute_{network.architecture} needs float images [n, 3, {side}, {side}], got {x.dtype} "
             f"{list(x.shape)}; use a model of that size, or train a classifier for this one"
         )
     weight = next(network.parameters())

@@ -1,4 +1,4 @@
-"""Shares of the classes that a classifier found: counts, their distance from a target, and what chance makes of it."""
+"""Shares of predicted classes: counts, distance from a target, interval and noise floor."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bench.core.stats import LEVEL, percentile_interval
 from bench.protocols.evaluator import CHUNK, Sample, Score
 
 Floats = npt.NDArray[np.float64]
-MIN_N = 2  # one sample has no spread
-MIN_JUDGED = 20  # samples that must be left where the classifier abstained on others
+MIN_N = 2  # one sample has no variance
+MIN_CLASSIFIED = 20  # classified samples needed if the classifier abstained on some
 
 
 def l2(p: Floats, r: Floats) -> Floats:
-    """||r - p||_2 over the last axis (Choi et al. 2020, arXiv 1910.12008), in [0, sqrt(2)]."""
+    """Return ||r - p||_2 over the last axis (Choi et al. 2020, arXiv 1910.12008), in [0, sqrt(2)]."""
     return np.asarray(np.sqrt(((r - p) ** 2).sum(axis=-1)))
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a sample's class probabilities come to, for one attribute or for the joint.
+    """Counts, mean and covariance of a sample's class probabilities, for one attribute or for a joint.
 
     Attributes:
-        counts: int64 [K], how often each class is the most probable one.
+        counts: int64 [K], number of samples for which each class is the most probable one.
         mean: float64 [K], the mean probabilities.
-        covariance: float64 [K, K], the covariance of one row of probabilities, over n - 1; zero for one row.
-        abstained: number of samples that were not classified, and are in none of the above.
+        covariance: float64 [K, K], covariance of the rows of probabilities, divided by n - 1; zero for one row.
+        abstained: number of samples that were not classified; they are in none of the above.
     """
 
     counts: npt.NDArray[np.int64]
@@ -45,30 +45,34 @@ class Tally:
         return int(self.counts.sum())
 
 
-def joint_probabilities(parts: list[Floats]) -> Floats:
-    """Outer product of the attributes' probabilities, each [n, K_a], as [n, prod K_a], the last one fastest."""
-    joint = parts[0]
-    for part in parts[1:]:
-        joint = (joint[:, :, None] * part[:, None, :]).reshape(len(joint), -1)
+def joint_probabilities(marginals: list[Floats]) -> Floats:
+    """Return the outer product of the attributes' probabilities, each [n, K_a], as [n, prod K_a], the last fastest."""
+    joint = marginals[0]
+    for factor in marginals[1:]:
+        joint = (joint[:, :, None] * factor[:, None, :]).reshape(len(joint), -1)
     return joint
 
 
 def tally(sample: Sample, attributes: tuple[Attribute, ...]) -> Tally:
-    """Counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint.
+    """Return counts, mean and covariance of the joint of `attributes`, read in chunks; one attribute is its own joint.
 
-    A row that is NaN throughout for one of the attributes was not classified, and is counted as that alone.
+    A sample with an all-NaN row for one of the attributes was not classified, and only counts as abstained.
+
+    Raises:
+        Incompatible: the samples have no probabilities of an attribute.
+        ConfigError: an array has the wrong shape.
     """
     size = product(attributes).n_classes
     counts = np.zeros(size, dtype=np.int64)
     total, square = np.zeros(size), np.zeros((size, size))
     abstained = 0
     for rows in _chunks(sample, attributes):
-        classified = ~np.any([np.isnan(part).all(axis=1) for part in rows], axis=0)
+        classified = ~np.any([np.isnan(p).all(axis=1) for p in rows], axis=0)
         abstained += int((~classified).sum())
-        parts = rows if classified.all() else [part[classified] for part in rows]
-        labels = np.stack([part.argmax(axis=1) for part in parts], axis=1).astype(np.int64)
+        answered = rows if classified.all() else [p[classified] for p in rows]
+        labels = np.stack([p.argmax(axis=1) for p in answered], axis=1).astype(np.int64)
         counts += np.bincount(joint_labels(labels, attributes), minlength=size)
-        joint = joint_probabilities(parts)
+        joint = joint_probabilities(answered)
         total += joint.sum(axis=0)
         square += joint.T @ joint
     n = int(counts.sum())
@@ -80,8 +84,8 @@ def _chunks(sample: Sample, attributes: tuple[Attribute, ...]) -> Iterator[list[
     arrays = [_probabilities(sample, attribute) for attribute in attributes]
     if len({len(array) for array in arrays}) > 1:
         raise ConfigError(
-            f"the probabilities of {product(attributes).name} must have one row a sample, "
-            f"got {[len(array) for array in arrays]} rows; classifier the same samples for every attribute"
+            f"the probabilities of {product(attributes).name} must have one row per sample, "
+            f"got {[len(array) for array in arrays]} rows; classify the same samples for every attribute"
         )
     for start in range(0, len(arrays[0]), CHUNK):
         yield [np.asarray(array[start : start + CHUNK], dtype=np.float64) for array in arrays]
@@ -101,34 +105,35 @@ def _probabilities(sample: Sample, attribute: Attribute) -> npt.NDArray[np.float
     return array
 
 
-def why_undefined(seen: Tally) -> str:
-    """Why shares of these samples tell nothing, as a sentence; empty where they tell something."""
-    if seen.n < MIN_N:
-        return f"needs {MIN_N} samples or more, got {seen.n}"
-    if seen.abstained and seen.n < MIN_JUDGED:
+def why_undefined(counted: Tally) -> str:
+    """Return the reason why shares of these samples are undefined, as a sentence; empty if they are defined."""
+    if counted.n < MIN_N:
+        return f"needs {MIN_N} samples or more, got {counted.n}"
+    if counted.abstained and counted.n < MIN_CLASSIFIED:
         return (
-            f"needs {MIN_JUDGED} classified samples or more, got {seen.n}; the classifier abstained on {seen.abstained}"
+            f"needs {MIN_CLASSIFIED} classified samples or more, got {counted.n}; the classifier abstained on "
+            f"{counted.abstained}"
         )
-    if not np.isfinite(seen.mean).all():
+    if not np.isfinite(counted.mean).all():
         return "the classifier's probabilities hold NaN or infinity"
     return ""
 
 
-def distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, null: Floats) -> Score:
-    """The score of a distance of shares from their target; 0 where a perfect sampler shows as much.
+def distance(metric: str, scope: str, n: int, value: Floats, draws: Floats, perfect: Floats) -> Score:
+    """Return the score of a distance of shares from their target; `ci_low` is 0 if the value is within the noise floor.
 
     Args:
-        metric: its name.
-        scope: what it was computed over.
-        n: classified samples.
+        metric: name of the score.
+        scope: the attribute or joint that it was computed over.
+        n: number of classified samples.
         value: float64, 0-dimensional.
-        draws: float64 [n_draws], of redrawn shares.
-        null: float64 [n_draws], of shares drawn from the target itself.
+        draws: float64 [n_draws], distances of bootstrap draws of the shares.
+        perfect: float64 [n_draws], distances of shares drawn from the target itself.
     """
     if not np.isfinite(value):
         reason = "a class that the target excludes was generated, so the divergence is infinite"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
-    noise_floor = float(np.quantile(null, LEVEL))
+    noise_floor = float(np.quantile(perfect, LEVEL))
     low, high = percentile_interval(draws)
     low = 0.0 if value <= noise_floor else min(low, float(value))
     return Score(metric, scope, float(value), low, max(high, float(value)), n, noise_floor)

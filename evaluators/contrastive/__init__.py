@@ -1,1 +1,1 @@
-"""What the extractors on contrastive image-text models share: checkpoints, prompts and vocabularies."""
+"""Shared parts of the extractors on contrastive image-text models: checkpoints, prompts and vocabularies."""

@@ -1,4 +1,4 @@
-"""An image-text model of open_clip from wherever its weights are, with the image transform that it was trained with."""
+"""Image-text models of open_clip, from assets, folders or the hub, with the image transform of their training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,17 @@ from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.storage.files import read_object
 from bench.storage.hub import fetch
+from evaluators.pretrained.images import check_images
+from evaluators.pretrained.weights import first_line
+
+if TYPE_CHECKING:
+    from open_clip import CLIP
+    from PIL.Image import Image
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # the names that open_clip looks for
-BATCH = 64  # images the network sees at a time
-WANTED = ["open_clip*.safetensors", "*.json", "*.txt"]  # weights, configuration, tokenizer; no pickles
-WHERE = "give a folder with open_clip's open_clip_config.json and weights"
+BATCH = 64  # batch size
+PATTERNS = ["open_clip*.safetensors", "*.json", "*.txt"]  # weights, configuration, tokenizer; no pickled objects
+HINT = "give a folder with open_clip's open_clip_config.json and weights"
 
 
 @dataclass(frozen=True)
@@ -33,51 +39,52 @@ class Checkpoint:
     """A loaded model.
 
     Attributes:
-        network: open_clip's, on the CPU, in float32 and evaluation mode, its weights frozen.
+        network: open_clip's model, on the CPU, in float32 and evaluation mode, its weights frozen.
         tokenize: sentences to int64 tokens [n, context length].
-        preprocess: the image transform as the checkpoint's own configuration describes it: size, mean, std,
+        preprocess: the image transform as the checkpoint's configuration describes it: size, mean, std,
             interpolation, resize_mode, ...
-        transform: a PIL image to float32 [3, size, size]; made of `preprocess` by open_clip.
-        folder: where it was loaded from; None where open_clip found the weights by itself.
+        transform: a PIL image to float32 [3, size, size]; made from `preprocess` by open_clip.
+        folder: the folder that it was loaded from; None if open_clip found the weights by itself.
         digest: hash of the weights, the architecture and `preprocess`.
     """
 
-    network: Any
+    network: CLIP
     tokenize: Callable[[list[str]], Tensor]
-    preprocess: dict[str, Any]
-    transform: Callable[[Any], Tensor]
+    preprocess: dict[str, object]
+    transform: Callable[[Image], Tensor]
     folder: Path | None
     digest: str
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied by to give logits, > 0."""
+        """Factor from cosines to logits, > 0."""
         return float(self.network.logit_scale.exp())
 
     def embed_images(self, images: Tensor) -> npt.NDArray[np.float32]:
-        """Image embeddings, float32 [n, d], not normalised, of uint8 images [n, 3, h, w]; row i is of image i alone.
+        """Return image embeddings, float32 [n, d], not normalised, of uint8 images [n, 3, h, w].
+
+        Row i depends on image i alone.
 
         Raises:
             ConfigError: the images are of another type or shape.
         """
-        from PIL import Image
+        from PIL.Image import fromarray
 
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ConfigError(f"images must be uint8 [n, 3, h, w], got {images.dtype} {list(images.shape)}")
+        check_images(images)
         if not len(images):
             return self.embed_images(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))[:0]
         pictures, rows = images.permute(0, 2, 3, 1).cpu().numpy(), []
         with torch.inference_mode():
             for start in range(0, len(pictures), BATCH):
-                x = [self.transform(Image.fromarray(picture)) for picture in pictures[start : start + BATCH]]
+                x = [self.transform(fromarray(picture)) for picture in pictures[start : start + BATCH]]
                 rows.append(self.network.encode_image(torch.stack(x)).float().numpy())
         return np.concatenate(rows)
 
     def embed_texts(self, sentences: list[str]) -> npt.NDArray[np.float32]:
-        """Text embeddings, float32 [n, d], not normalised."""
+        """Return text embeddings, float32 [n, d], not normalised."""
         with torch.inference_mode():
-            found: npt.NDArray[np.float32] = self.network.encode_text(self.tokenize(sentences)).float().numpy()
-        return found
+            rows: npt.NDArray[np.float32] = self.network.encode_text(self.tokenize(sentences)).float().numpy()
+        return rows
 
 
 def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
@@ -86,19 +93,19 @@ def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
     Args:
         model: a shipped asset; `path:DIR`, a folder as open_clip writes it for the hub; `hub:OWNER/NAME[@REVISION]`;
             or the name of one of open_clip's architectures.
-        pretrained: for an architecture alone, which weights: one of open_clip's tags, or a file.
+        pretrained: for an open_clip architecture, its weights: one of open_clip's tags, or a file.
 
     Raises:
-        UnknownName: nothing of that name.
-        ConfigError: weights are not named, not there, damaged or of another architecture.
-        Incompatible: they cannot be fetched from here, or their tokenizer needs a package that is not installed.
+        UnknownName: no model of that name.
+        ConfigError: the weights are not named, missing, damaged or of another architecture.
+        Incompatible: they cannot be downloaded from here, or their tokenizer needs a package that is not installed.
     """
-    model = str(model)  # a suite may hold a number, which is then no known name
-    kind, _, rest = model.partition(":")
+    model = str(model)  # a suite may hold a number, which is an unknown name
+    kind, _, address = model.partition(":")
     if kind in ("path", "hub") or model in list_assets("clip"):
         if pretrained is not None:
             raise ConfigError(f"pretrained is for open_clip's architectures, got it beside {model}; leave it out")
-        folder = _folder(kind, rest) if kind in ("path", "hub") else asset_folder(model)
+        folder = _folder(kind, address) if kind in ("path", "hub") else asset_folder(model)
         return _load(f"local-dir:{folder}", None, folder)
     import open_clip
 
@@ -113,11 +120,11 @@ def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
     return _load(model, pretrained, None)
 
 
-def _folder(kind: str, rest: str) -> Path:
-    folder = Path(rest).expanduser() if kind == "path" else fetch(rest, WANTED)
+def _folder(kind: str, address: str) -> Path:
+    folder = Path(address).expanduser() if kind == "path" else fetch(address, PATTERNS)
     if not folder.is_dir():
-        raise ConfigError(f"no folder {folder}; {WHERE}")
-    read_object(folder / CONFIG, WHERE)  # its absence or damage in one sentence
+        raise ConfigError(f"no folder {folder}; {HINT}")
+    read_object(folder / CONFIG, HINT)  # reports a missing or damaged file in one sentence
     return folder
 
 
@@ -130,7 +137,7 @@ def _load(name: str, pretrained: str | None, folder: Path | None) -> Checkpoint:
     wrong = (ValueError, RuntimeError, TypeError, LookupError, OSError, AssertionError, AttributeError)
     try:
         with warnings.catch_warnings():
-            # With the other activation the same weights give worse embeddings, and nothing else tells.
+            # With the other activation the same weights give worse embeddings, without any other sign.
             warnings.filterwarnings("error", "QuickGELU mismatch")
             network = open_clip.create_model(name, pretrained, require_pretrained=True)
         config = open_clip.get_model_config(name)
@@ -138,33 +145,29 @@ def _load(name: str, pretrained: str | None, folder: Path | None) -> Checkpoint:
         preprocess = dict(network.visual.preprocess_cfg)
         transform = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
     except UserWarning as error:
-        raise ConfigError(f"{what}: {_first(error)} use the architecture whose name ends in -quickgelu") from error
+        raise ConfigError(f"{what}: {first_line(error)} use the architecture whose name ends in -quickgelu") from error
     except (SafetensorError, EOFError, UnpicklingError) as error:
-        raise ConfigError(f"cannot read the weights of {what}: {_first(error)}; copy them again") from error
+        raise ConfigError(f"cannot read the weights of {what}: {first_line(error)}; copy them again") from error
     except ImportError as error:
-        raise Incompatible(f"cannot load {what}: {_first(error)}; install that package") from error
+        raise Incompatible(f"cannot load {what}: {first_line(error)}; install that package") from error
     except wrong as error:
-        if str(error).startswith("Failed to download"):  # open_clip has no class of its own for it
-            raise Incompatible(f"{_first(error)}; download it and give it as a file") from error
-        raise ConfigError(f"cannot load {what}: {_first(error)}; {WHERE} that fit") from error
+        if str(error).startswith("Failed to download"):  # open_clip has no exception class for it
+            raise Incompatible(f"{first_line(error)}; download it and give it as a file") from error
+        raise ConfigError(f"cannot load {what}: {first_line(error)}; {HINT} that fit") from error
     network.eval().requires_grad_(False)
     digest = digest_of([_weights_digest(network), config, preprocess])
     return Checkpoint(network, tokenize, preprocess, transform, folder, digest)
 
 
 def _tokenizer_options(config: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """What open_clip leaves out: a vocabulary named by its folder's configuration is in that folder."""
+    """Return the path of a vocabulary that the configuration names; open_clip does not look for it in the folder."""
     named = (config["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
     return {"bpe_path": str(folder / named)} if folder and named else {}
 
 
-def _weights_digest(network: Any) -> str:
+def _weights_digest(network: CLIP) -> str:
     total = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         total.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         total.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,1 +1,1 @@
-"""What metrics over stored features share: fits, distances, kernels, neighbours and the walk over reference sets."""
+"""Shared parts of metrics over stored features: Gaussian fits, distances, kernels and nearest neighbours."""

@@ -1,4 +1,4 @@
-"""The Frechet distance of Gaussian fits, and of a sample with its jackknife replicates."""
+"""The Frechet distance of Gaussian fits, and that of a sample with its jackknife replicates."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 from bench.core.errors import Undefined
 from bench.core.gaussian import Floats, Gaussian, factor, not_negative
 from evaluators.features.gaussian import Features, GroupedMoments, streamed_mean
+from evaluators.features.neighbours import without_each
 
-GROUPS = 10  # of the jackknife; sample i is in group i % GROUPS
+GROUPS = 10  # groups of the jackknife; sample i is in group i % GROUPS
 MIN_N = 2 * GROUPS
 
 # The squared distance of the whole sample, then of the sample without each group, float64 [1 + GROUPS].
@@ -19,10 +20,10 @@ Distances = Callable[[Gaussian], Floats]
 
 
 def frechet_distance(mu1: Floats, s1: Floats, mu2: Floats, s2: Floats) -> float:
-    """|mu1 - mu2|^2 + tr s1 + tr s2 - 2 tr((s1 s2)^(1/2)), the squared Frechet distance.
+    """Return |mu1 - mu2|^2 + tr s1 + tr s2 - 2 tr((s1 s2)^(1/2)), the squared Frechet distance.
 
     Source: Heusel et al. 2017, arXiv 1706.08500, Eq. 6. With s1 = A A', s1 s2 has the eigenvalues of the symmetric
-    A' s2 A, so their square roots sum to the trace and no matrix square root is taken. Arguments are in the order of
+    A' s2 A, so their square roots sum to the trace and no matrix square root is needed. Arguments are in the order of
     cleanfid.fid.frechet_distance.
 
     Args:
@@ -35,7 +36,7 @@ def frechet_distance(mu1: Floats, s1: Floats, mu2: Floats, s2: Floats) -> float:
         The distance, >= 0.
 
     Raises:
-        Undefined: an entry is not finite, or a matrix has a negative eigenvalue that is not rounding.
+        Undefined: an entry is not finite, or a matrix has a negative eigenvalue beyond rounding.
 
     >>> frechet_distance(np.zeros(2), np.eye(2), np.array([3.0, 4.0]), 4 * np.eye(2))
     27.0
@@ -47,7 +48,7 @@ def frechet_distance(mu1: Floats, s1: Floats, mu2: Floats, s2: Floats) -> float:
 
 
 def distance_to(reference: Gaussian, fitted: Gaussian) -> float:
-    """The squared Frechet distance of two fits; the reference's factor is computed once, whatever it is met by."""
+    """Return the squared Frechet distance of two fits; the reference's factor is computed once and reused."""
     root = reference.factor
     traces = float(np.trace(fitted.covariance)), float(np.trace(reference.covariance))
     return _combine(fitted.mean - reference.mean, *traces, root.T @ fitted.covariance @ root)
@@ -55,19 +56,19 @@ def distance_to(reference: Gaussian, fitted: Gaussian) -> float:
 
 def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats) -> float:
     cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner))).sum())
-    return max(float(shift @ shift) + trace1 + trace2 - 2 * cross, 0.0)  # below 0 by rounding alone
+    return max(float(shift @ shift) + trace1 + trace2 - 2 * cross, 0.0)  # below 0 only by rounding
 
 
 def replicated(features: Features) -> Distances:
-    """The distances of features [n, d], n >= MIN_N, in the form that is the faster one for their shape."""
+    """Return the distances of features [n, d], n >= MIN_N, in the form that is faster for their shape."""
     return from_gram(features) if len(features) < features.shape[1] else from_moments(features)
 
 
 def from_gram(features: Features) -> Distances:
-    """The distances by n x n matrices: exact, and the faster way where n < d.
+    """Return the distances computed with n x n matrices: exact, and faster if n < d.
 
     With X the centred rows, the sample's covariance is X'X / (n - 1), and s1 s2 has the non-zero eigenvalues of
-    X s2 X' / (n - 1). Leaving out rows takes a sub-block of X s2 X' and centres it again.
+    X s2 X' / (n - 1). Leaving out rows means taking a sub-block of X s2 X' and centring it again.
     """
     mean = streamed_mean(features)
     rows = features[:] - mean
@@ -75,32 +76,31 @@ def from_gram(features: Features) -> Distances:
     def distances(reference: Gaussian) -> Floats:
         gram = rows @ reference.covariance @ rows.T
         trace = float(np.trace(reference.covariance))
-        return np.array([one(keep, gram, reference.mean, trace) for keep in _kept(len(rows))])
+        return np.array([without(keep, gram, reference.mean, trace) for keep in _jackknife_rows(len(rows))])
 
-    def one(keep: npt.NDArray[np.intp], gram: Floats, reference_mean: Floats, reference_trace: float) -> float:
-        kept = rows[keep]
-        shift = kept.mean(axis=0)
+    def without(keep: npt.NDArray[np.intp], gram: Floats, reference_mean: Floats, reference_trace: float) -> float:
+        selected = rows[keep]
+        shift = selected.mean(axis=0)
         inner = gram[np.ix_(keep, keep)]
         inner = inner - inner.mean(axis=0)
         inner = (inner - inner.mean(axis=1, keepdims=True)) / (keep.size - 1)
-        trace = float(((kept - shift) ** 2).sum()) / (keep.size - 1)
+        trace = float(((selected - shift) ** 2).sum()) / (keep.size - 1)
         return _combine(mean + shift - reference_mean, trace, reference_trace, inner)
 
     return distances
 
 
-def _kept(n: int) -> list[npt.NDArray[np.intp]]:
+def _jackknife_rows(n: int) -> list[npt.NDArray[np.intp]]:
+    """Return the indices of all rows, then those without each group."""
     index = np.arange(n)
     return [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
 
 
 def from_moments(features: Features) -> Distances:
-    """The distances by d x d matrices: memory does not grow with n, for which it reads the features twice."""
+    """Return the distances computed with d x d matrices: memory does not grow with n; the features are read twice."""
     moments = GroupedMoments(features, GROUPS)
-    every = list(range(GROUPS))
 
     def distances(reference: Gaussian) -> Floats:
-        kept = [every, *([g for g in every if g != left_out] for left_out in every)]
-        return np.array([distance_to(reference, moments.fit(groups)) for groups in kept])
+        return np.array([distance_to(reference, moments.fit(groups)) for groups in without_each(GROUPS)])
 
     return distances

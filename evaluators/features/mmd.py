@@ -12,10 +12,10 @@ from bench.core.errors import Undefined
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-Rows = Callable[[Features], Floats]  # [m, d] as stored to float64 [m, d] as the kernel takes them
+Rows = Callable[[Features], Floats]  # stored rows [m, d] to the kernel's float64 [m, d]
 Kernel = Callable[[Floats], Floats]  # inner products of such rows, any shape, to the kernel's values
 BLOCK = 1024  # rows of a block; a block of kernel values is BLOCK^2 numbers
-MIN_N = 20  # samples from which an interval is worth its name
+MIN_N = 20  # samples needed for a meaningful interval
 
 
 @dataclass(frozen=True)
@@ -46,51 +46,51 @@ class Within:
 
 def _blocks(features: Features, rows: Rows) -> Iterator[tuple[slice, Floats]]:
     for start in range(0, len(features), BLOCK):
-        part = slice(start, min(start + BLOCK, len(features)))
-        yield part, rows(features[part])
+        block = slice(start, min(start + BLOCK, len(features)))
+        yield block, rows(features[block])
 
 
 def within(features: Features, rows: Rows, kernel: Kernel) -> Within:
-    """Kernel sums of features [n, d], n >= 2, with themselves: n^2 / 2 kernel values, one block at a time.
+    """Return kernel sums of features [n, d], n >= 2, with themselves: n^2 / 2 kernel values, one block at a time.
 
     Raises:
         Undefined: an entry is not finite.
     """
     n = len(features)
     others, itself = np.zeros(n), np.zeros(n)
-    for part, x in _blocks(features, rows):
+    for block, x in _blocks(features, rows):
         if not np.isfinite(x).all():
             raise Undefined("the features must be finite, got NaN or infinity")
         values = kernel(x @ x.T)
-        itself[part] = np.diagonal(values)
+        itself[block] = np.diagonal(values)
         np.fill_diagonal(values, 0.0)
-        others[part] += values.sum(axis=1)
-        for start in range(part.stop, n, BLOCK):  # the blocks to the right; those below are their transposes
+        others[block] += values.sum(axis=1)
+        for start in range(block.stop, n, BLOCK):  # blocks to the right; those below the diagonal are their transposes
             right = slice(start, min(start + BLOCK, n))
             values = kernel(x @ rows(features[right]).T)
-            others[part] += values.sum(axis=1)
+            others[block] += values.sum(axis=1)
             others[right] += values.sum(axis=0)
     return Within(features, others, itself)
 
 
 def across(features: Features, reference: Features, rows: Rows, kernel: Kernel) -> Floats:
-    """Sum of k(x_i, y) over the rows y of a reference [m, d], for each row of features [n, d]; float64 [n]."""
+    """Return float64 [n]: sum_y k(x_i, y) over rows y of a reference [m, d], for each row x_i of features [n, d]."""
     total = np.zeros(len(features))
-    for part, x in _blocks(features, rows):
+    for block, x in _blocks(features, rows):
         for _, y in _blocks(reference, rows):
-            total[part] += kernel(x @ y.T).sum(axis=1)
+            total[block] += kernel(x @ y.T).sum(axis=1)
     return total
 
 
 def unbiased(x: Within, y: Within, cross: Floats) -> Floats:
-    """The unbiased estimate of MMD^2, then that without each sample.
+    """Return the unbiased estimate of MMD^2, then that without each sample.
 
-    Source: Gretton et al. 2012, "A kernel two-sample test", Eq. 3. All n (n - 1) pairs are used, so nothing is drawn.
+    Source: Gretton et al. 2012, "A kernel two-sample test", Eq. 3. It uses all n (n - 1) pairs, without random draws.
 
     Args:
         x: kernel sums of n >= 3 samples.
         y: those of m >= 2 reference rows.
-        cross: float64 [n], as `across`.
+        cross: float64 [n], as returned by `across`.
 
     Returns:
         float64 [1 + n]: the value, and its delete-one jackknife replicates. It may be below 0.
@@ -103,20 +103,20 @@ def unbiased(x: Within, y: Within, cross: Floats) -> Floats:
 
 
 def biased(x: Within, y: Within, cross: Floats) -> Floats:
-    """The biased estimate of MMD^2 (the V-statistic, every row paired with itself too), then that without each sample.
+    """Return the biased estimate of MMD^2 (V-statistic, including self-pairs), then that without each sample.
 
-    Source: Gretton et al. 2012, Eq. 5. Arguments and result as of `unbiased`; the value is >= 0 save for rounding.
+    Source: Gretton et al. 2012, Eq. 5. Arguments and result as for `unbiased`; the value is >= 0 up to rounding.
     """
     n, m = x.others.size, y.others.size
-    own = x.itself.sum() + x.others.sum()
-    pairs = np.append(own, own - 2 * x.others - x.itself)
+    whole = x.itself.sum() + x.others.sum()
+    pairs = np.append(whole, whole - 2 * x.others - x.itself)
     sums = np.append(cross.sum(), cross.sum() - cross)
     left = np.append(n, np.full(n, n - 1))
     return np.asarray(pairs / left**2 - 2 * sums / (left * m) + y.mean_of_all)
 
 
 def standard_error(replicates: Floats) -> float:
-    """Delete-one jackknife standard error of an estimate, of its replicates float64 [n].
+    """Return the delete-one jackknife standard error of an estimate, from its replicates float64 [n].
 
     Source: Efron & Stein 1981: SE^2 = (n - 1) / n sum_i (theta_i - mean theta)^2.
     """

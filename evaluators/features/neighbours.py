@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by blocks of squared distances."""
+"""Exact nearest neighbours, in blocks of squared distances."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
 BLOCK = 1024  # rows of a block; a block of distances is BLOCK^2 numbers
-ROUNDING = 1e-12  # share of |x|^2 + |y|^2 below which a squared distance cannot be told from 0
+ROUNDING = 1e-12  # share of |x|^2 + |y|^2 below which a squared distance is rounding error
 TIE = 1.0 + 1e-9  # two squared distances whose ratio is below this are equal
 
 
 def distance_blocks(x: Features, y: Features, centre: Floats) -> Iterator[tuple[slice, slice, Floats]]:
-    """Squared Euclidean distances of every row of x to every row of y, one block at a time.
+    """Yield squared Euclidean distances of every row of x to every row of y, one block at a time.
 
-    By |x|^2 + |y|^2 - 2 x.y, one matrix product a block. `centre` is taken from both first, so that a large mean costs
-    no digits, and what is below rounding is 0, so that equal rows are at distance 0.
+    Computed as |x|^2 + |y|^2 - 2 x.y, one matrix product per block. `centre` is subtracted from both first, so that a
+    large mean loses no digits; values below rounding are set to 0, so that equal rows have distance 0.
 
     Args:
         x: float [n, d].
         y: float [m, d].
-        centre: float64 [d], a point amidst the rows.
+        centre: float64 [d], a point among the rows, e.g. their mean.
 
     Yields:
         The rows of x, the rows of y, and the distances float64 [rows of x, rows of y], which the caller may change.
@@ -42,64 +42,64 @@ def distance_blocks(x: Features, y: Features, centre: Floats) -> Iterator[tuple[
 
 
 def in_group(block: Floats, columns: slice, group: int, groups: int) -> Floats:
-    """The columns of a block whose row of y is in a group; row i of y is in group i % groups."""
+    """Return the columns of a block whose row of y is in a group; row i of y is in group i % groups."""
     return block[:, (group - columns.start) % groups :: groups]
 
 
 def nearest(features: Features, k: int, groups: int, centre: Floats) -> Floats:
-    """Squared distances of every row of features [n, d] to its k nearest others in each group.
+    """Return squared distances of every row of features [n, d] to its k nearest neighbours in each group.
 
     Returns:
-        float64 [n, groups, k], in no order, infinite where a group has fewer than k others.
+        float64 [n, groups, k], unordered; infinite for missing neighbours if a group has fewer than k others.
     """
-    found = np.full((len(features), groups, k), np.inf)
+    smallest = np.full((len(features), groups, k), np.inf)
     for rows, columns, squared in distance_blocks(features, features, centre):
         if rows == columns:
-            np.fill_diagonal(squared, np.inf)  # a row is not its own neighbour; its equal is
+            np.fill_diagonal(squared, np.inf)  # a row is not its own neighbour; an equal row is
         for group in range(groups):
-            both = np.concatenate([found[rows, group], in_group(squared, columns, group, groups)], axis=1)
-            found[rows, group] = np.partition(both, k - 1, axis=1)[:, :k]
-    return found
+            both = np.concatenate([smallest[rows, group], in_group(squared, columns, group, groups)], axis=1)
+            smallest[rows, group] = np.partition(both, k - 1, axis=1)[:, :k]
+    return smallest
 
 
-def radii(found: Floats, k: int) -> Floats:
-    """The k-th smallest squared distance [n] of neighbours [n, ...], as `nearest` finds them."""
-    flat = found.reshape(len(found), -1)
+def radii(neighbours: Floats, k: int) -> Floats:
+    """Return the k-th smallest squared distance [n] of neighbours [n, ...], as `nearest` returns them."""
+    flat = neighbours.reshape(len(neighbours), -1)
     return np.asarray(np.partition(flat, k - 1, axis=1)[:, k - 1])
 
 
 def nearest_across(x: Features, y: Features, groups: int, centre: Floats) -> Floats:
-    """Squared distance of every row of x [n, d] to the nearest row of y [m, d] in each group; float64 [n, groups]."""
-    found = np.full((len(x), groups), np.inf)
+    """Return float64 [n, groups]: squared distances of rows of x [n, d] to the nearest row of y [m, d] per group."""
+    smallest = np.full((len(x), groups), np.inf)
     for rows, columns, squared in distance_blocks(x, y, centre):
-        keep_nearest(found[rows], squared, columns)
-    return found
+        keep_nearest(smallest[rows], squared, columns)
+    return smallest
 
 
-def keep_nearest(found: Floats, squared: Floats, columns: slice) -> None:
-    """Lower `found` [rows, groups] to the nearest of each group in a block of distances, in place."""
-    groups = found.shape[1]
+def keep_nearest(smallest: Floats, squared: Floats, columns: slice) -> None:
+    """Lower `smallest` [rows, groups] to the nearest of each group in a block of distances, in place."""
+    groups = smallest.shape[1]
     for group in range(groups):
-        part = in_group(squared, columns, group, groups)
-        if part.shape[1]:
-            np.minimum(found[:, group], part.min(axis=1), out=found[:, group])
+        distances = in_group(squared, columns, group, groups)
+        if distances.shape[1]:
+            np.minimum(smallest[:, group], distances.min(axis=1), out=smallest[:, group])
 
 
 def without_each(groups: int) -> list[list[int]]:
-    """All groups, then all but each: the jackknife's samples."""
+    """Return all groups, then all without each one: the samples of the jackknife."""
     every = list(range(groups))
     return [every, *([g for g in every if g != left_out] for left_out in every)]
 
 
 def covered(nearest_of: Floats, radius: Floats) -> Floats:
-    """Coverage of reals by samples, then by those without each group; float64 [1 + groups].
+    """Return the coverage of real images by samples, then by those without each group; float64 [1 + groups].
 
-    Source: Naeem et al. 2020, arXiv 2002.09797, Eq. 9: the share of reals whose k-nearest-neighbour ball holds a
-    sample.
+    Source: Naeem et al. 2020, arXiv 2002.09797, Eq. 9: the share of real images whose k-nearest-neighbour ball
+    contains a sample.
 
     Args:
-        nearest_of: float64 [m, groups], squared distance of every real to the nearest sample of each group.
-        radius: float64 [m], squared distance of every real to its k-th nearest other real.
+        nearest_of: float64 [m, groups], squared distance of every real image to the nearest sample of each group.
+        radius: float64 [m], squared distance of every real image to its k-th nearest neighbour.
     """
-    kept = without_each(nearest_of.shape[1])
-    return np.array([np.mean(nearest_of[:, groups].min(axis=1) <= TIE * radius) for groups in kept])
+    selections = without_each(nearest_of.shape[1])
+    return np.array([np.mean(nearest_of[:, groups].min(axis=1) <= TIE * radius) for groups in selections])

@@ -1,4 +1,4 @@
-"""Some rows of an array that may be too large to hold, read as an array of their own."""
+"""A view of some rows of an array that may be too large for memory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Features = npt.NDArray[np.floating]
 
 
 class Subset:
-    """Rows `index` of `array`, of which a slice holds no more than it returns and one chunk."""
+    """Rows `index` of `array`; a slice needs memory for its result and one chunk only."""
 
     def __init__(self, array: Features, index: npt.NDArray[np.int64]) -> None:
-        """Choose the rows.
+        """Select the rows.
 
         Args:
-            array: float [n, d]; may be memory-mapped, and need know no more than slices.
+            array: float [n, d]; may be memory-mapped, and needs to support slices only.
             index: int64 [m], strictly rising, in [0, n).
         """
         self.array, self.index = array, index
@@ -31,23 +31,23 @@ class Subset:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Features:
-        wanted = self.index[rows]
-        found = np.empty((wanted.size, *self.shape[1:]), self.dtype)
+        index = self.index[rows]
+        selected = np.empty((index.size, *self.shape[1:]), self.dtype)
         first = 0
-        while first < wanted.size:
-            start = int(wanted[first])
-            last = int(np.searchsorted(wanted, start + CHUNK))
-            block = self.array[start : int(wanted[last - 1]) + 1]
-            found[first:last] = block[wanted[first:last] - start]
+        while first < index.size:
+            start = int(index[first])
+            last = int(np.searchsorted(index, start + CHUNK))
+            block = self.array[start : int(index[last - 1]) + 1]
+            selected[first:last] = block[index[first:last] - start]
             first = last
-        return found
+        return selected
 
 
 def subset(array: Features, index: npt.NDArray[np.int64]) -> Features:
-    """The rows of a `Subset`, under the type that evaluators read features by."""
+    """Return a `Subset`, typed as the arrays that evaluators read."""
     return cast(Features, Subset(array, index))
 
 
 def head(array: Features, n: int) -> Features:
-    """The first n rows of an array, or the array itself where it has no more."""
+    """Return the first n rows of an array, or the array itself if it has no more."""
     return array if len(array) <= n else subset(array, np.arange(n))

@@ -55,7 +55,7 @@ def test_the_shipped_sets_can_be_read_and_name_classes_as_the_classifiers_do() -
     for name, classified, subjects in (("avatars-professions", "avatars", 8), ("professions", "faces", 30)):
         found = read_prompt_set(name)
         assert len(found.prompts) == subjects
-        known = {a.name: a for a in read_prompts(classified).asked}
+        known = {a.name: a for a in read_prompts(classified).described}
         check_phrases(found, tuple(known.values()))
         assert all(set(found.phrases[a]) == set(known[a].classes) for a in found.phrases)
     said = read_prompt_set("avatars-professions").prompts["accountant"]

@@ -225,7 +225,7 @@ def test_a_preset_is_valid_and_all_that_it_needs_is_on_record(name: str) -> None
     assert "arXiv" in hub_file or "et al." in hub_file
     fields = preset.classifier.fields
     if preset.classifier.name == "clip":
-        asked = read_prompts(fields["prompts"]).asked
+        asked = read_prompts(fields["prompts"]).described
     else:
         asked = (Attribute(fields["attribute"], tuple(k for one in fields["classes"] for k in one)),)
     assert len(cells(preset, asked)) == len(preset.tasks) * len(preset.methods) * len(preset.seeds)

@@ -275,7 +275,7 @@ def test_shipped_prompts_are_about_what_they_say():
     check_covers(read_prompts("avatars"), ATTRIBUTES, "prompts")
     with pytest.raises(ConfigError, match=r"prompts must have phrases for .*, in this order, got"):
         check_covers(read_prompts("avatars"), ATTRIBUTES[::-1], "prompts")
-    faces = {a.name: a.n_classes for a in read_prompts("faces").asked}
+    faces = {a.name: a.n_classes for a in read_prompts("faces").described}
     assert faces == {"gender": 2, "age": 3, "race": 7, "eyeglasses": 2, "beard": 2}
     prompts = Prompts(templates=("a {} b", "{}"), attributes={"a": {"x": ("u", "v"), "y": ("w",)}})
     assert prompts.sentences("a", "x") == ["a u b", "a v b", "u", "v"]

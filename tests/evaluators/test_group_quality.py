@@ -11,7 +11,7 @@ from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators.features.frechet_distance import frechet_distance
 from evaluators.features.subset import subset
-from evaluators.group_quality import Evaluator, classified, samples_a_class
+from evaluators.group_quality import Evaluator, classified, samples_per_class
 from tests.support.sets import in_shards
 
 HAIR, TONE = Attribute("hair", ("no", "yes")), Attribute("tone", ("light", "medium", "dark"))
@@ -24,7 +24,7 @@ def fid(x: np.ndarray, y: np.ndarray) -> float:
 def run(
     x: np.ndarray, of_x: np.ndarray, y: np.ndarray, of_y: np.ndarray, attributes: tuple[Attribute, ...] = (HAIR,)
 ) -> dict[tuple[str, str], Score]:
-    """Scores by (metric, scope), of samples whose labels [n, attributes] the classifier sees rightly; -1: it abstains."""
+    """Scores by (metric, scope), of samples whose labels [n, attributes] the classifier predicts; -1: it abstains."""
     probabilities = {}
     for i, a in enumerate(attributes):
         rows = np.eye(a.n_classes)[of_x[:, i]]
@@ -152,8 +152,8 @@ def test_a_subset_reads_as_its_rows_do(data: st.DataObject) -> None:
     np.testing.assert_array_equal(chosen[start:stop], array[index][start:stop])
 
 
-def test_how_many_samples_a_class() -> None:
-    assert [samples_a_class(*pair) for pair in ((200, 2), (2000, 2), (1_000_000, 2))] == [20, 166, 10_000]
+def test_how_many_samples_per_class() -> None:
+    assert [samples_per_class(*pair) for pair in ((200, 2), (2000, 2), (1_000_000, 2))] == [20, 166, 10_000]
 
 
 def test_predicted_labels_and_abstentions() -> None:

@@ -1,4 +1,4 @@
-"""Distance to the vanilla paired_baseline: closed forms, SciPy's intervals, properties, and the paired_baseline's way through a run."""
+"""Distance to the paired baseline: closed forms, SciPy's intervals, properties, and a run end to end."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.protocols.evaluator import WILSON, Card, Column
+from bench.protocols.evaluator import WILSON, Column, MetricCard
 from bench.report import metric_cards
 from bench.report.metric_cards import PAGE, card_text, cards, page, prose, write
 from bench.results.metric_info import value_range
 
-CARD = Card(
+CARD = MetricCard(
     summary="Share of *something*.",
     formula="|a|_1 / n of `kid_*` scores",
     source="somebody",

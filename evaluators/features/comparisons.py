@@ -1,4 +1,4 @@
-"""The walk over every feature extractor and reference set, with the checks that all its metrics need."""
+"""Comparison of the samples with every reference set of every extractor, with the checks shared by all metrics."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from evaluators.features.subset import head
 
 T = TypeVar("T")
 Features = npt.NDArray[np.floating]
-Interval = tuple[float, float | None, float | None]  # value, low, high; None where there is no interval
+Estimate = tuple[float, float | None, float | None]  # value, low, high; None without an interval
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A reference set as one extractor saw it.
+    """The features of a reference set, by one extractor.
 
     Attributes:
-        extractor: its name.
-        name: the name of the set.
-        array: float [n_ref, d], the features; may be memory-mapped.
+        extractor: name of the extractor.
+        name: name of the set.
+        array: float [n_ref, d]; may be memory-mapped.
     """
 
     extractor: str
@@ -36,18 +36,18 @@ class Compared:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What the set is kept by."""
+        """The key of the set in a `ReferenceCache`."""
         return self.extractor, self.name
 
 
 def checked(
     sample: Sample, extractor: str, sets: Mapping[str, Features], fits: Mapping[str, Gaussian] | None = None
 ) -> Features:
-    """The samples' features of an extractor, float [n, d].
+    """Return the samples' features of an extractor, float [n, d], after checking their width.
 
     Raises:
-        Incompatible: the samples lack them.
-        ConfigError: their width is not that of every reference set and of every fit.
+        Incompatible: the samples have none.
+        ConfigError: their width differs from that of a reference set or a fit.
     """
     if extractor not in sample.features:
         raise Incompatible(f"the samples have no features of {extractor}; run that extractor on them")
@@ -63,41 +63,45 @@ def checked(
 
 
 def at_least(n: int, array: Features, what: str) -> None:
-    """Raise Undefined unless the array has n rows or more."""
+    """Check the number of rows.
+
+    Raises:
+        Undefined: the array has fewer than n rows.
+    """
     if len(array) < n:
         raise Undefined(f"{what} needs {n} images or more, got {len(array)}")
 
 
 def undefined(metric: str, scope: str, n: int, error: Undefined) -> Score:
-    """The score of a metric that has no value here."""
+    """Return the score of a metric that is undefined here."""
     return Score(metric, scope, None, n=n, status="undefined", reason=str(error))
 
 
-def walk(
+def compare_sets(
     sample: Sample,
     reference: Reference,
     metrics: tuple[str, ...],
     min_n: int,
     prepare: Callable[[Features], T],
-    compare: Callable[[T, Compared], tuple[Interval, ...]],
+    compare: Callable[[T, Compared], tuple[Estimate, ...]],
     cap: int | None = None,
-    compare_fit: Callable[[T, Gaussian], tuple[Interval, ...]] | None = None,
+    compare_fit: Callable[[T, Gaussian], tuple[Estimate, ...]] | None = None,
 ) -> list[Score]:
-    """Scores of every extractor and reference set, in the order of `reference.features`, an extractor's fits last.
+    """Return scores per extractor and reference set, in the order of `reference.features`, an extractor's fits last.
 
     Args:
         sample: its `features` must hold every extractor of the reference.
         reference: its `features` are the sets to compare with.
-        metrics: names of the metrics; that of a score is followed by "_" and the extractor, its scope is the set.
-        min_n: fewest samples that have a value.
-        prepare: what is computed of the samples [n, d], once an extractor.
-        compare: value and interval of each of `metrics`, of what was prepared and a reference set.
-        cap: the most samples that are used, the first ones; all of them unless given.
-        compare_fit: as `compare`, with the fits of `reference.statistics`; unless given, the metric needs the images
-            themselves, and has no score for those.
+        metrics: names of the metrics; a score's name is followed by "_" and the extractor, and its scope is the set.
+        min_n: smallest number of samples that has a value.
+        prepare: computes intermediate results of the samples' features [n, d], once per extractor.
+        compare: returns value and interval of each of `metrics`, from intermediate results and a reference set.
+        cap: largest number of samples used, the first ones; None uses all.
+        compare_fit: like `compare`, for the fits of `reference.statistics`; None if the metric needs the features
+            themselves, and has no score for fits.
 
     Raises:
-        Incompatible: the samples lack an extractor's features.
+        Incompatible: the samples have no features of an extractor.
         ConfigError: the widths of the features differ.
     """
     scores = []

@@ -1,0 +1,1 @@
+"""Helpers of the extractors that run pretrained networks: checks of images, and files of weights."""
