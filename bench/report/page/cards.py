@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TypedDict
 
 from bench.core.plugins import load, with_member
-from bench.protocols.evaluator import Card, Column
+from bench.protocols.evaluator import Column, MetricCard
 
 ARROWS = {"lower": "lower is better", "higher": "higher is better", None: "neither direction is better"}
 
@@ -60,7 +60,7 @@ def _fits(metric: str, column: Column) -> bool:
     return fnmatchcase(metric, column.pattern)
 
 
-def _record(name: str, card: Card, metrics: list[str]) -> CardRecord:
+def _record(name: str, card: MetricCard, metrics: list[str]) -> CardRecord:
     return {
         "name": name,
         "metrics": metrics,
