@@ -1,4 +1,4 @@
-"""Labelled image sets behind one protocol, found by name."""
+"""Labelled image sets by name or declaration, behind one protocol (`bench.protocols.images`)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from bench.config.shipped_sets import SETS
 from bench.core.errors import ConfigError
 from bench.protocols.images import LabelledImages
 
-SIZE = 32  # pixels a side where neither the caller nor the declaration says
+SIZE = 32  # default side of an image, in pixels
 
 
 def list_data() -> dict[str, str]:
-    """Names of the shipped sets, with what each is for."""
+    """Return the names of the shipped sets, with the purpose of each."""
     return {name: s.purpose for name, s in SETS.items()}
 
 
 def list_formats() -> dict[str, str]:
-    """Names of the formats of files that a set can be declared in, with what lies where."""
+    """Return the names of the formats in which a set can be declared, with the files of each."""
     from bench.core.plugins import load, names
 
-    found = ((name, load("data format", name, "Format")) for name in names("data format"))
-    return {name: (format.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, format in found}
+    formats = ((name, load("data format", name, "Format")) for name in names("data format"))
+    return {name: (format.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, format in formats}
 
 
-def say_left_out(sets: Iterable[LabelledImages]) -> None:
-    """Name on the terminal the files that were tolerated as unusable, each once."""
+def print_left_out(sets: Iterable[LabelledImages]) -> None:
+    """Print each unusable file that was tolerated, once, on stderr."""
     from bench.core.progress import console
 
     for line in dict.fromkeys(f"left out of {data.name}: {line}" for data in sets for line in data.left_out):
@@ -34,17 +34,17 @@ def say_left_out(sets: Iterable[LabelledImages]) -> None:
 
 
 def load_data(source: str | DataSource, n: int | None = None, size: int | None = None) -> LabelledImages:
-    """A shipped set by its name, or a declared one.
+    """Return a shipped or a declared set; its images are decoded on first access.
 
     Args:
-        source: as `list_data` has it, or a declaration.
-        n: how many images, the set's own number unless given; a longer set begins with the shorter one, save where
-            quotas decide.
-        size: side in pixels, the declaration's unless given.
+        source: a name of `list_data`, or a declaration.
+        n: number of images, by default that of the set; a longer set begins with the shorter one, except under
+            quotas.
+        size: side in pixels, by default that of the declaration, else 32.
 
     Raises:
         UnknownName: no such set.
-        ConfigError: n or size is out of range or not the declared one, or the files are not as they must be.
+        ConfigError: n or size is out of range or not the declared one, or the files do not have their format.
     """
     from bench.data.assembly import assemble
     from bench.data.avatars import avatar_faces
@@ -55,7 +55,7 @@ def load_data(source: str | DataSource, n: int | None = None, size: int | None =
         raise ConfigError(f"data set {source.title} is declared with n = {source.n}, got n = {n}; ask for fewer images")
     if None not in (size, source.size) and size != source.size:
         raise ConfigError(
-            f"data set {source.title} must have the size of the images it is held against, {size}, got {source.size}; "
+            f"data set {source.title} must have the size of the images it is compared with, {size}, got {source.size}; "
             "leave `size` out"
         )
     n = source.n if n is None else n

@@ -1,8 +1,6 @@
-"""A declared set of files as labelled images: its format's table, the rows that are taken, their check and hash."""
+"""Assemble a declared set: read its format's table, choose rows, check and hash their files."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +15,23 @@ from bench.data.decode import Shape
 from bench.data.intake import checked, content, decoded
 from bench.data.labels import Labels, read_labels
 from bench.data.subsample import choose
-from bench.data.table import Table
+from bench.data.table import Format, Table
 from bench.protocols.images import ImagesOnDemand, LabelledImages
 
-SHOWN = 5  # unusable files that an error names
+SHOWN = 5  # number of unusable files that an error names
 
 
 def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
-    """The declared set: every file that is taken has been read to its end and hashed, none is decoded yet.
+    """Return the declared set; every chosen file has been read to its end and hashed, none is decoded yet.
 
     Args:
         source: the declaration.
-        n: how many images; all unless given.
+        n: number of images, all by default.
         size: side in pixels.
 
     Raises:
         UnknownName: no such attribute, or no such field of the format.
-        ConfigError: the format or a label is not as it must be, more files are unusable than are tolerated, or there
+        ConfigError: a file or label does not have its format, more files are unusable than are tolerated, or there
             are too few for the subsample.
     """
     table = _format(source).table()
@@ -47,31 +45,31 @@ def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
         hashes, broken = checked(table.pictures, rows, shape, source.title)
         if not broken:
             return _labelled(source, table, labels, rows, hashes, shape, problems)
-        unusable |= broken  # others take their place
+        unusable |= broken  # choose again without them
 
 
 def stamp(source: DataSource) -> str:
-    """Hash of the declaration and of what the files' names, sizes and times say, without reading an image."""
+    """Return a hash of the declaration and of the files' names, sizes and times, without reading an image."""
     if source.name in SETS:
-        return digest_of(source.model_dump(mode="json"))  # drawn, by code that the run's fingerprint has
+        return digest_of(source.model_dump(mode="json"))  # drawn by code that is part of the run's fingerprint
     table = _format(source).table()
     stamps = [table.pictures.stamp(i) for i in range(len(table.pictures))]
     columns = {choice.column: list(table.columns.get(choice.column, ())) for choice in source.attributes}
     return digest_of([source.model_dump(mode="json"), stamps, columns, dict(table.problems)])
 
 
-def _format(source: DataSource) -> Any:
-    format = load("data format", source.name, "Format")
+def _format(source: DataSource) -> Format:
+    format: type[Format] = load("data format", source.name, "Format")
     return fill(format, {"root": source.root, **source.fields}, "format", source.name)
 
 
 def _tolerate(problems: dict[str, str], source: DataSource, n: int) -> None:
     if len(problems) > source.tolerate:
-        named = ", ".join(f"{name} ({why})" for name, why in list(problems.items())[:SHOWN])
-        more = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        examples = ", ".join(f"{name} ({why})" for name, why in list(problems.items())[:SHOWN])
+        remainder = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
         raise ConfigError(
             f"data set {source.title} must have at most {source.tolerate:,} unusable files, got {len(problems):,} of "
-            f"{n:,}: {named}{more}; mend them, or set `tolerate: {len(problems)}` to do without"
+            f"{n:,}: {examples}{remainder}; mend them, or set `tolerate: {len(problems)}` to do without"
         )
 
 

@@ -1,8 +1,8 @@
-"""Avatar faces with exactly known attributes, drawn on the spot: unlimited data whose truth is given.
+"""Avatar faces with exactly known attributes, drawn on demand: unlimited labelled data.
 
 The faces are the DiceBear rendition of "Avataaars" by Pablo Stanley, rasterised by resvg. Face i of a set
 depends on (set seed, i) alone: its labels are drawn from the set's joint distribution, everything else (hair,
-mouth, eyes, clothes, colours, shifts) from the face's own seed.
+mouth, eyes, clothes, colours, shifts) from the seed of the face.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,11 @@ from bench.core.attributes import Attribute, check_distribution
 from bench.core.errors import ConfigError
 from bench.core.progress import track
 from bench.protocols.images import ImagesOnDemand, LabelledImages
-from bench.storage.files import cache_root, read_arrays, write_arrays
+from bench.storage.files import Array, cache_root, read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from dicebear import Style
+    from dicebear.options import Options
 
 ATTRIBUTES = (
     Attribute("eyeglasses", ("absent", "present")),
@@ -35,7 +39,7 @@ ATTRIBUTES = (
 CREDIT = "Faces: Avataaars by Pablo Stanley (avataaars.com, free for personal and commercial use), drawn with DiceBear."
 DRAWING = 1  # raise when the drawing below changes: it is part of every set's hash
 
-# The palettes are separated: no colour of one skin tone is nearer to another tone's than to its own.
+# The palettes are separated: every colour is nearer to the others of its skin tone than to those of another tone.
 SKIN = (
     ("#ffdbb4", "#fbd0a6", "#ffe3c7"),
     ("#d08b5b", "#c98450", "#be7a48"),
@@ -60,21 +64,21 @@ STYLE = {
 
 
 def draw_labels(joint: npt.NDArray[np.float64], seed: int, index: int) -> tuple[int, ...]:
-    """Labels of face `index`, one an attribute, drawn from `joint` with (seed, index) alone."""
+    """Return the labels of face `index`, one per attribute, drawn from `joint` with (seed, index) alone."""
     flat = np.random.default_rng([seed, index]).choice(joint.size, p=joint.ravel())
     return tuple(int(v) for v in np.unravel_index(flat, joint.shape))
 
 
 @functools.cache
-def _style() -> Any:
+def _style() -> Style:
     from dicebear import Style
 
     return Style(json.loads(files("dicebear_styles").joinpath("avataaars.json").read_text("utf-8")))
 
 
 @functools.cache
-def _options(labels: tuple[int, ...]) -> Any:
-    """What faces of some labels have in common. dicebear checks it against a schema: two thirds of a face's time."""
+def _options(labels: tuple[int, ...]) -> Options:
+    """Return the options that faces with these labels share; cached, since dicebear's check takes most of the time."""
     from dicebear.options import Options
 
     glasses, skin, hair = labels
@@ -87,9 +91,9 @@ def _options(labels: tuple[int, ...]) -> Any:
 
 
 class _Seeded:
-    """Options that were checked, under a seed of its own."""
+    """Checked options with the seed of one face."""
 
-    def __init__(self, options: Any, seed: str) -> None:
+    def __init__(self, options: Options, seed: str) -> None:
         self._options, self._seed = options, seed
 
     def seed(self) -> str:
@@ -100,16 +104,16 @@ class _Seeded:
 
 
 def draw_svg(labels: tuple[int, ...], seed: int, index: int) -> str:
-    """One face as SVG, the same as `dicebear.Avatar` draws with these options and this seed."""
+    """Return one face as SVG, equal to that of `dicebear.Avatar` with these options and this seed."""
     from dicebear.renderer import Renderer
     from dicebear.resolver import Resolver
 
-    options: Any = _Seeded(_options(labels), f"{seed}-{index}")
+    options = cast("Options", _Seeded(_options(labels), f"{seed}-{index}"))
     return str(Renderer(_style(), Resolver(_style(), options)).render())
 
 
 def draw_face(labels: tuple[int, ...], seed: int, index: int, size: int) -> npt.NDArray[np.uint8]:
-    """One face as uint8 [3, size, size], RGB."""
+    """Return one face as uint8 [3, size, size], RGB."""
     import resvg_py
     from PIL import Image
 
@@ -137,18 +141,18 @@ def _draw_block(
 def avatar_faces(
     joint: npt.ArrayLike, seed: int, n: int, size: int = 32, name: str = "avatars", workers: int | None = None
 ) -> LabelledImages:
-    """A set of avatar faces with any joint distribution of the attributes, drawn when first looked at and kept on disk.
+    """Return a set of avatar faces with a given joint distribution, drawn on first access and cached on disk.
 
     Args:
         joint: distribution [2, 3, 2] over ATTRIBUTES, entries >= 0 summing to 1.
         seed: the set's seed; face i depends on (seed, i), so a longer set begins with the shorter one.
         n: number of faces, >= 1.
         size: side in pixels, 8 to 1024.
-        name: the name the set goes by.
-        workers: processes to draw with; all cores unless given.
+        name: of the set.
+        workers: number of drawing processes, by default one per core.
 
     Raises:
-        ConfigError: where an argument is out of its range.
+        ConfigError: an argument is out of range.
     """
     table = np.asarray(joint, dtype=np.float64)
     shape = tuple(a.n_classes for a in ATTRIBUTES)
@@ -164,7 +168,7 @@ def avatar_faces(
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     folder = cache_root() / "data" / f"avatars-{digest[:16]}"
 
-    def draw() -> dict[str, npt.NDArray[Any]]:
+    def draw() -> dict[str, Array]:
         arrays = read_arrays(folder)
         if arrays is None:
             arrays = _draw_all(table, seed, n, size, name, workers)
@@ -177,7 +181,7 @@ def avatar_faces(
 
 def _draw_all(
     joint: npt.NDArray[np.float64], seed: int, n: int, size: int, name: str, workers: int | None
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Array]:
     workers = workers or os.cpu_count() or 1
     starts = list(range(0, n, 100))
     if n <= 200 or workers == 1:
@@ -191,6 +195,6 @@ def _draw_all(
                 jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
                 blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
         except BrokenProcessPool:
-            # A spawned process runs the caller's script again, up to its `if __name__ == "__main__"`, which it lacks.
+            # A spawned process imports the caller's script, which fails without `if __name__ == "__main__"`.
             return _draw_all(joint, seed, n, size, name, workers=1)
     return {"images": np.concatenate([b[0] for b in blocks]), "labels": np.concatenate([b[1] for b in blocks])}

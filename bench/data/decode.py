@@ -1,4 +1,4 @@
-"""Bytes of an image file to a square of uint8 RGB, by stated rules; what cannot be decoded says why."""
+"""Decode image files to squares of uint8 RGB by fixed rules; errors give the reason."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# What Pillow raises on damaged files; anything else is a defect of ours and keeps its traceback.
+# Exceptions of Pillow on damaged files; any other is a defect of the bench and keeps its traceback.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError, AttributeError)
 _ALSO = (ArithmeticError, MemoryError, struct.error, zlib.error)
 _HUGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Unusable(Exception):
-    """An image file that cannot be used; its text is the reason, as it follows the file's name."""
+    """An unusable image file; the text is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How pixels are brought to one size; as of `bench.config.data_source.DataSource`."""
+    """The pixel settings of a set; fields as in `bench.config.data_source.DataSource`."""
 
     size: int
     crop: int | None = None
@@ -38,7 +38,7 @@ class Shape:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow's warnings off, save that a huge image is an error; for a whole pass, since filters are the process's."""
+    """Silence Pillow's warnings, except that a huge image is an error; filters are global, so call it once per pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -46,7 +46,7 @@ def quiet() -> Iterator[None]:
 
 
 def check(data: bytes, shape: Shape) -> None:
-    """Read an image to its end, JPEGs at an eighth of their size.
+    """Read an image to its end, JPEGs at an eighth of their size, to find damage.
 
     Raises:
         Unusable: it cannot be decoded, is huge, or smaller than `shape` allows.
@@ -61,7 +61,7 @@ def check(data: bytes, shape: Shape) -> None:
 
 
 def decode(data: bytes, shape: Shape) -> npt.NDArray[np.uint8]:
-    """One image as uint8 [3, size, size], RGB.
+    """Return an image as uint8 [3, size, size], RGB.
 
     The first frame, turned as its EXIF orientation says; a pixel of 16 bits keeps its upper 8; transparent pixels lie
     on white; grey is repeated; CMYK and other modes by Pillow's conversion, without colour profiles. Then the centre
@@ -78,7 +78,9 @@ def decode(data: bytes, shape: Shape) -> npt.NDArray[np.uint8]:
         raise Unusable(_reason(error)) from error
     side = shape.crop or min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))  # first, so that nothing outside it is mixed in
+    square = image.crop(
+        (left, top, left + side, top + side)
+    )  # before resizing, so that pixels outside it have no influence
     if side != shape.size:
         square = square.resize((shape.size, shape.size), Image.Resampling[shape.resample.upper()])
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Columns of text to attributes with classes."""
+"""Turn columns of text into attributes with classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.core.errors import ConfigError, UnknownName
 from bench.core.yaml_models import no_text
 from bench.data.table import Table
 
-MOST = 50  # distinct values that are taken for classes without being told so
+MOST = 50  # limit of the distinct values of a column without declared classes
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Labels:
     """The labels of a table's pictures.
 
     Attributes:
-        attributes: as declared, with their classes.
+        attributes: the declared attributes, with their classes.
         values: int64 [pictures, number of attributes]; -1 where a picture has no label.
-        problems: index of a picture without a label to the reason.
+        problems: index of each picture without a label, with the reason.
     """
 
     attributes: tuple[Attribute, ...]
@@ -34,7 +34,7 @@ class Labels:
 
 
 def read_labels(table: Table, source: DataSource) -> Labels:
-    """The declared attributes of a table.
+    """Return the declared attributes of a table.
 
     Raises:
         UnknownName: no such column.
@@ -59,7 +59,7 @@ def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple
     values = table.classes.get(choice.column) or tuple(sorted(set(texts) - {""}))
     if isinstance(choice.classes, dict):
         names = tuple(choice.classes)
-        place = {value: k for k, group in enumerate(choice.classes.values()) for value in group}
+        class_of = {value: k for k, group in enumerate(choice.classes.values()) for value in group}
     elif choice.classes is not None and choice.column in table.classes:  # other names for the format's own classes
         names = choice.classes
         if set(names) != set(values) and len(names) != len(values):
@@ -67,10 +67,10 @@ def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple
                 f"{choice.name} of {source.title} must have {len(values)} classes, for {', '.join(values)}, got "
                 f"{', '.join(names)}; to group values, give each class its list"
             )
-        place = {value: k for k, value in enumerate(names if set(names) == set(values) else values)}
+        class_of = {value: k for k, value in enumerate(names if set(names) == set(values) else values)}
     else:
         names = choice.classes or values
-        place = {value: k for k, value in enumerate(names)}
+        class_of = {value: k for k, value in enumerate(names)}
         if choice.classes is None and not 2 <= len(values) <= MOST:
             raise ConfigError(
                 f"{choice.name} of {source.title} must have 2 to {MOST} values to be classes, got {len(values)}: "
@@ -80,13 +80,13 @@ def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple
         if (odd := no_text(name)) is not None:
             raise ConfigError(f"a class of {choice.name} of {source.title} must not hold {odd}, got {name!r:.60}")
     for i, text in enumerate(texts):
-        if text and text not in place:
-            n = sum(1 for other in texts if other and other not in place)
+        if text and text not in class_of:
+            n = sum(1 for value in texts if value and value not in class_of)
             raise ConfigError(
-                f"{choice.name} of {source.title} must be one of {', '.join(place)}, got {text!r} for "
+                f"{choice.name} of {source.title} must be one of {', '.join(class_of)}, got {text!r} for "
                 f"{table.pictures.name(i)} ({n:,} such images); mend the label or name a class for it"
             )
-    return Attribute(choice.name, names), np.array([place.get(text, -1) for text in texts], dtype=np.int64)
+    return Attribute(choice.name, names), np.array([class_of.get(text, -1) for text in texts], dtype=np.int64)
 
 
 def _binned(choice: AttributeChoice, table: Table, source: DataSource) -> tuple[Attribute, npt.NDArray[np.int64]]:
@@ -108,5 +108,5 @@ def _binned(choice: AttributeChoice, table: Table, source: DataSource) -> tuple[
     middle = (f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges))
     assert not isinstance(choice.classes, dict)
     names = choice.classes or (f"below {edges[0]:g}", *middle, f"from {edges[-1]:g}")
-    found = np.searchsorted(np.array(edges), numbers, side="right")
-    return Attribute(choice.name, names), np.where(np.isnan(numbers), -1, found).astype(np.int64)
+    bins = np.searchsorted(np.array(edges), numbers, side="right")
+    return Attribute(choice.name, names), np.where(np.isnan(numbers), -1, bins).astype(np.int64)

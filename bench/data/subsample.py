@@ -1,4 +1,4 @@
-"""Which images of a set are taken, and in which order: exact quotas, from a seed."""
+"""Choose the images of a set and their order: from a seed, with exact quotas if declared."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Ints = npt.NDArray[np.int64]
 
 
 def rounded_quotas(target: npt.NDArray[np.float64], n: int) -> Ints:
-    """n shared out by a distribution, by largest remainders (the first class first among equal ones).
+    """Return n split by a distribution, by largest remainders; of equal remainders the first class is rounded up.
 
     Args:
         target: [K], summing to 1.
-        n: how many.
+        n: total.
 
     Returns:
         int64 [K], each within 1 of n times its share, summing to n.
@@ -32,7 +32,7 @@ def rounded_quotas(target: npt.NDArray[np.float64], n: int) -> Ints:
 
 
 def long_tail_quotas(largest: int, factor: float, n_classes: int) -> Ints:
-    """floor(largest * factor^(k / (K - 1))) for class k of K: int64 [K].
+    """Return floor(largest * factor^(k / (K - 1))) for class k of K, int64 [K].
 
     Source: Cao et al. 2019 (LDAM), arXiv 1906.07413, section 4, "long-tailed imbalance"; `factor` is one over the
     imbalance ratio.
@@ -49,19 +49,19 @@ def choose(
     unusable: Collection[int],
     title: str,
 ) -> Ints:
-    """The rows of a set, in its order.
+    """Return the rows of a set, in its order.
 
-    Without quotas: the usable rows in an order drawn from the seed, of which the first n. With quotas: the first so
-    many of each class in that order, mixed so that every beginning of the set is as near to the quotas as it can be.
+    Without quotas: the first n usable rows of a random order. With quotas: the first rows of each class in that
+    order, as many as its quota, interleaved so that every beginning of the set is as near to the quotas as possible.
 
     Args:
         labels: [m, number of attributes].
         attributes: of the columns.
-        plan: quotas, if any.
-        n: how many; all that the quotas allow unless given.
-        seed: of the order.
+        plan: quotas, or None.
+        n: number of rows, by default as many as the quotas allow.
+        seed: of the random order.
         unusable: rows to leave out.
-        title: what errors call the set.
+        title: of the set, for errors.
 
     Returns:
         Row numbers, int64 [n].
@@ -78,15 +78,15 @@ def choose(
     over = _attributes(plan, attributes, title)
     joint = product(over)
     cells = joint_labels(labels[order][:, [attributes.index(a) for a in over]], over)
-    found = np.bincount(cells, minlength=joint.n_classes)
-    quotas = _quotas(plan, joint, found, n, title)
+    counts = np.bincount(cells, minlength=joint.n_classes)
+    quotas = _quotas(plan, joint, counts, n, title)
     remedy = "ask for fewer images or another distribution" if plan.long_tail is None else "lower `largest`"
     rows, rank = [], []
     for k, quota in enumerate(quotas):
-        if quota > found[k]:
+        if quota > counts[k]:
             raise ConfigError(
                 f"data set {title} must have {quota:,} usable images of {joint.name} = {joint.classes[k]} for its "
-                f"subsample of {quotas.sum():,}, got {found[k]:,}; {remedy}"
+                f"subsample of {quotas.sum():,}, got {counts[k]:,}; {remedy}"
             )
         rows.append(order[cells == k][:quota])
         rank.append((np.arange(quota) + 0.5) / max(quota, 1))
@@ -104,9 +104,9 @@ def _attributes(plan: Subsample, attributes: tuple[Attribute, ...], title: str) 
     return tuple(by_name[name] for name in plan.over) or attributes
 
 
-def _quotas(plan: Subsample, joint: Attribute, found: Ints, n: int | None, title: str) -> Ints:
+def _quotas(plan: Subsample, joint: Attribute, counts: Ints, n: int | None, title: str) -> Ints:
     if plan.long_tail is not None:
-        return long_tail_quotas(plan.largest or int(found.sum()) // joint.n_classes, plan.long_tail, joint.n_classes)
+        return long_tail_quotas(plan.largest or int(counts.sum()) // joint.n_classes, plan.long_tail, joint.n_classes)
     if plan.target == "uniform":
         target = np.full(joint.n_classes, 1 / joint.n_classes)
     else:
@@ -114,9 +114,9 @@ def _quotas(plan: Subsample, joint: Attribute, found: Ints, n: int | None, title
         what = f"the subsample of {title} over {', '.join(joint.classes)}"
         target = check_distribution(plan.target, joint.n_classes, what)
     if n is None:
-        wanted = target > 0
-        n = int(np.floor(np.min(found[wanted] / target[wanted]) + 1e-9))
+        needed = target > 0
+        n = int(np.floor(np.min(counts[needed] / target[needed]) + 1e-9))
         if n < 1:
-            k = int(np.flatnonzero(wanted & (found == 0))[0])
+            k = int(np.flatnonzero(needed & (counts == 0))[0])
             raise ConfigError(f"data set {title} has no usable image of {joint.name} = {joint.classes[k]}; add some")
     return rounded_quotas(target, n)

@@ -1,4 +1,4 @@
-"""What a format reads: pictures that are opened when they are looked at, and the columns of their labels."""
+"""The result of reading a format: pictures, opened on access, and the columns of their labels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What an error calls the image."""
+        """Return the image's name, for errors."""
 
     def stamp(self, index: int) -> list[int | str]:
-        """What changes when the image does, without reading it; JSON-able, the place of the file included."""
+        """Return JSON-able values that change when the image does, such as path, size and times; reads no image."""
 
     def read(self, index: int) -> bytes:
-        """The image file's bytes.
+        """Return the bytes of the image file.
 
         Raises:
             OSError: it cannot be read.
@@ -45,15 +45,15 @@ class FilePictures:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The path below the root."""
+        """Return the path below the root."""
         return self.files[index]
 
     def stamp(self, index: int) -> list[int | str]:
-        """Path, size and times; the time of change is the system's own, so a file restored to an old date differs."""
+        """Return path, size and times; the change time (ctime) reveals a file restored to an old date."""
         return stamp_of(f"{self.root}/{self.files[index]}")
 
     def read(self, index: int) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         with open(f"{self.root}/{self.files[index]}", "rb") as file:
             if os.fstat(file.fileno()).st_size > MOST_BYTES:
                 raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes")
@@ -61,12 +61,12 @@ class FilePictures:
 
 
 def stamp_of(path: str) -> list[int | str]:
-    """A file's path, size and times; the path and "missing" where there is none."""
+    """Return a file's path, size and times, or its path and "missing"."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return [path, "missing"]
-    return [path, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Table:
 
     Attributes:
         pictures: the images that have labels.
-        columns: name to one value a picture; "" where a picture has none.
-        classes: name to all values of a column in label order, where the format knows them.
-        problems: file to the reason why it cannot be used: named but missing, there but without a label.
+        columns: name of a column to its values, one per picture; "" for a picture without a value.
+        classes: name of a column to all its values in label order, if the format defines them.
+        problems: unusable file to the reason: labelled but missing, or present without a label.
     """
 
     pictures: Pictures
@@ -87,44 +87,46 @@ class Table:
 
 
 class Format(Protocol):
-    """One way in which image sets lie on disk: bench/data/formats/NAME.py has a frozen dataclass `Format`.
+    """The protocol of data formats: bench/data/formats/NAME.py defines a frozen dataclass `Format`.
 
-    Its first field is `root`, as the declaration gives it; the others are what a declaration may say in `with`. The
-    first line of its docstring is what `run_bench.py list data` shows.
+    Its first field is `root`, from the declaration; its other fields are the keys of `with`. `run_bench.py list data`
+    shows the first line of its docstring.
     """
 
-    root: str
+    @property
+    def root(self) -> str:
+        """The folder or file of the declaration; for the format `hub`, the id."""
 
     def table(self) -> Table:
-        """Read everything but the pixels.
+        """Read the labels and list the pictures, without reading a pixel.
 
         Raises:
-            ConfigError: the format is not as it must be.
+            ConfigError: a file is missing, damaged or not of this format.
         """
 
 
 def existing(root: str, kind: str = "folder") -> Path:
-    """The path of a `root`, "~" expanded.
+    """Return the path of a `root`, with "~" expanded.
 
     Args:
-        root: as declared.
-        kind: "folder", "file" or "path", what it must be.
+        root: of the declaration.
+        kind: "folder", "file" or "path" (either).
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it does not exist.
     """
     path = Path(os.path.expanduser(root))
-    there = {"folder": path.is_dir, "file": path.is_file, "path": path.exists}[kind]
-    if not there():
+    exists = {"folder": path.is_dir, "file": path.is_file, "path": path.exists}[kind]
+    if not exists():
         raise ConfigError(f"no {kind} {path}; give the data set's `root`, from the current folder or from /")
     return path
 
 
 def read_text(path: Path) -> str:
-    """A label file as text.
+    """Return the text of a label file.
 
     Raises:
-        ConfigError: missing, unreadable, or not UTF-8 (the line is named).
+        ConfigError: missing, unreadable, or not UTF-8 (with the line).
     """
     try:
         data = path.read_bytes()
@@ -138,18 +140,18 @@ def read_text(path: Path) -> str:
 
 
 def read_csv(path: Path, needed: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV with a header, each with its line.
+    """Return the rows of a CSV with a header, each with its line number.
 
     Raises:
-        ConfigError: as `read_text`; a column is missing or named twice, a row has more or fewer values than the
+        ConfigError: the file cannot be read; a column is missing or named twice, a row has more or fewer values than the
             header, or there are no rows.
     """
     lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = [name.strip() for name in next(lines, [])]
-        twice = next((name for name in header if header.count(name) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"{path}: the header names {twice!r} twice; keep one")
+        repeated = next((name for name in header if header.count(name) > 1), None)
+        if repeated is not None:
+            raise ConfigError(f"{path}: the header names {repeated!r} twice; keep one")
         for name in needed:
             if name not in header:
                 raise ConfigError(f"{path} must have a column {name!r}, got {', '.join(header) or 'an empty file'}")
@@ -170,7 +172,7 @@ def read_csv(path: Path, needed: Iterable[str]) -> list[tuple[int, dict[str, str
 
 
 def safe_name(name: str, where: str) -> str:
-    """A file's path below the root, with "/" between its parts.
+    """Return a file's path below the root in normal form, with "/" as separator.
 
     Raises:
         ConfigError: it is empty, absolute, or leads out of the root.
@@ -183,7 +185,7 @@ def safe_name(name: str, where: str) -> str:
 
 
 def files_below(root: Path) -> Iterator[str]:
-    """Every file below a folder, sorted, as paths with "/"; links are followed, a link to a folder above it once.
+    """Yield every file below a folder, sorted, as a path with "/"; a link to a folder above itself is not followed.
 
     Raises:
         ConfigError: a folder cannot be read.
@@ -206,18 +208,18 @@ def _below(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
             yield prefix + entry.name
 
 
-def matched(named: Sequence[str], found: Iterable[str], labels: str) -> tuple[list[int], dict[str, str]]:
-    """Hold the files that a label file names against those that are there.
+def matched(labelled: Sequence[str], present: Iterable[str], labels: str) -> tuple[list[int], dict[str, str]]:
+    """Compare the files that a label file names with those on disk.
 
     Args:
-        named: the files that have labels.
-        found: the files that are there.
-        labels: what the label file is called.
+        labelled: the files in the label file.
+        present: the files on disk.
+        labels: name of the label file, for errors.
 
     Returns:
-        The indices of `named` that are there, and every other file with its problem.
+        The indices of `labelled` that are present, and every other file with its problem.
     """
-    there, known = set(found), set(named)
-    problems = {name: f"named in {labels} but missing" for name in named if name not in there}
-    problems |= {name: f"not labelled in {labels}" for name in sorted(there - known)}
-    return [i for i, name in enumerate(named) if name in there], problems
+    on_disk = set(present)
+    problems = {name: f"named in {labels} but missing" for name in labelled if name not in on_disk}
+    problems |= {name: f"not labelled in {labels}" for name in sorted(on_disk - set(labelled))}
+    return [i for i, name in enumerate(labelled) if name in on_disk], problems

@@ -27,7 +27,7 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
     import torch
 
     from bench.config.build import built_methods
-    from bench.data import say_left_out
+    from bench.data import print_left_out
     from bench.engine.cells import cells
     from bench.engine.plan import guides, learnt_from, needs, plan
     from bench.engine.prompts import read_prompts
@@ -65,7 +65,7 @@ def checked(suite: Suite, options: Options) -> tuple[list[Any], int, list[Any]]:
             f"the sets of downstream must have the same attributes, got others in {', '.join(downstream)}"
         )
     places = {place: data_set(suite.source(name), None, size) for place, name in learnt_from(suite).items()}
-    say_left_out([*references.values(), *learnt, *places.values()])
+    print_left_out([*references.values(), *learnt, *places.values()])
     context = Context(
         model_digest=joined_key([p.model_digest for p in prompts]) if prompts else model.digest,
         data_digests={place: data.digest for place, data in places.items()},

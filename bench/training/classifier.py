@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from bench.core.errors import ConfigError
 from bench.core.progress import console
-from bench.data import load_data, say_left_out
+from bench.data import load_data, print_left_out
 from bench.protocols.images import LabelledImages
 from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
@@ -39,7 +39,7 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
     """
     data = load_data(recipe.data)
     heldout = load_data(recipe.heldout)
-    say_left_out([data, heldout])
+    print_left_out([data, heldout])
     if heldout.attributes != data.attributes or heldout.images.shape[1:] != data.images.shape[1:]:
         raise ConfigError(f"heldout must have the attributes and the size of data, got {heldout.name} and {data.name}")
     torch.manual_seed(recipe.training.seed)  # layers are initialised from the global generator

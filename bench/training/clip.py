@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Undefined
 from bench.core.progress import console
-from bench.data import load_data, say_left_out
+from bench.data import load_data, print_left_out
 from bench.protocols.images import LabelledImages
 from bench.storage.files import write_bytes, write_json
 from bench.training.captions import caption_texts, draw_captions, draw_stated, true_of
@@ -51,7 +51,7 @@ def train_clip(recipe: ClipRecipe, folder: Path) -> dict[str, Any]:
 
     data = load_data(recipe.data)
     heldout = load_data(recipe.heldout)
-    say_left_out([data, heldout])
+    print_left_out([data, heldout])
     check_covers(recipe.captions, data.attributes, "captions")
     check_covers(read_prompts(recipe.prompts), heldout.attributes, f"prompts {recipe.prompts}")
     merges = reduced_merges(caption_texts(recipe.captions))

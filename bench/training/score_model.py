@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.core.attributes import Attribute
 from bench.core.progress import console
-from bench.data import load_data, say_left_out
+from bench.data import load_data, print_left_out
 from bench.models.unet import CONDITIONS, PixelUNet
 from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
@@ -45,7 +45,7 @@ def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
     from diffusers import DDIMScheduler, UNet2DModel
 
     data = load_data(recipe.data)
-    say_left_out([data])
+    print_left_out([data])
     conditions = condition_names(data.attributes)
     channels = 3 * recipe.block**2
     torch.manual_seed(recipe.training.seed)  # diffusers initialises from the global generator

@@ -17,7 +17,7 @@ from bench.assets import asset_folder
 from bench.core.attributes import product
 from bench.core.errors import ConfigError
 from bench.core.progress import console
-from bench.data import load_data, say_left_out
+from bench.data import load_data, print_left_out
 from bench.models import INDEX
 from bench.models.pixel_text import PIPELINE, PixelTextUNet
 from bench.models.prompts import TextEncoder
@@ -111,7 +111,7 @@ def train_text_to_image(recipe: TextToImageRecipe, folder: Path) -> dict[str, An
     from transformers.utils import logging as transformers_logging
 
     data = load_data(recipe.data)
-    say_left_out([data])
+    print_left_out([data])
     check_covers(recipe.captions, data.attributes, "captions")
     joint = product(data.attributes)
     labels = np.array(data.labels)

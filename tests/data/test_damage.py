@@ -161,7 +161,7 @@ def test_an_empty_class_folder_and_files_outside_of_any(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"class folder .*eel is empty; put its images there or remove it"):
         load("image_folder", root, ["class"], tolerate=1)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ConfigError, match="must hold a folder a class, got none"):
+    with pytest.raises(ConfigError, match="must hold a folder per class, got none"):
         load("image_folder", tmp_path / "none", ["class"])
 
 
@@ -178,7 +178,7 @@ LIST = "celeba/list_attr_celeba.txt"
 CELEBA: dict[str, tuple[Damage, str]] = {
     "a wrong count": (edit(LIST, "12\n", "13\n"), "the first line says 13 images, got 12"),
     "no count": (edit(LIST, "12\n", ""), "line 1: must hold the number of images, got '5_o_Clock"),
-    "an attribute less": (edit(LIST, "Male ", ""), "line 3: must have 39 values, one an attribute, got 40"),
+    "an attribute less": (edit(LIST, "Male ", ""), "line 3: must have 39 values, one per attribute, got 40"),
     "a value of 0": (edit(LIST, "000001.jpg ", "000001.jpg 0"), "line 3: 5_o_Clock_Shadow must be -1 or 1, got '0"),
     "a row twice": (edit(LIST, "000002.jpg", "000001.jpg"), "line 4: 000001.jpg is listed on line 3 already"),
     "a traversal": (edit(LIST, "000002.jpg", "../02.jpg"), "line 4: a file must lie below the data set's root"),

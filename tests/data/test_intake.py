@@ -15,7 +15,7 @@ from bench.config.data_source import DataSource
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
 from bench.core.progress import console
-from bench.data import intake, load_data, say_left_out
+from bench.data import intake, load_data, print_left_out
 from bench.data.assembly import stamp
 from tests.support import copies
 
@@ -99,7 +99,7 @@ def test_unusable_files_are_replaced_in_a_subsample(tmp_path: Path) -> None:
     assert data.joint.tolist() == whole.joint.tolist() == [0.5, 0.5]
     assert data.left_out == (f"cat/{first}.jpg: zero bytes",)
     with console.capture() as said:
-        say_left_out([data, data])
+        print_left_out([data, data])
     assert said.get() == f"left out of image_folder: cat/{first}.jpg: zero bytes\n"
     with pytest.raises(ConfigError, match=r"must have 8 usable images of class = cat .* got 7"):
         load_data(source(root, **{**plan, "n": 16}, tolerate=1))
@@ -182,7 +182,7 @@ def test_numbers_and_sizes_beyond_the_declared_are_refused(tmp_path: Path) -> No
     root = copies.class_folders(tmp_path / "x")
     with pytest.raises(ConfigError, match="is declared with n = 5, got n = 6"):
         load_data(source(root, n=5), 6)
-    with pytest.raises(ConfigError, match="must have the size of the images it is held against, 32, got 24"):
+    with pytest.raises(ConfigError, match="must have the size of the images it is compared with, 32, got 24"):
         load_data(source(root, size=24), size=32)
     with pytest.raises(ConfigError, match="has 12 usable images, got n = 13"):
         load_data(source(root), 13)

@@ -1,1 +1,1 @@
-"""One file a format of image sets on disk; the file's stem is the format's name, `bench.data.table.Format` its form."""
+"""Formats of image sets on disk: one file per format, named after it, with a `bench.data.table.Format`."""

@@ -1,4 +1,4 @@
-"""CelebA as torchvision lays it out (Liu et al. 2015, arXiv 1411.7766)."""
+"""CelebA in the folders of torchvision (Liu et al. 2015, arXiv 1411.7766)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ class Format:
     """img_align_celeba/*.jpg, list_attr_celeba.txt, list_eval_partition.txt; `with: {split: train}`.
 
     Attributes:
-        root: the folder of these, or the one above its `celeba`.
-        split: which of the official splits.
+        root: the folder of these files, or the parent of a folder `celeba`.
+        split: one of the official splits, or all.
     """
 
     root: str
     split: Literal["all", "train", "valid", "test"] = "all"
 
     def table(self) -> Table:
-        """As of `Format`; the files of other splits are no part of it."""
+        """Read the labels and list the files of the split; see `bench.data.table.Format`."""
         root = existing(self.root)
         if (root / "celeba").is_dir():
             root = root / "celeba"
         named, columns = read_attribute_list(root / "list_attr_celeba.txt")
         images = existing(str(root / "img_align_celeba"))
-        kept, problems = matched(named, files_below(images), "list_attr_celeba.txt")
+        indices, problems = matched(named, files_below(images), "list_attr_celeba.txt")
         if self.split != "all":
             path = root / "list_eval_partition.txt"
             split = read_partition(path)
             for name in named:
                 if name not in split:
                     raise ConfigError(f"{path} must have a line for each image, got none for {name}; copy it again")
-            kept = [i for i in kept if split[named[i]] == self.split]
-            problems = {name: why for name, why in problems.items() if split.get(name, self.split) == self.split}
+            indices = [i for i in indices if split[named[i]] == self.split]
+            problems = {name: reason for name, reason in problems.items() if split.get(name, self.split) == self.split}
         classes = dict.fromkeys(columns, CLASSES)
-        return Table(FilePictures(images, [named[i] for i in kept]), columns.rows(kept), classes, problems)
+        return Table(FilePictures(images, [named[i] for i in indices]), columns.rows(indices), classes, problems)

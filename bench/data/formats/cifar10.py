@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version (Krizhevsky 2009): rows of a label and 3,072 bytes, the colours one after another.
+"""CIFAR-10's binary version (Krizhevsky 2009): rows of a label and 3,072 bytes, one colour plane after another.
 
 The Python version is not read: its batches are pickles, and a pickle runs code when it is read.
 """
@@ -26,7 +26,7 @@ class Format:
     """cifar-10-batches-bin/*.bin, the binary version (attribute: label); `with: {split: test}`.
 
     Attributes:
-        root: that folder, or the one above it.
+        root: this folder, or its parent.
         split: the five training batches, or the test batch.
     """
 
@@ -34,7 +34,7 @@ class Format:
     split: Literal["train", "test"] = "train"
 
     def table(self) -> Table:
-        """As of `Format`, in the order of the batches; the values of `label` are the classes' names."""
+        """Read the batches in their order; the values of `label` are the names of the classes."""
         root = existing(self.root)
         if (root / "cifar-10-batches-bin").is_dir():
             root = root / "cifar-10-batches-bin"
@@ -58,7 +58,7 @@ def _rows(path: Path) -> npt.NDArray[np.uint8]:
 
 
 class Batches:
-    """The images of batches, each as a portable pixmap, so that they are decoded as any other file."""
+    """The images of batches, as portable pixmaps, so that they are decoded like any other file."""
 
     def __init__(self, paths: list[Path], batches: list[npt.NDArray[np.uint8]]) -> None:
         self.paths, self.batches = paths, batches
@@ -68,22 +68,22 @@ class Batches:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         batch = int(np.searchsorted(self.ends, index, side="right"))
         return batch, index - int(self.ends[batch]) + len(self.batches[batch])
 
     def name(self, index: int) -> str:
-        """The batch and the row."""
-        batch, row = self._place(index)
+        """Return the batch and the row."""
+        batch, row = self._locate(index)
         return f"{self.paths[batch].name} row {row}"
 
     def stamp(self, index: int) -> list[int | str]:
-        """The row, and the stamp of its batch."""
-        batch, row = self._place(index)
+        """Return the row, and the stamp of its batch."""
+        batch, row = self._locate(index)
         return [row, *self.stamps[batch]]
 
     def read(self, index: int) -> bytes:
-        """Portable pixmap of the image."""
-        batch, row = self._place(index)
+        """Return the image as a portable pixmap."""
+        batch, row = self._locate(index)
         planes = self.batches[batch][row, 1:].reshape(3, SIDE, SIDE)
         return b"P6 %d %d 255\n" % (SIDE, SIDE) + planes.transpose(1, 2, 0).tobytes()

@@ -20,15 +20,15 @@ class Format:
     """train/*.jpg, val/*.jpg, fairface_label_train.csv, fairface_label_val.csv (age, gender, race).
 
     Attributes:
-        root: the folder of these.
-        split: which of the official splits.
+        root: the folder of these files.
+        split: one of the official splits.
     """
 
     root: str
     split: Literal["train", "val"] = "train"
 
     def table(self) -> Table:
-        """As of `Format`; the files of the other split are no part of it."""
+        """Read the labels and list the files of the split; see `bench.data.table.Format`."""
         root = existing(self.root)
         path = root / f"fairface_label_{self.split}.csv"
         rows = read_csv(path, ["file", *CLASSES])
@@ -38,7 +38,7 @@ class Format:
             if lines.setdefault(name, line) != line:
                 raise ConfigError(f"{path}, line {line}: {name} has a row on line {lines[name]} already; keep one")
         images = existing(str(root / self.split))
-        kept, problems = matched(list(lines), (f"{self.split}/{f}" for f in files_below(images)), path.name)
-        named = list(lines)
-        columns = {name: [rows[i][1][name] for i in kept] for name in CLASSES}
-        return Table(FilePictures(root, [named[i] for i in kept]), columns, CLASSES, problems)
+        indices, problems = matched(list(lines), (f"{self.split}/{f}" for f in files_below(images)), path.name)
+        names = list(lines)
+        columns = {name: [rows[i][1][name] for i in indices] for name in CLASSES}
+        return Table(FilePictures(root, [names[i] for i in indices]), columns, CLASSES, problems)

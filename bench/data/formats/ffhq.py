@@ -1,11 +1,11 @@
-"""FFHQ with attributes of another source (Karras et al. 2019, arXiv 1812.04948; DCGM's ffhq-features-dataset)."""
+"""FFHQ with attributes from a second source (Karras et al. 2019, arXiv 1812.04948; DCGM's ffhq-features-dataset)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from bench.core.errors import ConfigError
 from bench.data.table import FilePictures, Table, existing, files_below, read_csv, read_text
@@ -16,10 +16,10 @@ class Format:
     """images1024x1024/*/00000.png with json/00000.json of ffhq-features-dataset, or with a CSV.
 
     Attributes:
-        root: the folder of these.
-        images: the folder of the images below the root, with or without folders of a thousand.
-        labels: below the root, a folder of JSON files, each a list of faces of which the first counts, its
-            `faceAttributes` being the columns (`gender`, `age`, `glasses`, `facialHair.beard`); or a CSV.
+        root: the folder of these files.
+        images: the folder of the images below the root, with or without subfolders of a thousand.
+        labels: below the root, a folder of JSON files or a CSV. A JSON file is a list of faces; the `faceAttributes` of
+            the first are the columns (`gender`, `age`, `glasses`, `facialHair.beard`).
         file: the CSV's column with an image's number or file name, such as `image_number` of ffhq_aging_labels.csv.
     """
 
@@ -29,7 +29,7 @@ class Format:
     file: str = "image_number"
 
     def table(self) -> Table:
-        """As of `Format`."""
+        """Read the labels and list the files; see `bench.data.table.Format`."""
         root = existing(self.root)
         images, labels = existing(str(root / self.images)), existing(str(root / self.labels), "path")
         stems: dict[str, str] = {}
@@ -38,53 +38,53 @@ class Format:
             if stem in stems:
                 raise ConfigError(f"{images} must hold an image once, got {stems[stem]} and {name}; keep one")
             stems[stem] = name
-        found = _from_json(labels) if labels.is_dir() else _from_csv(labels, self.file)
-        problems = {f"{stem}": f"labelled in {labels.name} but missing" for stem in found if stem not in stems}
-        problems |= {name: f"not labelled in {labels.name}" for stem, name in stems.items() if stem not in found}
-        kept = [stem for stem in stems if found.get(stem)]
-        problems |= {stems[stem]: f"no face in {labels.name}" for stem in stems if stem in found and not found[stem]}
-        columns = {key: [found[stem].get(key, "") for stem in kept] for key in _keys(found)}
-        return Table(FilePictures(images, [stems[stem] for stem in kept]), columns, {}, problems)
+        rows = _from_json(labels) if labels.is_dir() else _from_csv(labels, self.file)
+        problems = {f"{stem}": f"labelled in {labels.name} but missing" for stem in rows if stem not in stems}
+        problems |= {name: f"not labelled in {labels.name}" for stem, name in stems.items() if stem not in rows}
+        usable = [stem for stem in stems if rows.get(stem)]
+        problems |= {stems[stem]: f"no face in {labels.name}" for stem in stems if stem in rows and not rows[stem]}
+        columns = {key: [rows[stem].get(key, "") for stem in usable] for key in _keys(rows)}
+        return Table(FilePictures(images, [stems[stem] for stem in usable]), columns, {}, problems)
 
 
-def _keys(found: dict[str, dict[str, str]]) -> list[str]:
-    return list(dict.fromkeys(key for row in found.values() for key in row))
+def _keys(rows: dict[str, dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows.values() for key in row))
 
 
 def _from_csv(path: Path, column: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for line, row in read_csv(path, [column]):
         value = row[column]
         stem = f"{int(value):05d}" if value.isdigit() else PurePosixPath(value).stem
-        if stem in found:
+        if stem in rows:
             raise ConfigError(f"{path}, line {line}: {value} has a row already; keep one")
-        found[stem] = {key: text for key, text in row.items() if key != column}
-    return found
+        rows[stem] = {key: text for key, text in row.items() if key != column}
+    return rows
 
 
 def _from_json(folder: Path) -> dict[str, dict[str, str]]:
-    """Stem to the flat attributes of the first face, none where no face was found."""
-    found = {}
+    """Return stem to the flat attributes of the first face, empty for an image without a face."""
+    rows = {}
     for name in files_below(folder):
         path = folder / name
         try:
             faces = json.loads(read_text(path))
             first = faces[0]["faceAttributes"] if faces else {}
-            found[path.stem] = dict(_flat(first, ""))
+            rows[path.stem] = dict(_flat(first, ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
                 f"{path} must hold a list of faces with faceAttributes, got {type(error).__name__}: {error}; "
                 "copy it again"
             ) from error
-    return found
+    return rows
 
 
-def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    """Nested values by dotted names, as text; lists are left out."""
-    found = []
+def _flat(values: Mapping[str, object], prefix: str) -> list[tuple[str, str]]:
+    """Return nested values as text by dotted names, without lists."""
+    pairs: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{key}.")
+            pairs += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, str | int | float) or value is None:
-            found.append((f"{prefix}{key}", "" if value is None else str(value)))
-    return found
+            pairs.append((f"{prefix}{key}", "" if value is None else str(value)))
+    return pairs

@@ -1,4 +1,4 @@
-"""Any images, labelled by the folder they are in or by a CSV."""
+"""Any images, labelled by their folders or by a CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Format:
 
     Attributes:
         root: the folder of the images.
-        labels: a CSV with a row an image, below the root or from the current folder; the class folders unless given.
+        labels: a CSV with a row per image, below the root or from the current folder; by default, folders are the classes.
         file: the CSV's column of files, as paths below the root; every other column may be an attribute.
     """
 
@@ -25,7 +25,7 @@ class Format:
     file: str = "file"
 
     def table(self) -> Table:
-        """As of `Format`."""
+        """Read the labels and list the files; see `bench.data.table.Format`."""
         root = existing(self.root)
         return _by_folder(root) if self.labels is None else _by_csv(root, self.labels, self.file)
 
@@ -33,7 +33,7 @@ class Format:
 def _by_folder(root: Path) -> Table:
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     if not classes:
-        raise ConfigError(f"{root} must hold a folder a class, got none; or give `with: {{labels: FILE.csv}}`")
+        raise ConfigError(f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`")
     files = list(files_below(root))
     labelled = [file for file in files if "/" in file]
     values = [file.split("/")[0] for file in labelled]
@@ -54,7 +54,7 @@ def _by_csv(root: Path, labels: str, column: str) -> Table:
         if lines.setdefault(name, line) != line:
             raise ConfigError(f"{where}: {name} has a row on line {lines[name]} already; keep one")
     files = [file for file in files_below(root) if not (root / file).samefile(path)]
-    kept, problems = matched(list(lines), files, path.name)
-    columns = {name: [rows[i][1][name] for i in kept] for name in rows[0][1] if name != column}
-    named = list(lines)
-    return Table(FilePictures(root, [named[i] for i in kept]), columns, {}, problems)
+    indices, problems = matched(list(lines), files, path.name)
+    columns = {name: [rows[i][1][name] for i in indices] for name in rows[0][1] if name != column}
+    names = list(lines)
+    return Table(FilePictures(root, [names[i] for i in indices]), columns, {}, problems)

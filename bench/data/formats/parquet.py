@@ -1,18 +1,23 @@
-"""Parquet files with encoded images in a column, as the hub stores its image sets."""
+"""Parquet files with encoded images in a column, as the hub stores image sets."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.core.errors import ConfigError
 from bench.data.table import Table, existing, stamp_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MOST_ROWS = 100_000_000
 
@@ -30,7 +35,7 @@ class Format:
     image: str = "image"
 
     def table(self) -> Table:
-        """As of `Format`; numbers that the file's metadata has class names for become these names."""
+        """Read the label columns; numbers for which the metadata has class names become these names."""
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -46,7 +51,7 @@ class Format:
             schema = files[0].schema_arrow
             self._check(schema, paths, files)
             n = sum(file.metadata.num_rows for file in files)
-            if n > MOST_ROWS:  # a column of one value takes a few bytes on disk, whatever its length
+            if n > MOST_ROWS:  # a column with one value takes a few bytes on disk, whatever its length
                 raise ConfigError(f"{root} must have at most {MOST_ROWS:,} rows, got {n:,}; take a part of it")
             labels = [name for name in schema.names if name != self.image and _is_label(schema.field(name).type)]
             read = pa.concat_tables([file.read(columns=labels) for file in files])
@@ -56,7 +61,7 @@ class Format:
         columns = {name: _texts(read.column(name).to_pylist(), names.get(name), name, root) for name in labels}
         return Table(RowGroups(paths, files, self.image), columns, {k: v for k, v in names.items() if k in columns})
 
-    def _check(self, schema: Any, paths: list[Path], files: list[Any]) -> None:
+    def _check(self, schema: pa.Schema, paths: list[Path], files: list[pq.ParquetFile]) -> None:
         import pyarrow as pa
 
         if self.image not in schema.names:
@@ -71,7 +76,7 @@ class Format:
                 raise ConfigError(f"{path} must have the columns of {paths[0].name}; keep one data set in a folder")
 
 
-def _is_label(kind: Any) -> bool:
+def _is_label(kind: pa.DataType) -> bool:
     from pyarrow import types
 
     tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
@@ -79,7 +84,7 @@ def _is_label(kind: Any) -> bool:
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
-    """The names of ClassLabel columns in the metadata that `datasets` writes."""
+    """Return the class names of ClassLabel columns from the metadata that `datasets` writes."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {k: tuple(map(str, f["names"])) for k, f in features.items() if f.get("_type") == "ClassLabel"}
@@ -87,55 +92,55 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
         return {}
 
 
-def _texts(values: list[Any], names: tuple[str, ...] | None, column: str, root: Path) -> list[str]:
-    """Values as text, "" where there is none; -1 is a missing ClassLabel."""
+def _texts(values: Sequence[object], names: tuple[str, ...] | None, column: str, root: Path) -> list[str]:
+    """Return values as text, "" for none; -1 is a missing ClassLabel."""
     if names is None:
         return ["" if value is None else str(value) for value in values]
-    found = []
+    texts = []
     for i, value in enumerate(values):
-        if value is not None and not -1 <= value < len(names):
+        if value is not None and not (isinstance(value, int) and -1 <= value < len(names)):
             raise ConfigError(f"{root}, row {i}: {column} must be 0 to {len(names) - 1}, got {value}")
-        found.append("" if value is None or value < 0 else names[value])
-    return found
+        texts.append(names[value] if isinstance(value, int) and value >= 0 else "")
+    return texts
 
 
 class RowGroups:
-    """The images of Parquet files; the row group that was read last is kept."""
+    """The images of Parquet files; the last row group is cached."""
 
-    def __init__(self, paths: list[Path], files: list[Any], column: str) -> None:
+    def __init__(self, paths: list[Path], files: list[pq.ParquetFile], column: str) -> None:
         self.paths, self.files, self.column = paths, files, column
         self.stamps = [stamp_of(os.path.abspath(path)) for path in paths]
         self.groups = [(f, g) for f, file in enumerate(files) for g in range(file.num_row_groups)]
         self.ends = np.cumsum([files[f].metadata.row_group(g).num_rows for f, g in self.groups])
-        self.lock, self.last, self.rows = threading.Lock(), -1, None
+        self.lock = threading.Lock()
+        self.cached: tuple[int, pa.ChunkedArray] | None = None  # the number and the rows of a row group
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         group = int(np.searchsorted(self.ends, index, side="right"))
         return group, index - (int(self.ends[group - 1]) if group else 0)
 
     def name(self, index: int) -> str:
-        """The file and the row in the whole set."""
-        return f"{self.paths[self.groups[self._place(index)[0]][0]].name} row {index}"
+        """Return the file and the row in the whole set."""
+        return f"{self.paths[self.groups[self._locate(index)[0]][0]].name} row {index}"
 
     def stamp(self, index: int) -> list[int | str]:
-        """The row, and the stamp of its file."""
-        return [index, *self.stamps[self.groups[self._place(index)[0]][0]]]
+        """Return the row, and the stamp of its file."""
+        return [index, *self.stamps[self.groups[self._locate(index)[0]][0]]]
 
     def read(self, index: int) -> bytes:
-        """The encoded image; none where the row holds null.
+        """Return the encoded image, b"" for null.
 
         Raises:
             OSError: the file cannot be read.
         """
-        group, row = self._place(index)
+        group, row = self._locate(index)
         with self.lock:
-            if self.last != group:
-                file, part = self.groups[group]
-                self.rows = self.files[file].read_row_group(part, columns=[self.column]).column(0)
-                self.last = group
-            value: Any = self.rows[row].as_py()  # type: ignore[index]
-        value = value.get("bytes") if isinstance(value, dict) else value
-        return value or b""
+            if self.cached is None or self.cached[0] != group:
+                file, number = self.groups[group]
+                self.cached = group, self.files[file].read_row_group(number, columns=[self.column]).column(0)
+            value = self.cached[1][row].as_py()
+        data: bytes | None = value.get("bytes") if isinstance(value, dict) else value
+        return data or b""

@@ -1,4 +1,4 @@
-"""UTKFace, whose labels are its files' names (Zhang et al. 2017, arXiv 1702.08423)."""
+"""UTKFace, whose file names hold the labels (Zhang et al. 2017, arXiv 1702.08423)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RACE = ("White", "Black", "Asian", "Indian", "Others")
 class Format:
     """[age]_[gender]_[race]_[date].jpg in any folders; age is a number, so give it `edges`.
 
-    A file without this form is counted as unusable: in the released aligned faces a few lack the race.
+    A file with another name counts as unusable: in the released aligned faces a few lack the race.
 
     Attributes:
         root: the folder of the images.
@@ -27,14 +27,16 @@ class Format:
     root: str
 
     def table(self) -> Table:
-        """As of `Format`."""
+        """Read the labels and list the files; see `bench.data.table.Format`."""
         root = existing(self.root)
-        found = {name: NAME.fullmatch(PurePosixPath(name).name) for name in files_below(root)}
-        problems = {name: "its name is not [age]_[gender]_[race]_[date].jpg" for name, m in found.items() if m is None}
-        matches = {name: m for name, m in found.items() if m is not None}
-        columns = {
-            "age": [m["age"] for m in matches.values()],
-            "gender": [GENDER[int(m["gender"])] for m in matches.values()],
-            "race": [RACE[int(m["race"])] for m in matches.values()],
+        matches = {name: NAME.fullmatch(PurePosixPath(name).name) for name in files_below(root)}
+        problems = {
+            name: "its name is not [age]_[gender]_[race]_[date].jpg" for name, m in matches.items() if m is None
         }
-        return Table(FilePictures(root, list(matches)), columns, {"gender": GENDER, "race": RACE}, problems)
+        fields = {name: m for name, m in matches.items() if m is not None}
+        columns = {
+            "age": [m["age"] for m in fields.values()],
+            "gender": [GENDER[int(m["gender"])] for m in fields.values()],
+            "race": [RACE[int(m["race"])] for m in fields.values()],
+        }
+        return Table(FilePictures(root, list(fields)), columns, {"gender": GENDER, "race": RACE}, problems)
