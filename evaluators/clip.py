@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
-from bench.storage.files import read_object
+from bench.core.json_text import read_object
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import HELDOUT, read_confusion

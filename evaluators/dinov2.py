@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible, UnknownName
-from bench.storage.files import read_object
+from bench.core.json_text import read_object
 from bench.storage.hub import fetch
 from evaluators.pretrained.images import check_images
 from evaluators.pretrained.weights import first_line

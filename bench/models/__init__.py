@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.assets import asset_folder, list_assets
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.json_text import read_object
 from bench.core.yaml_models import fill
-from bench.storage.files import read_object
 from bench.storage.hub import fetch
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.json_text import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.fields import LatentFields
 from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
-from bench.storage.files import read_object
 
 
 class DiT(ClassifierFree, LatentModel):

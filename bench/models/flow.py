@@ -19,11 +19,11 @@ import numpy as np
 from torch import Tensor
 
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.models.classifier_free import ClassifierFree
 from bench.models.latent import LatentModel
 from bench.models.pretrained import SAVED
 from bench.protocols.model import Bottleneck, broadcast
-from bench.storage.files import read_object
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 PREDICTION = "flow_matching"

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.models.adapter import Adapter, middle_shape
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
 from bench.models.fields import AttentionSlicing, NetworkFields, kept_network, slice_attention
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
-from bench.storage.files import read_object
 
 CONDITIONED = "UNet2DConditionModel"
 PIPELINE = {

@@ -16,10 +16,10 @@ from torch import nn
 
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.models import INDEX, family_of, files_read
 from bench.models.kept import once
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
-from bench.storage.files import read_object
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
 from bench.models.fields import TextFields
@@ -19,7 +20,6 @@ from bench.models.latent import Autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
 from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
 from bench.protocols.model import broadcast
-from bench.storage.files import read_object
 
 TRANSFORMER = "SD3Transformer2DModel"
 LONG = 256  # tokens of the third text encoder, as the pipeline's own default

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.json_text import read_object
 from bench.models import INDEX
 from bench.models.fields import AttentionSlicing, TextFields, slice_attention
 from bench.models.pretrained import SAVED, pipeline_digest
 from bench.models.prompts import TextEncoder, conditions_of, kept_text_encoder
 from bench.models.stable_diffusion import TextUNet, load_latent_parts
-from bench.storage.files import read_object
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.models import INDEX
 from bench.models.adapter import Adapter, middle_shape
 from bench.models.fields import NetworkFields
 from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
-from bench.storage.files import read_object
 
 DEFAULTS = NetworkFields()
 CONDITIONS = "conditions.json"  # beside the weights: the names of the class labels, "none" first

@@ -133,28 +133,6 @@ def remove_shared(path: Path) -> None:
         bucket.remove(path)
 
 
-def read_object(path: Path, otherwise: str) -> dict[str, Any]:
-    """The JSON object of a file that the user gave.
-
-    Args:
-        path: the file.
-        otherwise: what to do where there is no such file, for the error's sentence.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, no JSON or no object.
-    """
-    try:
-        value = json.loads(path.read_text())
-        json.dumps(value, allow_nan=False)  # NaN, and 1e999, which Python reads and JSON has not: nothing could hash it
-    except FileNotFoundError:
-        raise ConfigError(f"no file {path}; {otherwise}") from None
-    except (OSError, ValueError, RecursionError) as error:  # the last where it is nested without end
-        raise ConfigError(f"cannot read {path}: {error}; copy it again from where it came") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
-
-
 def write_arrays(folder: Path, arrays: Mapping[str, Array], note: Mapping[str, object] | None = None) -> None:
     """Write an entry: a folder with a .npy file per array and a manifest of checksums, in place by one rename.
 

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from bench.core.digest import file_digest
 from bench.core.errors import ConfigError, Incompatible
+from bench.core.json_text import read_object
 from bench.storage.downloads import HubFile, Repository, downloads
-from bench.storage.files import cache_root, read_object, write_json
+from bench.storage.files import cache_root, write_json
 
 ANY = ["*.safetensors", "*.json", "*.txt"]  # weights, configurations and vocabularies; no code, no pickle
 DONE = ".prepared.json"  # written last into a folder copied from a mirror: the sizes of its files

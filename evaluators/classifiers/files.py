@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
-from bench.storage.files import read_object, write_bytes, write_json
+from bench.core.json_text import read_object
+from bench.storage.files import write_bytes, write_json
 from evaluators.classifiers.network import AttributeNetwork
 
 CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"

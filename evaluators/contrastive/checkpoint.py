@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.assets import asset_folder, list_assets
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible, UnknownName
-from bench.storage.files import read_object
+from bench.core.json_text import read_object
 from bench.storage.hub import fetch
 from evaluators.pretrained.images import check_images
 from evaluators.pretrained.weights import first_line

@@ -16,11 +16,11 @@ from diffusers import DDPMPipeline
 
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import BenchError, ConfigError
+from bench.core.json_text import read_object
 from bench.core.plugins import ROOT
 from bench.models import PIPELINES, load_model
 from bench.models.offload import device_of, taking_turns, visit
 from bench.models.pretrained import SCHEDULE, WEIGHTS, pipeline_digest
-from bench.storage.files import read_object
 from tests.models.test_pipelines_flow import pipeline as stable_diffusion_3
 from tests.models.test_pipelines_latent import dit_pipeline, latent_diffusion
 from tests.models.test_pipelines_text import PROMPTS, stable_diffusion, stable_diffusion_xl

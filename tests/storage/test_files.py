@@ -13,12 +13,12 @@ import pytest
 
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
+from bench.core.json_text import read_object
 from bench.storage.files import (
     MANIFEST,
     cache_root,
     read_arrays,
     read_note,
-    read_object,
     remember,
     write_arrays,
     write_bytes,

@@ -15,7 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.storage.files import read_object, write_json
+from bench.core.json_text import read_object
+from bench.storage.files import write_json
 
 BASELINE = Path(__file__).with_suffix(".json")
 KEPT = ("ratio", "processor_ratio")
