@@ -92,8 +92,8 @@ def test_your_classifier_classifies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert suite.classifier.spec.title == "mine"
     classifier = build_extractor(suite.classifier.spec)
     assert classifier.attributes == (GLASSES,)
-    seen = classifier.extract(torch.zeros(3, 3, 32, 32, dtype=torch.uint8))
-    assert np.allclose(seen["eyeglasses"].sum(1), 1)
+    probabilities = classifier.extract(torch.zeros(3, 3, 32, 32, dtype=torch.uint8))
+    assert np.allclose(probabilities["eyeglasses"].sum(1), 1)
 
 
 def test_your_method_runs_and_keeps_what_it_declares(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -115,12 +115,12 @@ def test_your_method_runs_and_keeps_what_it_declares(monkeypatch: pytest.MonkeyP
 
 def test_your_metric_is_a_score_of_the_suite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call) -> None:
     name = offer(monkeypatch, "evaluator", blocks(OWN, "python")[1], blocks(OWN, "toml")[1])
-    made = plugins.load("evaluator", name, "Evaluator")()
+    metric = plugins.load("evaluator", name, "Evaluator")()
     classified = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [0.4, 0.6]])
     reference = Reference((GLASSES,), np.array([0.5, 0.5]))
-    (score,) = made.evaluate(Sample({"eyeglasses": classified}, {}, np.full(4, -1)), reference)
+    (score,) = metric.evaluate(Sample({"eyeglasses": classified}, {}, np.full(4, -1)), reference)
     assert (score.metric, score.value, score.n) == (name, 2 / 3, 3)
-    (score,) = made.evaluate(Sample({"eyeglasses": classified[1:2]}, {}, np.full(1, -1)), reference)
+    (score,) = metric.evaluate(Sample({"eyeglasses": classified[1:2]}, {}, np.full(1, -1)), reference)
     assert score.status == "undefined"
     metrics = yaml.safe_load(blocks(OWN, "yaml")[2])["metrics"]
     small = {"n": 4, "guidance_batch": 2, "sampler": {"steps": 1}, "tasks": [{"attributes": ["eyeglasses"]}]}

@@ -116,9 +116,9 @@ def test_commands_have_the_options_that_are_named(page: Path) -> None:
         if not words or not re.fullmatch(r"[a-z]+", words[0]):
             continue  # an option of the whole, or a placeholder
         assert words[0] in group.commands, words
-        known = {option for parameter in group.commands[words[0]].params for option in parameter.opts} | {"--help"}
+        options = {option for parameter in group.commands[words[0]].params for option in parameter.opts} | {"--help"}
         named = {re.split(r"[=.,;:)]", word)[0] for word in words if word.startswith("--")}
-        assert named <= known, (words, named - known)
+        assert named <= options, (words, named - options)
 
 
 def test_the_index_lists_every_page_once() -> None:

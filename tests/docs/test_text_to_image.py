@@ -36,17 +36,17 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     for line in blocks(PAGE, "bash")[0].splitlines():
         python, script, *words = shlex.split(line)
         assert (python, script) == ("python", "run_bench.py")
-        code, said, error = call(*words, *(["--workers", "1"] if words[0] == "run" else []))
-        assert code == 0 or words[0] == "verify", (line, said, error)
-        assert "differs" not in said
+        code, printed, error = call(*words, *(["--workers", "1"] if words[0] == "run" else []))
+        assert code == 0 or words[0] == "verify", (line, printed, error)
+        assert "differs" not in printed
     row = read_rows(tmp_path / "runs" / "portraits" / "leaderboard.csv")[0]
     assert row["fd_l2_prompt_mean"]
     assert row["clip_score_clip_features"]
 
 
 def test_the_names_of_the_page_are_those_of_the_tables() -> None:
-    said = PromptSet.model_validate(yaml.safe_load(SET)).prompts
-    assert said["nurse"]["eyeglasses=present"] == "a portrait of a nurse with glasses"
-    assert list(said) == ["nurse", "pilot", "chief executive"]
+    prompts = PromptSet.model_validate(yaml.safe_load(SET)).prompts
+    assert prompts["nurse"]["eyeglasses=present"] == "a portrait of a nurse with glasses"
+    assert list(prompts) == ["nurse", "pilot", "chief executive"]
     twice = PromptSet.model_validate({**yaml.safe_load(SET), "templates": ["a {}", "the {}"]}).prompts
     assert list(twice)[:2] == ["nurse (1)", "nurse (2)"]
