@@ -1,1 +1,1 @@
-"""Tables and the terminal: made of finished cells alone."""
+"""Views of finished runs: tables, plots, the page, paper tables and trade-offs. Nothing here imports torch."""

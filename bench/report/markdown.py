@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown, from leaderboard.csv alone: what the README shows."""
+"""The leaderboard as Markdown, as the README shows it, read from leaderboard.csv."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval
 
 
 def leaderboard_markdown(folder: Path) -> str:
-    """One table over all tasks of a suite's folder; failed and skipped rows say so."""
+    """Return one table over all tasks of a suite's folder; failed and skipped rows show their status."""
     rows = read_table(folder / "leaderboard.csv")
     frechet, epsilon = columns(rows[0], "frechet_"), columns(rows[0], "epsilon_")
     ranking_metric, clip = ranking_metric_of(OVER_PROMPTS in rows[0]), columns(rows[0], "clip_score_")
@@ -25,7 +25,7 @@ def leaderboard_markdown(folder: Path) -> str:
         *("CLIP score ↑" for _ in clip),
         *(f"Fréchet {frechet_head(c, frechet)} ↓" for c in frechet),
         *("epsilon ↑" for _ in epsilon),
-        "calls/image",
+        "NFE per image",
     ]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for row in rows:

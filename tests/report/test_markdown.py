@@ -38,8 +38,8 @@ def test_the_terminal_shows_the_tables_numbers(tmp_path: Path) -> None:
         assert part in lines["guided"]
     assert "tied" not in lines["vanilla"]
     assert "the denoiser returned NaN" in text
-    assert "stays below 0.060" in text
-    assert "classifier 99.8 %" in text
+    assert "noise floor 0.060" in text
+    assert "classifier accuracy 99.8 %" in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
@@ -51,7 +51,7 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_number(tmp_path: Path,
     text = " ".join(out.getvalue().split())
     assert "0.050 [0.010, 0.100] │ best" in text
     assert ("12.50 [11.00, 14.00]" in text) == (width >= 80)
-    assert ("Too wide for this terminal" in text) == (width <= 80)
+    assert ("Columns not shown on this narrow terminal" in text) == (width <= 80)
     assert "…" not in text
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.protocols.evaluator import WILSON, Column, MetricCard
 from bench.report import metric_cards
-from bench.report.metric_cards import PAGE, card_text, cards, page, prose, write
+from bench.report.metric_cards import PAGE, card_text, page, project_cards, prose, write
 from bench.results.metric_info import value_range
 
 CARD = MetricCard(
@@ -29,17 +29,17 @@ CARD = MetricCard(
 
 
 def test_the_committed_page_is_that_of_the_cards() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(cards()), "run python -m bench.report.metric_cards"
+    assert PAGE.read_text(encoding="utf-8") == page(project_cards()), "run python -m bench.report.metric_cards"
 
 
 def test_writing_it_is_writing_the_page(tmp_path: Path) -> None:
     write(tmp_path / "metrics.md")
-    assert (tmp_path / "metrics.md").read_text(encoding="utf-8") == page(cards())
+    assert (tmp_path / "metrics.md").read_text(encoding="utf-8") == page(project_cards())
 
 
 def test_every_score_is_in_the_overview_with_its_card_and_interval() -> None:
-    text = page(cards())
-    for name, card in cards().items():
+    text = page(project_cards())
+    for name, card in project_cards().items():
         assert f"\n## {name}\n" in text
         for column in card.columns:
             assert re.search(rf"\| `{re.escape(column.pattern)}`[^|]*\| \[{name}\]\(#{name}\) \|", text)
@@ -61,8 +61,8 @@ def test_a_card_as_markdown() -> None:
         "- **Smallest n**: 3",
         "- **Bias in n**: none",
         "- **Interval**: its own",
-        "- **What it does not tell**: much",
-        "- **Classes**: of the first classifier",
+        "- **Limits**: much",
+        "- **Classes**: by the first classifier",
     ]
 
 
@@ -82,7 +82,7 @@ def test_costs_are_those_of_the_table_and_of_evaluators_that_exist(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = list(csv.DictReader(x for x in metric_cards.COSTS.read_text().splitlines() if not x.startswith("#")))
-    assert {row["metric"] for row in rows} <= set(cards())
+    assert {row["metric"] for row in rows} <= set(project_cards())
     file = tmp_path / "costs.csv"
     file.write_text("# Measured.\nmetric,seconds,again_s,few,few_mib,many_mib\ntoy,1.5,1.2,100,3,4\n")
     monkeypatch.setattr(metric_cards, "COSTS", file)

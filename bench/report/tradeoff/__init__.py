@@ -1,1 +1,1 @@
-"""Fairness against quality against cost: the points of finished runs, their Pareto front and its hypervolume."""
+"""Trade-offs between fairness, quality and cost over the cells of finished runs."""
