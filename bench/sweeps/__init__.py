@@ -1,1 +1,1 @@
-"""Sweeps: a method at many settings, as ordinary suites."""
+"""Sweeps: run a method at many settings, as ordinary suites."""

@@ -1,4 +1,4 @@
-"""The axes of a sweep, as they are written on the command line: NAME=VALUE,VALUE,... or NAME=LOW..HIGH."""
+"""The axes of a sweep, parsed from the command line: NAME=VALUE,VALUE,... or NAME=LOW..HIGH."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from bench.core.errors import ConfigError
+from bench.report.tradeoff.points import Setting
 
 RANGE = re.compile(r"(?P<low>[^,/\[\]{}]*?)\.\.(?P<high>[^,/\[\]{}]*?)(?P<log>:log)?")
 
@@ -20,7 +20,7 @@ class Values:
     """Values to try, at least one, all different."""
 
     name: str
-    values: tuple[Any, ...]
+    values: tuple[Setting, ...]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Range:
     """A range to search, both ends included, low < high.
 
     Attributes:
-        name: of the field.
-        low: the lower end; > 0 if `log`.
-        high: the upper end.
-        log: whether equal ratios, and not equal differences, are equally likely at first.
+        name: the field's name.
+        low: lower end; > 0 if `log`.
+        high: upper end.
+        log: whether the first suggestions are uniform in the logarithm of the value.
     """
 
     name: str
@@ -47,35 +47,35 @@ Axis = Values | Range
 
 
 def read_axes(option: str, texts: Sequence[str]) -> list[Axis]:
-    """Axes from the texts of an option that may be repeated.
+    """Parse the texts of an option that may be repeated.
 
     Args:
-        option: its name, for the sentences.
+        option: the option's name, for error messages.
         texts: such as "strength=50,100", "window=[0,1],[0.4,1]" (values as in a YAML list) or "strength=10..300:log".
 
     Raises:
-        ConfigError: no name, no values, a value or a name given twice, or a range that is none.
+        ConfigError: a name or values are missing, a value or a name occurs twice, or a range is invalid.
     """
-    found: list[Axis] = []
+    axes: list[Axis] = []
     for text in texts:
-        name, equals, values = (part.strip() for part in text.partition("="))
+        name, equals, values = (piece.strip() for piece in text.partition("="))
         if not equals or not name:
             raise ConfigError(f"{option} must be NAME=VALUES, got {text!r}; for example {option} {_example(option)}")
-        if name in [axis.name for axis in found]:
-            raise ConfigError(f"{option} {name} is given twice; list all its values in one")
-        found.append(read_axis(f"{option} {name}", name, values))
-    return found
+        if name in [axis.name for axis in axes]:
+            raise ConfigError(f"{option} {name} is set twice; list all its values in one")
+        axes.append(read_axis(f"{option} {name}", name, values))
+    return axes
 
 
 def values_alone(axes: Sequence[Axis], why: str) -> list[Values]:
-    """The axes, none of which may be a range.
+    """Return the axes if none is a range.
 
     Args:
         axes: of one option.
-        why: what to do instead of giving a range, for the sentence.
+        why: advice for the error message.
 
     Raises:
-        ConfigError: one is a range.
+        ConfigError: an axis is a range.
     """
     for axis in axes:
         if isinstance(axis, Range):
@@ -84,7 +84,7 @@ def values_alone(axes: Sequence[Axis], why: str) -> list[Values]:
 
 
 def read_axis(option: str, name: str, text: str) -> Axis:
-    """One axis from what follows its name.
+    """Parse the text after an axis's name.
 
     Raises:
         ConfigError: as `read_axes`.
@@ -93,7 +93,7 @@ def read_axis(option: str, name: str, text: str) -> Axis:
     return _range(option, name, text, ends) if ends else Values(name, _values(option, text))
 
 
-def _values(option: str, text: str) -> tuple[Any, ...]:
+def _values(option: str, text: str) -> tuple[Setting, ...]:
     try:
         values = yaml.safe_load(f"[{text}]")
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -104,7 +104,7 @@ def _values(option: str, text: str) -> tuple[Any, ...]:
         raise ConfigError(f"{option} must give at least one value, got {text!r:.80}")
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise ConfigError(f"{option} gives {value!r} twice; keep one")
+            raise ConfigError(f"{option} lists {value!r} twice; remove one")
     return tuple(values)
 
 

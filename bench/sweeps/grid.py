@@ -1,4 +1,4 @@
-"""The suites of a sweep: vanilla and a method at many settings, one suite for each sampler and guidance batch."""
+"""The suites of a sweep: vanilla and a method at many settings, a suite per sampler and guidance batch."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bench.core.attributes import target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names
 from bench.core.yaml_models import describe
-from bench.report.tradeoff.points import quality_of
+from bench.report.tradeoff.points import Setting, quality_of
 from bench.sweeps.axes import Range, Values
 
 VANILLA = MethodChoice(name="vanilla")
-Settings = dict[str, Any]
+Settings = dict[str, Setting]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What all points of one suite share.
+    """The settings that all points of a suite share.
 
     Attributes:
-        suite: the suite with vanilla alone.
-        settings: the values of the axes that make it differ from the sweep's other suites, by name.
+        suite: the suite with vanilla only.
+        settings: the values of the axes in which it differs from the sweep's other suites, by name.
     """
 
     suite: Suite
@@ -38,10 +38,10 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with its fields set.
+    """A method with values for its fields.
 
     Attributes:
-        choice: as a suite lists it.
+        choice: the method as a suite lists it.
         settings: the values that the sweep set, by field.
     """
 
@@ -49,19 +49,19 @@ class Variant:
     settings: Settings
 
 
-def choose_tasks(base: Suite, asked: Sequence[str]) -> Suite:
-    """The base with the tasks asked for alone, each by its attributes or its full name; all where none is.
+def choose_tasks(base: Suite, chosen: Sequence[str]) -> Suite:
+    """Return the base with the chosen tasks only, named by attributes or full name; with all tasks if none is chosen.
 
     Raises:
         UnknownName: the base has no such task.
     """
     answers = [(task, _names(task)) for task in base.tasks]
     offered = set().union(*(named for _, named in answers))
-    for name in asked:
+    for name in chosen:
         if name not in offered:
             raise UnknownName(f"task of suite {base.suite}", name, offered)
-    kept = tuple(task for task, named in answers if not asked or named & set(asked))
-    return base.model_copy(update={"tasks": kept})
+    tasks = tuple(task for task, named in answers if not chosen or named & set(chosen))
+    return base.model_copy(update={"tasks": tasks})
 
 
 def _names(task: TaskChoice) -> set[str]:
@@ -70,10 +70,10 @@ def _names(task: TaskChoice) -> set[str]:
 
 
 def choose_method(base: Suite, name: str) -> MethodChoice:
-    """A method as the base lists it, by its title there, or any by its name, with the defaults of its fields.
+    """Return a method as the base lists it, by its title there; or any method by its name, with default fields.
 
     Raises:
-        UnknownName: no such method.
+        UnknownName: no method has this title or name.
     """
     for choice in base.methods:
         if choice.title == name:
@@ -84,28 +84,27 @@ def choose_method(base: Suite, name: str) -> MethodChoice:
 
 
 def protocols(base: Suite, name: str, seed: int, axes: Sequence[Values]) -> list[Protocol]:
-    """One suite, of vanilla alone, for each combination of sampler settings and guidance batch.
+    """Return a suite, with vanilla only, for each combination of sampler settings and guidance batch.
 
-    They differ in what all rows of one table must share, so that each stays a suite whose methods are compared on
-    equal terms.
+    All rows of a table must share these settings, so each combination is a suite of its methods on equal terms.
 
     Args:
-        base: gives everything else.
-        name: of the sweep; of the only suite, or what their names begin with.
+        base: the suite with all other settings.
+        name: the sweep's name; also the name of a single suite, or the prefix of several suites' names.
         seed: of the noise and the fits.
         axes: keys of a suite's sampler, or "guidance_batch".
 
     Raises:
-        ConfigError: a value that a suite refuses, or a base that measures no fairness or no quality.
+        ConfigError: a suite refuses a value, or the base measures no fairness or no quality.
     """
     quality_of(base)
     varied = {axis.name for axis in axes if len(axis.values) > 1}
-    found = []
+    suites = []
     for values in itertools.product(*(axis.values for axis in axes)):
         settings = {axis.name: value for axis, value in zip(axes, values, strict=True)}
-        parts = [f"{key}-{re.sub(r'[^A-Za-z0-9_.-]', '', str(settings[key]))}" for key in settings if key in varied]
-        found.append(Protocol(_suite(base, "-".join([name, *parts]), seed, settings), settings))
-    return found
+        suffixes = [f"{key}-{re.sub(r'[^A-Za-z0-9_.-]', '', str(settings[key]))}" for key in settings if key in varied]
+        suites.append(Protocol(_suite(base, "-".join([name, *suffixes]), seed, settings), settings))
+    return suites
 
 
 def _suite(base: Suite, name: str, seed: int, settings: Settings) -> Suite:
@@ -119,7 +118,7 @@ def _suite(base: Suite, name: str, seed: int, settings: Settings) -> Suite:
 
 
 def tree_of(suite: Suite) -> dict[str, Any]:
-    """A suite as its file would have it: what was given, without what validation filled in."""
+    """Return a suite as its file would have it, without the defaults that validation fills in."""
     return suite.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"data": {"__all__": {"label"}}})
 
 
@@ -130,53 +129,54 @@ def _validated(tree: dict[str, Any]) -> Suite:
         raise ConfigError(describe(error, Suite, "the sweep's suite")) from error
 
 
-def variants(choice: MethodChoice, axes: Sequence[Values], more: Settings | None = None) -> list[Variant]:
-    """The method at every combination of values, in order.
+def variants(choice: MethodChoice, axes: Sequence[Values], further: Settings | None = None) -> list[Variant]:
+    """Return the method at every combination of values, in order.
 
     Args:
         choice: the method, with the fields that stay.
-        axes: its fields to set; one with a single value is set and not named in the titles.
-        more: further fields and their values, named in the titles.
+        axes: the fields to set; a field with a single value is not named in the titles.
+        further: further fields and their values, named in the titles.
 
     Raises:
-        UnknownName: no such field.
-        ConfigError: a value of the wrong type or out of range.
+        UnknownName: the method has no such field.
+        ConfigError: a value has the wrong type or is out of range.
     """
-    varied = {axis.name for axis in axes if len(axis.values) > 1} | set(more or {})
-    found = []
+    varied = {axis.name for axis in axes if len(axis.values) > 1} | set(further or {})
+    built = []
     for values in itertools.product(*(axis.values for axis in axes)):
-        settings = {axis.name: value for axis, value in zip(axes, values, strict=True)} | (more or {})
+        settings = {axis.name: value for axis, value in zip(axes, values, strict=True)} | (further or {})
         build_method(choice.name, {**choice.fields, **settings})
         title = ", ".join(f"{key} {settings[key]}" for key in settings if key in varied) or choice.label
         fields = {"name": choice.name, "with": {**choice.fields, **settings}, "label": title}
-        found.append(Variant(MethodChoice.model_validate(fields), settings))
-    return found
+        built.append(Variant(MethodChoice.model_validate(fields), settings))
+    return built
 
 
-def with_variants(suite: Suite, found: Sequence[Variant]) -> Suite:
-    """The suite with these beside vanilla; vanilla itself is not listed twice.
+def with_variants(suite: Suite, added: Sequence[Variant]) -> Suite:
+    """Return the suite with variants beside vanilla, which is not listed twice.
 
     Raises:
-        ConfigError: two of them have one title.
+        ConfigError: two variants have the same title.
     """
-    listed = [VANILLA, *(v.choice for v in found if v.choice.name != VANILLA.name)]
+    listed = [VANILLA, *(v.choice for v in added if v.choice.name != VANILLA.name)]
     methods = [choice.model_dump(mode="json", by_alias=True, exclude_defaults=True) for choice in listed]
     return _validated({**tree_of(suite), "methods": methods})
 
 
-def settings_of(protocol: Protocol, found: Sequence[Variant]) -> Mapping[str, Settings]:
-    """What the sweep set, by the title of each method; of vanilla, what it shares with the others."""
+def settings_of(protocol: Protocol, added: Sequence[Variant]) -> Mapping[str, Settings]:
+    """Return the values that the sweep set, by method title; vanilla has the shared ones only."""
     shared = protocol.settings
-    return {VANILLA.title: shared} | {v.choice.title: {**v.settings, **shared} for v in found}
+    return {VANILLA.title: shared} | {v.choice.title: {**v.settings, **shared} for v in added}
 
 
 def check_varied(axes: Sequence[Values | Range]) -> None:
     """Refuse a sweep of one point.
 
     Raises:
-        ConfigError: no axis has a range or more than one value.
+        ConfigError: no axis has a range or several values.
     """
     if not any(isinstance(axis, Range) or len(axis.values) > 1 for axis in axes):
         raise ConfigError(
-            "nothing to vary: give a field several values, as in --set strength=50,100; for one setting, `run` a suite"
+            "nothing to vary: a sweep needs several values of a field, as in --set strength=50,100; for one setting, "
+            "`run` a suite"
         )

@@ -1,4 +1,4 @@
-"""Running a sweep's suites, each kept beside its tables so that `run` can run it again."""
+"""Run the suites of a sweep; each suite's file is written beside its tables, so that `run` can run it again."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from bench.sweeps.axes import Axis
 from bench.sweeps.grid import Protocol, Variant, settings_of, tree_of, with_variants
 from bench.sweeps.search import search
 
-KEPT = "SUITE.yaml"
+SUITE_FILE = "SUITE.yaml"
 HEAD = "# Written by `run_bench.py sweep`; `run_bench.py run` runs it again.\n"
 
 
 def check_free(out: Path, suites: Sequence[Suite], name: str) -> None:
-    """Refuse to write over a run that no sweep made.
+    """Refuse to overwrite a run that is not a sweep's.
 
     Raises:
-        ConfigError: a folder that the sweep would write holds tables, but no suite that a sweep kept.
+        ConfigError: a folder that the sweep would write holds tables without the suite file of a sweep.
     """
     for folder in dict.fromkeys([out / name, *(out / suite.suite for suite in suites)]):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"cannot write {folder}: it is a file; choose another --name or --out")
-        if (folder / "results.csv").is_file() and not (folder / KEPT).is_file():
+        if (folder / "results.csv").is_file() and not (folder / SUITE_FILE).is_file():
             raise ConfigError(f"{folder} holds a run that is no sweep; choose another --name or --out")
 
 
 def run_grid(
-    plans: Sequence[Protocol], found: Sequence[Variant], options: Options
+    plans: Sequence[Protocol], added: Sequence[Variant], options: Options
 ) -> tuple[list[Point], list[Outcome]]:
-    """Run every suite with every variant, and read what came of it.
+    """Run every suite with every variant, and read the points.
 
-    All are checked before the first begins: nothing is sampled or written where one of them cannot be run.
+    All suites are checked before the first begins: if one of them cannot run, nothing is sampled or written.
 
     Raises:
         ConfigError: as `bench.engine.runner.run`.
     """
-    suites = [with_variants(plan.suite, found) for plan in plans]
+    suites = [with_variants(plan.suite, added) for plan in plans]
     for suite in suites:
-        if _kept(suite, options) != _text(suite):
+        if _written(suite, options) != _text(suite):
             prepare(suite, options)
     points: list[Point] = []
     outcomes = []
     for plan, suite in zip(plans, suites, strict=True):
-        outcomes.append(run_kept(suite, options))
-        points += read_points(outcomes[-1].folder, suite, settings_of(plan, found))
+        outcomes.append(run_suite(suite, options))
+        points += read_points(outcomes[-1].folder, suite, settings_of(plan, added))
     tasks = list(dict.fromkeys(point.task for point in points))
     return sorted(points, key=lambda point: tasks.index(point.task)), outcomes
 
@@ -63,40 +63,40 @@ def run_grid(
 def run_search(
     plan: Protocol, choice: MethodChoice, axes: Sequence[Axis], n_trials: int, options: Options
 ) -> tuple[list[Point], list[Outcome]]:
-    """Search a method's fields within one suite, which grows by a method a trial, and read what came of it.
+    """Search a method's fields within one suite, which grows by a method per trial, and read the points.
 
     Raises:
         ConfigError: as `bench.engine.runner.run`.
     """
     earlier = _earlier(plan, options)
 
-    def evaluate(found: Sequence[Variant]) -> Sequence[Point]:
-        if earlier and all(v.choice in earlier[0].methods for v in found):
+    def evaluate(tried: Sequence[Variant]) -> Sequence[Point]:
+        if earlier and all(v.choice in earlier[0].methods for v in tried):
             return earlier[1]
-        return run_grid([plan], found, options)[0]
+        return run_grid([plan], tried, options)[0]
 
     return run_grid([plan], search(choice, axes, n_trials, evaluate), options)
 
 
 def _earlier(plan: Protocol, options: Options) -> tuple[Suite, list[Point]] | None:
-    """The suite that a search left in the same folder, and its points, where it differs in its methods alone."""
-    kept = options.out / plan.suite.suite / KEPT
-    if not kept.is_file():
+    """Return the suite that a search left in the same folder, and its points, if only its methods differ."""
+    file = options.out / plan.suite.suite / SUITE_FILE
+    if not file.is_file():
         return None
     try:
-        suite = read_yaml(kept, Suite)
+        suite = read_yaml(file, Suite)
     except ConfigError:
-        return None  # written by another release, or edited; it is written again
+        return None  # from another release, or edited: it is rewritten
     if suite.model_copy(update={"methods": plan.suite.methods}).model_dump() != plan.suite.model_dump():
         return None
-    folder = run_kept(suite, options).folder
+    folder = run_suite(suite, options).folder
     return suite, read_points(folder, suite, {m.title: m.fields for m in suite.methods})
 
 
-def run_kept(suite: Suite, options: Options) -> Outcome:
-    """Run a suite, kept in its folder before it begins, so that one that was stopped can go on."""
-    if _kept(suite, options) != _text(suite):
-        write_bytes(options.out / suite.suite / KEPT, _text(suite).encode())
+def run_suite(suite: Suite, options: Options) -> Outcome:
+    """Run a suite whose file is written to its folder first, so that an interrupted sweep resumes."""
+    if _written(suite, options) != _text(suite):
+        write_bytes(options.out / suite.suite / SUITE_FILE, _text(suite).encode())
     return runner.run(suite, options)
 
 
@@ -104,8 +104,8 @@ def _text(suite: Suite) -> str:
     return HEAD + yaml.safe_dump(tree_of(suite), sort_keys=False, allow_unicode=True)
 
 
-def _kept(suite: Suite, options: Options) -> str | None:
+def _written(suite: Suite, options: Options) -> str | None:
     try:
-        return (options.out / suite.suite / KEPT).read_text(encoding="utf-8")
+        return (options.out / suite.suite / SUITE_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None

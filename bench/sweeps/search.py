@@ -1,11 +1,11 @@
-"""Searching a method's fields by Optuna's multi-objective TPE, each trial an ordinary cell."""
+"""Search a method's fields by Optuna's multi-objective TPE; each trial is an ordinary cell."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.config.build import build_method
 from bench.config.suite import MethodChoice
@@ -16,22 +16,25 @@ from bench.report.tradeoff.points import Point
 from bench.sweeps.axes import Axis, Range, Values
 from bench.sweeps.grid import Protocol, Settings, Variant, variants
 
-SEED = 0  # of the suggestions; the samples have the sweep's own
-DIGITS = 4  # of a suggested number: enough to tell settings apart, few enough to type
+if TYPE_CHECKING:
+    from optuna import Trial
 
-# The variants found so far to their points, among others.
+SEED = 0  # of the suggestions; the samples use the seed of the sweep
+DIGITS = 4  # of a suggested number: enough to distinguish settings, few enough to type
+
+# Runs the variants tried so far and returns their points, possibly with others.
 Evaluate = Callable[[Sequence[Variant]], Sequence[Point]]
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """A range of a field, with the kind of number that the field holds."""
+    """A range of a field, and whether the field is an integer."""
 
     axis: Range
     whole: bool
 
-    def suggest(self, trial: Any) -> float | int:
-        """A value of the range, rounded to `DIGITS` significant digits unless whole."""
+    def suggest(self, trial: Trial) -> float | int:
+        """Return a value of the range, rounded to `DIGITS` significant digits unless whole."""
         low, high = self.axis.low, self.axis.high
         if self.whole:
             return int(trial.suggest_int(self.axis.name, int(low), int(high), log=self.axis.log))
@@ -40,17 +43,17 @@ class Dimension:
 
 
 def check_search(n_trials: int, choice: MethodChoice, axes: Sequence[Axis], plans: Sequence[Protocol]) -> None:
-    """Refuse a search that cannot be done as asked.
+    """Refuse a search that cannot run.
 
     Args:
-        n_trials: how many settings to try.
+        n_trials: number of settings to try.
         choice: the method.
         axes: its fields.
-        plans: the suites; one, with one task, so that every trial has one discrepancy.
+        plans: the suites; must be one, with one task, so that every trial has one discrepancy.
 
     Raises:
-        UnknownName: no such field.
-        ConfigError: it cannot be done, or Optuna is not installed.
+        UnknownName: the method has no such field.
+        ConfigError: the search cannot run, or Optuna is not installed.
     """
     if n_trials < 1:
         raise ConfigError(f"--search must be at least 1 trial, got {n_trials}")
@@ -59,28 +62,28 @@ def check_search(n_trials: int, choice: MethodChoice, axes: Sequence[Axis], plan
     if len(plans) > 1:
         raise ConfigError(
             f"--search varies the method's fields within one suite, got {len(plans)} samplers or guidance batches; "
-            "keep one"
+            "choose one"
         )
     tasks = plans[0].suite.tasks
     if len(tasks) > 1:
         raise ConfigError(f"--search needs one task, got {len(tasks)}; choose one with --task")
     try:
-        import optuna  # noqa: F401 -- whether it is there
+        import optuna  # noqa: F401 -- checks that it is installed
     except ImportError as error:
         raise ConfigError(
-            "--search needs optuna, which is not installed; pip install 'fairdiff-bench[search]', or give values "
-            "in the place of ranges and leave --search out"
+            "--search needs optuna, which is not installed; pip install 'fairdiff-bench[search]', or use values "
+            "instead of ranges and leave --search out"
         ) from error
 
 
 def dimensions(choice: MethodChoice, axes: Sequence[Axis]) -> list[Dimension]:
-    """The ranges among the axes, both ends of each tried on the method.
+    """Return the ranges among the axes; the method is built with both ends of each to check them.
 
     Raises:
-        UnknownName: no such field.
-        ConfigError: the field holds no number, or refuses an end.
+        UnknownName: the method has no such field.
+        ConfigError: the field is not a number, or refuses an end.
     """
-    found = []
+    ranges = []
     for axis in axes:
         if isinstance(axis, Range):
             default = getattr(build_method(choice.name, choice.fields), axis.name, None)
@@ -89,27 +92,27 @@ def dimensions(choice: MethodChoice, axes: Sequence[Axis]) -> list[Dimension]:
                 if whole and not end.is_integer():
                     raise ConfigError(f"--set {axis.name} must have whole ends, as the field has, got {end:g}")
                 build_method(choice.name, {**choice.fields, axis.name: int(end) if whole else end})
-            found.append(Dimension(axis, whole))
-    return found
+            ranges.append(Dimension(axis, whole))
+    return ranges
 
 
 def search(choice: MethodChoice, axes: Sequence[Axis], n_trials: int, evaluate: Evaluate) -> list[Variant]:
-    """Try settings one after another, each suggested by what the earlier ones reached.
+    """Try settings one after another, each suggested from the results of the earlier ones.
 
-    The suggestions follow from the seed and the results alone: a search that was stopped and is begun again asks for
-    the same settings, whose cells are in the store, and goes on behind them. A larger `n_trials` begins with the
-    trials of a smaller one.
+    The suggestions depend on the seed and the results only. A search that was interrupted and is started again
+    therefore suggests the same settings, finds their cells in the store, and continues. A larger `n_trials` begins
+    with the trials of a smaller one.
 
     Source: Ozaki et al. 2022, Multiobjective Tree-Structured Parzen Estimator, JAIR 73; Optuna's `TPESampler`.
 
     Args:
         choice: the method, with the fields that stay.
         axes: ranges, and values to choose from.
-        n_trials: how many settings to try; one that comes up again is counted and not run again.
-        evaluate: runs what is missing; discrepancy, Frechet distance and passes are made small.
+        n_trials: number of settings to try; a repeated setting counts and is not run again.
+        evaluate: runs missing cells; discrepancy, Fréchet distance and passes are minimised.
 
     Returns:
-        The settings tried, in order, each once.
+        The distinct settings tried, in order.
     """
     import optuna
 
@@ -133,9 +136,9 @@ def search(choice: MethodChoice, axes: Sequence[Axis], n_trials: int, evaluate: 
     return list(tried.values())
 
 
-def _suggested(trial: Any, ranges: Sequence[Dimension], listed: Sequence[Values]) -> Settings:
+def _suggested(trial: Trial, ranges: Sequence[Dimension], listed: Sequence[Values]) -> Settings:
     chosen: Settings = {d.axis.name: d.suggest(trial) for d in ranges}
-    for axis in listed:  # a category must be a plain value, and a window is a list
+    for axis in listed:  # Optuna's categories must be plain values, and a window is a list
         names = [json.dumps(value) for value in axis.values]
         chosen[axis.name] = json.loads(trial.suggest_categorical(axis.name, names))
     return chosen
@@ -143,5 +146,5 @@ def _suggested(trial: Any, ranges: Sequence[Dimension], listed: Sequence[Values]
 
 def _variant(choice: MethodChoice, listed: Sequence[Values], chosen: Settings) -> Variant:
     fixed = [axis for axis in listed if len(axis.values) == 1]
-    more = {name: value for name, value in chosen.items() if name not in {axis.name for axis in fixed}}
-    return variants(choice, fixed, more)[0]
+    further = {name: value for name, value in chosen.items() if name not in {axis.name for axis in fixed}}
+    return variants(choice, fixed, further)[0]

@@ -223,7 +223,7 @@ def test_what_failed_or_is_missing_says_so_with_a_footnote(tmp_path: Path) -> No
     edited = next(x for x in lines if "| skin_tone uniform | latent_editing |" in x)
     assert f" | undef.<sup>{undefined}</sup> |" in edited
     assert f" | 510 ± 26<sup>{fewer}</sup> |" in edited
-    guided = at["guided by the network that classifies it"]
+    guided = at["guided by its attribute classifier"]
     assert f"| skin_tone uniform | universal_guidance<sup>{guided}</sup> |" in text
     assert f"<sup>{failed}</sup> failed: the denoiser returned NaN<br>" in text
     assert {(r["status"], r["value"]) for r in tidy(table) if r["method"] == "vanilla"} == {("failed", "")}
@@ -231,7 +231,7 @@ def test_what_failed_or_is_missing_says_so_with_a_footnote(tmp_path: Path) -> No
 
 def test_the_footnotes_say_how_it_was_made() -> None:
     text = FORMATS["markdown"](made("costs"))
-    for part in ("200 samples a cell, seed 0", "ddim, 20 steps, logsnr spacing, fp32", "protocol 2", "attribute_cnn"):
+    for part in ("200 samples per cell, seed 0", "ddim, 20 steps, logsnr spacing, fp32", "protocol 2", "attribute_cnn"):
         assert part in text
     assert "Not recorded by this run: memory (MiB)." in text
 
@@ -523,8 +523,8 @@ def test_a_bad_layout_is_one_sentence(call: Any, tmp_path: Path, text: str, sent
         ("vanilla,skin_tone,nan,x", "value must be a finite number, got 'nan'"),
         ("vanilla,skin_tone,1_0,x", "value must be a finite number, got '1_0'"),
         ("vanilla,skin_tone,1", "FILE, line 2: must have 4 fields"),
-        ("vanilla,skin_tone,1,", "citation must say where the value is from"),
-        ("vanilla,skin_tone,1,x\nvanilla,skin_tone uniform,2,y", "line 3: vanilla on skin_tone uniform has a value"),
+        ("vanilla,skin_tone,1,", "citation must name the source"),
+        ("vanilla,skin_tone,1,x\nvanilla,skin_tone uniform,2,y", "line 3: vanilla on skin_tone uniform is claimed twice"),
     ],
 )
 def test_a_bad_claim_is_one_sentence(tmp_path: Path, rows: str, sentence: str) -> None:

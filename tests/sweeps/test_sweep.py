@@ -131,13 +131,13 @@ def test_values_may_be_lists_and_categories() -> None:
         (("distribution_guidance", "--set", "strength=inf,2"), "strength must be a finite number, got inf"),
         (("distribution_guidance", "--set", "strength="), "--set strength must give at least one value, got ''"),
         (("distribution_guidance", "--set", "strength=1,,2"), "--set strength must give values separated by commas"),
-        (("distribution_guidance", "--set", "strength=1,1"), "--set strength gives 1 twice; keep one"),
+        (("distribution_guidance", "--set", "strength=1,1"), "--set strength lists 1 twice; remove one"),
         (
             ("distribution_guidance", "--set", "strength"),
             "--set must be NAME=VALUES, got 'strength'; for example --set",
         ),
-        (("distribution_guidance", "--set", "strength=1,2", "--set", "strength=3"), "--set strength is given twice"),
-        (("distribution_guidance",), "nothing to vary: give a field several values, as in --set strength=50,100"),
+        (("distribution_guidance", "--set", "strength=1,2", "--set", "strength=3"), "--set strength is set twice"),
+        (("distribution_guidance",), "nothing to vary: a sweep needs several values of a field, as in --set strength=50,100"),
         (("distribution_guidance", "--set", "strength=1"), "nothing to vary"),
         (("distribution_guidance", "--set", "strength=1..9"), "got the range 1..9; add --search N to search it"),
         (("distribution_guidance", "--set", "strength=a..b"), "--set strength must be two numbers, LOW..HIGH or LOW"),
@@ -164,7 +164,7 @@ def test_values_may_be_lists_and_categories() -> None:
         ),
         (
             ("distribution_guidance", "--set", "strength=1..9", "--search", "3", "--sampler", "steps=2,3"),
-            "--search varies the method's fields within one suite, got 2 samplers or guidance batches; keep one",
+            "--search varies the method's fields within one suite, got 2 samplers or guidance batches; choose one",
         ),
     ],
 )

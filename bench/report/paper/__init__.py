@@ -1,1 +1,1 @@
-"""Tables of a paper, laid out by small data files: from the CSVs of a finished run alone."""
+"""Paper tables: templates filled with the CSVs of a finished run, in LaTeX, Markdown, CSV or HTML."""

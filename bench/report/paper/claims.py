@@ -1,4 +1,4 @@
-"""Values that papers claim, from a CSV that the user fills: method, task, value, citation."""
+"""Values claimed by papers, read from a CSV that the user writes: method, task, value, citation."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ KEY = re.compile(r"@([A-Za-z0-9][A-Za-z0-9:_.+/-]*)")
 
 @dataclass(frozen=True)
 class Claim:
-    """A value as its source prints it, and the source: a text, or "@KEY" for an entry of a bibliography."""
+    """A value as its source prints it, with its citation: a text, or "@KEY" for an entry of a bibliography."""
 
     value: str
     citation: str
 
 
 def read_claims(path: Path, run: Run) -> dict[tuple[Task, str], Claim]:
-    """The claims of a file, by task and method.
+    """Read the claims of a file, by task and method.
 
     Raises:
-        UnknownName: a method or task that the run does not have.
-        ConfigError: the file cannot be read, another header, a value that is no finite number, no citation, or a
-            method and task twice; the sentence names file and line.
+        UnknownName: the run does not have a method or task.
+        ConfigError: the file cannot be read or has another header, a value is not a finite number, a citation is
+            missing, or a method and task occur twice; the sentence names file and line.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as f:  # spreadsheets put a byte order mark first
+        with path.open(newline="", encoding="utf-8-sig") as f:  # spreadsheets write a byte order mark
             lines = [(number, row) for number, row in enumerate(csv.reader(f), 1) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no table of UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not CSV in UTF-8"
         raise ConfigError(f"cannot read {path}: {reason}; give a CSV with the columns {', '.join(COLUMNS)}") from error
     if not lines or [name.strip() for name in lines[0][1]] != list(COLUMNS):
         got = ", ".join(lines[0][1]) if lines else "nothing"
         raise ConfigError(f"{path}, line 1: must be the header {','.join(COLUMNS)}, got {got:.80}")
-    found: dict[tuple[Task, str], Claim] = {}
+    claims: dict[tuple[Task, str], Claim] = {}
     for number, row in lines[1:]:
         where = f"{path}, line {number}"
         if len(row) != len(COLUMNS):
@@ -50,18 +50,18 @@ def read_claims(path: Path, run: Run) -> dict[tuple[Task, str], Claim]:
         key = (_task(where, task, run.tasks), method)
         if method not in run.methods:
             raise UnknownName(f"method in {where}", method, run.methods)
-        if key in found:
-            raise ConfigError(f"{where}: {method} on {task} has a value already; keep one")
-        found[key] = Claim(_checked(where, value), citation)
+        if key in claims:
+            raise ConfigError(f"{where}: {method} on {task} is claimed twice; remove one line")
+        claims[key] = Claim(_checked(where, value), citation)
         if not citation:
-            raise ConfigError(f"{where}: citation must say where the value is from, got nothing")
-    return found
+            raise ConfigError(f"{where}: citation must name the source of the value, got nothing")
+    return claims
 
 
 def cited(citation: str) -> str | None:
-    """The key of a bibliography's entry that a citation "@KEY" names; None where it is a text."""
-    found = KEY.fullmatch(citation)
-    return found.group(1) if found else None
+    """Return the bibliography key of a citation "@KEY"; None where it is a text."""
+    key = KEY.fullmatch(citation)
+    return key.group(1) if key else None
 
 
 def _task(where: str, name: str, tasks: Sequence[Task]) -> Task:
@@ -75,7 +75,9 @@ def _task(where: str, name: str, tasks: Sequence[Task]) -> Task:
 
 def _checked(where: str, value: str) -> str:
     try:
-        good = math.isfinite(float(value)) and value.isascii() and "_" not in value  # float takes more than LaTeX does
+        good = (
+            math.isfinite(float(value)) and value.isascii() and "_" not in value
+        )  # float accepts more than LaTeX does
     except ValueError:
         good = False
     if not good:

@@ -1,4 +1,4 @@
-"""The formats that a table can be written in."""
+"""The output formats of a paper table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table as a fragment of HTML, in ASCII, so that it shows the same whatever page it is put into."""
+"""A paper table as an HTML fragment in ASCII, so that it looks the same in pages of any encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKS = {"best": "<strong>{}</strong>", "tied": "<u>{}</u>", "": "{}"}
 
 
 def write_html(table: Table) -> str:
-    """The table with its footnotes; names are shown as they are written, whatever is in them."""
+    """Return the table with its footnotes as HTML; names are escaped."""
     width = len(table.heads) + 1
     lines = [
         "<table>",
@@ -36,7 +36,7 @@ def write_html(table: Table) -> str:
 
 
 def inert(text: str) -> str:
-    """Text without meaning to HTML, in ASCII and in one line."""
+    """Escape a text for HTML, in ASCII and on one line."""
     return html.escape(" ".join(text.split())).encode("ascii", "xmlcharrefreplace").decode()
 
 
@@ -57,9 +57,9 @@ def _row(table: Table, row: Row) -> str:
 
 
 def _cell(table: Table, cell: Cell) -> str:
-    if cell.quantity is None:
+    if cell.value is None:
         return inert(cell.word) + _letters(cell.notes)
-    q = cell.quantity
+    q = cell.value
     value, *ends = shown(q.value, q.low, q.high, table.template.interval)
     interval = f" [{', '.join(ends)}]" if len(ends) == 2 else f" &plusmn; {ends[0]}" if ends else ""
     return MARKS[cell.mark].format(value) + interval + _letters(cell.notes)

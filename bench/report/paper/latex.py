@@ -1,4 +1,4 @@
-"""A table as LaTeX, for booktabs and siunitx."""
+"""A paper table as LaTeX, for booktabs and siunitx."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPECIAL = {
         '"': r"\texttt{\char34}",
         "`": r"\textasciigrave{}",
     },
-    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # syntax, after a line's end
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # after a line's end these are syntax
     **{"\u2013": "--", "±": r"$\pm$", "\u00d7": r"$\times$", "°": r"\textdegree{}", "µ": r"$\mu$"},
     **{"ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "œ": r"\oe{}", "ł": r"\l{}"},
 }
@@ -36,10 +36,9 @@ ACCENTS = {
 
 
 def write_latex(table: Table) -> str:
-    r"""A table environment; its preamble needs \usepackage{booktabs,siunitx}.
+    r"""Return a table environment; its document needs \usepackage{booktabs,siunitx}.
 
-    A value and its interval are two columns, so that values stand decimal point under decimal point while intervals
-    begin at one edge.
+    A value and its interval take two columns, so that decimal points align and intervals are left-aligned.
     """
     columns = list(zip(*(row.cells for _, rows in table.blocks for row in rows), strict=True))
     twofold = [any(_parts(cell, table.template.interval)[1:] for cell in column) for column in columns]
@@ -70,9 +69,9 @@ def write_latex(table: Table) -> str:
 
 
 def inert(text: str) -> str:
-    """Text without meaning to LaTeX, in one line; a character that the default fonts lack becomes its code point."""
-    parts = re.split(r"(?<=-)(?=-)|(?<=')(?=')", " ".join(text.split()))  # two hyphens would become a dash
-    return "{}".join("".join(map(_character, part)) for part in parts)
+    """Escape a text for LaTeX, on one line; a character that the default fonts lack becomes its code point."""
+    pieces = re.split(r"(?<=-)(?=-)|(?<=')(?=')", " ".join(text.split()))  # two hyphens would become a dash
+    return "{}".join("".join(map(_character, piece)) for piece in pieces)
 
 
 def _character(c: str) -> str:
@@ -132,9 +131,9 @@ def _cell(cell: Cell, style: Style, twofold: bool, digits: int) -> str:
 
 
 def _parts(cell: Cell, style: Style) -> tuple[str, ...]:
-    """The numbers of a cell as text, its value first; "" where it is a word."""
-    if cell.quantity is not None:
-        return shown(cell.quantity.value, cell.quantity.low, cell.quantity.high, style)
+    """Return the numbers of a cell as text, value first; "" where the cell is a word."""
+    if cell.value is not None:
+        return shown(cell.value.value, cell.value.low, cell.value.high, style)
     return (cell.word,) if cell.claimed else ("",)
 
 

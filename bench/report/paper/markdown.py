@@ -1,4 +1,4 @@
-"""A table as Markdown, as GitHub and pandoc read it."""
+"""A paper table as Markdown for GitHub and pandoc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARKS = {"best": "**{}**", "tied": "<ins>{}</ins>", "": "{}"}
 
 
 def write_markdown(table: Table) -> str:
-    """The table with its footnotes; names are shown as they are written, whatever is in them."""
+    """Return the table with its footnotes as Markdown; names are escaped."""
     blocks = len(table.blocks) > 1
     heads = [*(["task"] if blocks else []), "method", *(_head(head) for head in table.heads)]
     lines = [f"**{inert(table.template.caption)}**", "", _line(heads), "|" + " --- |" * len(heads)]
@@ -38,9 +38,9 @@ def _row(table: Table, row: Row) -> list[str]:
 
 
 def _cell(table: Table, cell: Cell) -> str:
-    if cell.quantity is None:
+    if cell.value is None:
         return inert(cell.word) + _letters(cell.notes)
-    q = cell.quantity
+    q = cell.value
     value, *ends = shown(q.value, q.low, q.high, table.template.interval)
     interval = f" [{', '.join(ends)}]" if len(ends) == 2 else f" ± {ends[0]}" if ends else ""
     return MARKS[cell.mark].format(value) + interval + _letters(cell.notes)

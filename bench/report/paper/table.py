@@ -1,4 +1,4 @@
-"""A template filled with a run: heads, rows, cells and footnotes, whatever the format they are written in."""
+"""A template filled with a run: heads, rows, cells and footnotes, independent of the output format."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
-
-import numpy as np
 
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.value import Value
 from bench.protocols.evaluator import Better
 from bench.report.paper.claims import Claim
+from bench.report.paper.remarks import protocol, seeds_of
 from bench.report.paper.template import ColumnChoice, Template
 from bench.results.metric_info import metric
 from bench.results.quantities import Measured
@@ -24,7 +22,7 @@ WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own
 
 @dataclass(frozen=True)
 class Head:
-    """A column's head: its group ("" where there are none), its heading (lines), and which direction is better."""
+    """A column's head: its group ("" where there are none), its heading (lines), and the better direction."""
 
     group: str
     heading: str
@@ -33,18 +31,18 @@ class Head:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell, and what of it only the CSV shows.
+    """A cell of the table.
 
     Attributes:
-        quantity: the number measured; None where there is none.
-        word: in place of it: "failed", "skipped", "undef.", "-", or a claimed value.
+        value: the measured number; None where there is none.
+        word: shown in place of a number: "failed", "skipped", "undef.", "-", or a claimed value.
         claimed: whether `word` is a value that a paper claims.
         mark: "best", "tied" or "".
         notes: indices of its footnotes.
-        facts: task, method, metric, scope and status, for the CSV.
+        facts: task, method, metric, scope and status; only the CSV shows them.
     """
 
-    quantity: Value | None = None
+    value: Value | None = None
     word: str = ""
     claimed: bool = False
     mark: str = ""
@@ -54,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: the method as it is called, footnotes of it, and a cell a head."""
+    """A row: the method's name, its footnotes, and a cell per head."""
 
     label: str
     notes: tuple[int, ...]
@@ -63,7 +61,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A filled template: `blocks` are (title, rows), with one title "" where there is one block; `notes` have letters."""
+    """A filled template.
+
+    Attributes:
+        template: that was filled.
+        heads: of the columns.
+        blocks: (title, rows); the title of a single block is "".
+        notes: footnotes, numbered by letters.
+        remarks: sentences under the footnotes.
+    """
 
     template: Template
     heads: tuple[Head, ...]
@@ -73,7 +79,7 @@ class Table:
 
 
 def letter(note: int) -> str:
-    """The letter of a footnote: a to z, then aa."""
+    """Return the letter of a footnote: a to z, then aa."""
     return letter(note // 26 - 1) + letter(note % 26) if note >= 26 else chr(ord("a") + note)
 
 
@@ -81,7 +87,7 @@ def letter(note: int) -> str:
 class _Column:
     choice: ColumnChoice
     heading: str
-    metric: str = ""  # or a column of costs.csv
+    metric: str = ""  # of results.csv, or a column of costs.csv
     scope: str = ""
     claims: bool = False
 
@@ -92,7 +98,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Line:
-    """A row to be: the method of every group, e.g. of every size of the reference set."""
+    """A row of the table: the method of every group, e.g. of every size of the reference set."""
 
     label: str
     methods: Mapping[str, str]
@@ -102,14 +108,14 @@ def build(template: Template, run: Run, claims: Mapping[tuple[Task, str], Claim]
     """Fill a template.
 
     Args:
-        template: what to show.
+        template: columns and options.
         run: a finished run.
-        claims: as `bench.report.paper.claims.read_claims`; None shows no column for them.
+        claims: as `bench.report.paper.claims.read_claims` returns them; None for a table without claims.
 
     Raises:
-        UnknownName: a metric, scope, cost or method's field that the run does not have.
-        ConfigError: a file of the run that cannot be read or contradicts another, or claims for a template without a
-            column that they stand beside.
+        UnknownName: the run does not have a metric, scope, cost or method's field.
+        ConfigError: a file of the run cannot be read or contradicts another, or there are claims but no column of
+            the template has `claimed: true`.
     """
     if claims is not None and not any(c.claimed for c in template.columns):
         raise ConfigError(
@@ -143,12 +149,14 @@ class _Builder:
         heads = [Head(name, c.heading, c.better) for name in names for c in columns]
         blocks = []
         for block in tasks:
-            places = [(task, group) for task in block for group in groups]
+            groups_of = [(task, group) for task in block for group in groups]
             rows = [
                 Row(
                     line.label,
                     self._guided(line),
-                    tuple(self._cell(task, line.methods.get(group, ""), c) for task, group in places for c in columns),
+                    tuple(
+                        self._cell(task, line.methods.get(group, ""), c) for task, group in groups_of for c in columns
+                    ),
                 )
                 for line in lines
             ]
@@ -158,28 +166,28 @@ class _Builder:
 
     def _columns(self, choice: ColumnChoice) -> list[_Column]:
         if choice.cost is not None:
-            found = [_Column(choice, choice.heading, choice.cost)] if self.measured.has_cost(choice.cost) else []
-            if not found and not choice.optional:
+            has = self.measured.has_cost(choice.cost)
+            columns = [_Column(choice, choice.heading, choice.cost)] if has else []
+            if not columns and not choice.optional:
                 raise self.measured.no_cost(choice.cost)
         else:
-            found = self._scored(choice, choice.metric or "")
-        if not found:
+            columns = self._scored(choice, choice.metric or "")
+        if not columns:
             self.left_out.append(" ".join(choice.heading.split()))
-        claimed = [_Column(choice, "claimed", c.metric, c.scope, True) for c in found]
-        return [c for pair in zip(found, claimed, strict=True) for c in pair] if self._claims(choice) else found
-
-    def _claims(self, choice: ColumnChoice) -> bool:
-        return choice.claimed and self.claims is not None
+        if not choice.claimed or self.claims is None:
+            return columns
+        claimed = [_Column(choice, "claimed", c.metric, c.scope, True) for c in columns]
+        return [c for pair in zip(columns, claimed, strict=True) for c in pair]
 
     def _scored(self, choice: ColumnChoice, pattern: str) -> list[_Column]:
         keys = [key for key in self.run.scores if fnmatchcase(key.metric, pattern)]
         if not keys and not choice.optional:
             raise UnknownName(f"metric of {self.run.file}", pattern, {k.metric for k in self.run.scores})
-        own = [k for k in keys if choice.scope == "task" and k.scope == k.task.attributes]
-        own = own or [k for k in keys if fnmatchcase(k.scope, choice.scope)]
-        if keys and not own and not choice.optional:
+        of_task = [k for k in keys if choice.scope == "task" and k.scope == k.task.attributes]
+        in_scope = of_task or [k for k in keys if fnmatchcase(k.scope, choice.scope)]
+        if keys and not in_scope and not choice.optional:
             raise UnknownName(f"scope of {pattern} in {self.run.file}", choice.scope, {k.scope for k in keys})
-        pairs = list(dict.fromkeys((k.metric, "task" if choice.scope == "task" else k.scope) for k in own))
+        pairs = list(dict.fromkeys((k.metric, "task" if choice.scope == "task" else k.scope) for k in in_scope))
         headings = [choice.heading.replace("{metric}", m).replace("{scope}", s) for m, s in pairs]
         return [
             _Column(choice, heading if headings.count(heading) == 1 else f"{heading} ({m}, {s})", m, s)
@@ -187,29 +195,29 @@ class _Builder:
         ]
 
     def _lines(self) -> tuple[list[str], list[_Line]]:
-        """The groups of columns that a method's fields make, and the rows; one group "" where they make none."""
+        """Return the groups of columns (one per value of the field `across`, or one group "") and the rows."""
         name = self.template.across
         if name in (None, "task"):
             return [""], [_Line(method, {"": method}) for method in self.run.methods]
         rows = self.run.rows.drop_duplicates("method")
         texts = (rows[column].astype(str) for column in ("method", "method_file", "fields"))
         fields = {method: (file, json.loads(text)) for method, file, text in zip(*texts, strict=True)}
-        known = {key for _, own in fields.values() for key in own}
-        if name not in known:
-            raise UnknownName(f"field of any method of {self.run.file}", str(name), known)
-        values = {method: own.pop(name, None) for method, (_, own) in fields.items()}
-        order = sorted(dict.fromkeys(map(_said, values.values())), key=_numbers_first)
-        kin: dict[str, list[str]] = {}  # methods that differ in this field alone
-        for method, (file, own) in fields.items():
-            kin.setdefault(json.dumps([file, own], sort_keys=True), []).append(method)
-        files = [fields[methods[0]][0] for methods in kin.values()]
+        field_names = {key for _, values in fields.values() for key in values}
+        if name not in field_names:
+            raise UnknownName(f"field of any method of {self.run.file}", str(name), field_names)
+        group_of = {method: _text(values.pop(name, None)) for method, (_, values) in fields.items()}
+        order = sorted(dict.fromkeys(group_of.values()), key=_numbers_first)
+        variants: dict[str, list[str]] = {}  # methods that differ in this field only
+        for method, (file, values) in fields.items():
+            variants.setdefault(json.dumps([file, values], sort_keys=True), []).append(method)
+        files = [fields[methods[0]][0] for methods in variants.values()]
         lines = []
-        for methods in kin.values():
+        for methods in variants.values():
             file = fields[methods[0]][0]
             alone = len(methods) > 1 and files.count(file) == 1
-            by_group = {_said(values[method]): method for method in methods}
+            by_group = {group_of[method]: method for method in methods}
             if len(by_group) < len(methods):  # the same method twice, under two labels
-                lines += [_Line(method, {_said(values[method]): method}) for method in methods]
+                lines += [_Line(method, {group_of[method]: method}) for method in methods]
             else:
                 lines.append(_Line(file if alone else methods[0], by_group))
         return order, lines
@@ -249,12 +257,12 @@ class _Builder:
         return Cell(word=WORDS.get(status, status), notes=self._noted(sentence), facts=facts | {"status": status})
 
     def _short(self, key: Key, quantity: Value) -> tuple[int, ...]:
-        """Footnotes of a number that rests on fewer seeds or on another number of samples than the others."""
+        """Return footnotes of a number with fewer seeds, or another number of samples, than the other numbers."""
         notes: tuple[int, ...] = ()
         status, reason = self.run.reason(key)
         if status:
-            notes += self._noted(f"{quantity.seeds} of {len(self._seeds())} seeds; another is {status}: {reason}")
-        if quantity.n != self._first.n_asked:
+            notes += self._noted(f"{quantity.seeds} of {len(seeds_of(self.run))} seeds; another is {status}: {reason}")
+        if quantity.n != self.run.rows["n_asked"].iloc[0]:
             size = "different numbers of" if quantity.n is None else str(quantity.n)
             notes += self._noted(f"from {size} samples")
         return notes
@@ -262,7 +270,7 @@ class _Builder:
     def _guided(self, line: _Line) -> tuple[int, ...]:
         rows = self.run.rows
         if rows.loc[rows["method"].isin(list(line.methods.values())), "guided_by_classifier"].any():
-            return self._noted("guided by the network that classifies it")
+            return self._noted("guided by its attribute classifier")
         return ()
 
     def _noted(self, text: str) -> tuple[int, ...]:
@@ -270,17 +278,10 @@ class _Builder:
             self.notes.append(text)
         return (self.notes.index(text),)
 
-    @property
-    def _first(self) -> Any:
-        return next(self.run.rows.itertuples())
-
-    def _seeds(self) -> list[int]:
-        return sorted(set(self.run.rows["seed"]))
-
     def _remarks(self, columns: Sequence[_Column], blocks: Iterable[tuple[str, tuple[Row, ...]]]) -> Iterable[str]:
         cells = [cell for _, rows in blocks for row in rows for cell in row.cells]
-        if any(cell.quantity and cell.quantity.low is not None for cell in cells):
-            several = " (Student's t over the seeds)" if len(self._seeds()) > 1 else ""
+        if any(cell.value and cell.value.low is not None for cell in cells):
+            several = " (Student's t over the seeds)" if len(seeds_of(self.run)) > 1 else ""
             yield {
                 "brackets": f"In brackets: the 95 % interval{several}.",
                 "plus_minus": f"±: the larger distance to an end of the 95 % interval{several}.",
@@ -291,41 +292,16 @@ class _Builder:
         if any(cell.mark for cell in cells):
             yield (
                 f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "
-                "told from it (paired bootstrap on the same noise, Holm, 5 %); other columns have no such marks."
+                "significantly different from it (paired bootstrap, Holm, 5 %); other columns are not marked."
             )
-        yield self._protocol()
+        yield protocol(self.run)
         if any(column.claims for column in columns):
-            yield "Claimed: as its source prints it, under that source's own protocol."
+            yield "Claimed: as printed in the source, under the source's protocol."
         if self.left_out:
             yield f"Not recorded by this run: {', '.join(self.left_out)}."
 
-    def _protocol(self) -> str:
-        one, seeds = self._first, self._seeds()
-        commits = [c[:12] for c in dict.fromkeys(self.run.rows["commit"]) if c]
-        parts = [
-            f"{one.n_asked} samples a cell, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}",
-            f"model {one.model}",
-            f"{one.sampler}, {one.steps} steps, {one.spacing} spacing, {one.precision}"
-            + (f", eta {one.eta:g}" if one.eta else "")
-            + f", guidance batch {one.guidance_batch}",
-            f"classifier {one.classifier} (held-out balanced accuracy {self._accuracies()})",
-            f"suite {one.suite}, protocol {one.protocol}" + (f", commit {', '.join(commits)}" if commits else ""),
-        ]
-        return "; ".join(parts) + "."
 
-    def _accuracies(self) -> str:
-        found: dict[str, float] = {}
-        for text in self.run.rows.loc[
-            self.run.rows["classifier"] == self.run.classifier, "classifier_confusion"
-        ].unique():
-            for name, counts in json.loads(text).items():
-                if counts is not None:  # a classifier whose errors were measured
-                    table = np.array(counts, dtype=np.float64)
-                    found[name] = float((table.diagonal() / table.sum(1)).mean())
-        return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()) or "not measured"
-
-
-def _said(value: Any) -> str:
+def _text(value: object) -> str:
     return "any" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Templates: small YAML files that say what a paper's table shows, and how it is laid out."""
+"""Templates of paper tables: small YAML files with the columns and options of a table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ HERE = Path(__file__).parent / "templates"
 
 
 class ColumnChoice(Strict):
-    """One column, or one a match of `metric` and `scope`, which may hold the wildcards * and ?.
+    """One column, or one per match where `metric` or `scope` hold the wildcards * and ?.
 
     Attributes:
-        heading: above the column, stacked where it has several lines; {metric} and {scope} stand for what was matched.
+        heading: above the column, stacked where it has several lines; {metric} and {scope} are replaced by the match.
         metric: as in results.csv, e.g. "fd_l2_hard" or "frechet_*".
-        scope: as in results.csv; "task" is the joint of each task's attributes.
-        cost: in place of a metric, a column of costs.csv; less is better.
-        optional: leave the column out, with a footnote, where the run does not have it, instead of refusing.
-        claimed: whether the values of --claimed stand beside it.
+        scope: as in results.csv; "task" is the joint attribute of each task.
+        cost: a column of costs.csv, in place of a metric; lower is better.
+        optional: where the run lacks the column, leave it out with a footnote instead of raising an error.
+        claimed: whether the values of --claimed are shown beside it.
     """
 
     heading: str = Field(min_length=1)
@@ -44,11 +44,11 @@ class Template(Strict):
 
     Attributes:
         template: its name, also the LaTeX label.
-        caption: of the table.
-        across: "task", a group of columns a task; the name of a method's field, a group of columns a value of it;
-            none, a block of rows a task.
-        interval: "brackets", value [low, high]; "plus_minus", the value and the larger distance to an end.
-        wide: whether it spans both columns of a two-column paper.
+        caption: the table's caption.
+        across: "task": a group of columns per task; the name of a method's field: a group of columns per value of the
+            field; None: a block of rows per task.
+        interval: "brackets": value [low, high]; "plus_minus": the value and the larger distance to an end.
+        wide: whether the table spans both columns of a two-column paper.
         columns: in order.
     """
 
@@ -63,20 +63,22 @@ class Template(Strict):
     @classmethod
     def _one_is_claimed(cls, columns: tuple[ColumnChoice, ...]) -> tuple[ColumnChoice, ...]:
         if sum(c.claimed for c in columns) > 1:
-            raise ValueError("only one column may have `claimed: true`, since a claim has one value a method and task")
+            raise ValueError(
+                "only one column may have `claimed: true`, since a claim has one value per method and task"
+            )
         return columns
 
 
 def list_templates() -> dict[str, str]:
-    """Names of the shipped templates, with the first line of each file's comment."""
+    """Return the names of the shipped templates, each with the first line of its file's comment."""
     return {p.stem: p.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for p in sorted(HERE.glob("*.yaml"))}
 
 
 def read_template(name: str) -> Template:
-    """A shipped template by its name, or any by its file.
+    """Read a shipped template by its name, or any template by its file.
 
     Raises:
-        UnknownName: no shipped template of this name.
+        UnknownName: no shipped template has this name.
         ConfigError: the file cannot be read or is not valid; file, line, key and what was expected are named.
     """
     if name.endswith((".yaml", ".yml")):

@@ -1,4 +1,4 @@
-"""A table as tidy CSV: one row a cell, every number exactly as results.csv has it."""
+"""A paper table as tidy CSV: one row per cell, every number as exact as in results.csv."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.report.paper.table import Cell, Table
 
 
 def write_csv(table: Table) -> str:
-    """Where the cell is (row, group, heading), what it is of, value and interval, n, seeds, mark and footnotes."""
+    """Return per cell: row, group, heading, score, value and interval, n, seeds, mark and footnotes."""
     return csv_table(
         [
             {"row": row.label, "group": head.group, "heading": " ".join(head.heading.split())}
@@ -20,7 +20,7 @@ def write_csv(table: Table) -> str:
 
 
 def _fields(table: Table, cell: Cell, notes: tuple[int, ...]) -> dict[str, object]:
-    q = cell.quantity
+    q = cell.value
     return {
         **cell.facts,
         "value": q.value if q else float(cell.word) if cell.claimed else None,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Keywords = dict[str, Any]  # of a matplotlib artist
 Better = Literal["lower", "higher"]
+Fill = Literal["full", "none", "left", "right", "top", "bottom"]
 
 COLUMN, PAGE = 3.3, 7.0  # widths in inches: one column, or both, of a two-column paper
 DPI = 200  # resolution of the PNG
@@ -47,9 +48,7 @@ PALETTE = (
 CLASSES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
 NEUTRAL, FAINT = "#555555", "#bbbbbb"  # reference lines and notes; grids
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")  # one per colour, for readers who see no colours
-FILLS: tuple[Literal["full", "none", "left", "right", "top", "bottom"], ...] = (
-    *("full", "none", "left", "right", "top", "bottom"),
-)
+FILLS: tuple[Fill, ...] = (*("full", "none", "left", "right", "top", "bottom"),)
 DASHES = ("-", "--", ":", "-.")
 # Position of the shipped methods in PALETTE, the same in every run; any other method takes the next free position.
 PLACES = (
@@ -74,7 +73,7 @@ class Look:
 
     colour: str
     marker: str
-    fill: Literal["full", "none", "left", "right", "top", "bottom"] = "full"
+    fill: Fill = "full"
     dashes: str = "-"
 
     def points(self) -> Keywords:

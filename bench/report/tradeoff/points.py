@@ -1,11 +1,10 @@
-"""The points of a trade-off: what each cell of finished runs reached, at what quality and at what cost."""
+"""The points of a trade-off: fairness, quality and cost of each cell of finished runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
@@ -13,34 +12,37 @@ from bench.core.schema import POOLED, ranking_metric_of
 from bench.core.value import Value
 from bench.results.leaderboard_csv import method_name, read_table
 
+# The value of a method's field, or of a sampler's key, as YAML reads it.
+Setting = bool | int | float | str | list["Setting"] | dict[str, "Setting"] | None
+
 
 @dataclass(frozen=True)
 class Point:
     """A method on a task, averaged over the seeds of its run.
 
     Attributes:
-        task: its name.
-        run: the name of the suite it is of.
-        title: what the leaderboard calls the method.
+        task: the task's name.
+        run: the name of its suite.
+        title: the method's title in the leaderboard.
         method: the method's public name.
-        settings: what the sweep set, by name; without those that this method does not have.
-        fairness: the ranking_metric discrepancy, >= 0, lower is better; None where it has no value.
-        quality: the Frechet distance, lower is better; None where it has no value.
-        calls: network calls an image, at sampling.
-        backward: backward passes through the network an image, at sampling.
-        noise_floor: discrepancy below which a perfect sampler stays in 95 of 100 runs of this size.
-        n: samples a seed.
-        seeds: how many.
-        status: as in the leaderboard; "undefined" where a value is missing all the same.
+        settings: the values that the sweep set, by name; only those that this method has.
+        fairness: the ranking metric, >= 0, lower is better; None where it has no value.
+        quality: the Fréchet distance, lower is better; None where it has no value.
+        calls: NFE (network function evaluations) per image while sampling.
+        backward: backward passes through the network per image while sampling.
+        noise_floor: 95th percentile of the ranking metric for a sampler that matches the target exactly at this n.
+        n: samples per seed.
+        seeds: number of seeds.
+        status: as in the leaderboard; "undefined" where the status is ok but a value is missing.
         reason: why there is no value.
-        ranking_metric: the column of `fairness`.
+        ranking_metric: the name of `fairness`'s column.
     """
 
     task: str
     run: str
     title: str
     method: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Setting]
     fairness: Value | None
     quality: Value | None
     calls: float | None
@@ -54,25 +56,25 @@ class Point:
 
     @property
     def passes(self) -> float | None:
-        """Network passes an image, the cost of sampling: calls and backward passes alike.
+        """Network passes per image, the cost of sampling: NFE plus backward passes.
 
-        A backward pass to the input, without the weights' gradients, takes about as much arithmetic as the call.
+        A backward pass to the input, without gradients of the weights, takes about as many FLOPs as a forward pass.
         """
         return None if self.calls is None or self.backward is None else self.calls + self.backward
 
     @property
     def objectives(self) -> tuple[float, float, float] | None:
-        """Discrepancy, Frechet distance and passes, each to be made small; None where one has no value."""
+        """Discrepancy, Fréchet distance and passes, all to be minimised; None where one has no value."""
         if self.fairness is None or self.quality is None or self.passes is None:
             return None
         return self.fairness.value, self.quality.value, self.passes
 
 
 def quality_of(suite: Suite) -> str:
-    """The leaderboard's column that stands for quality: the first Frechet distance to the suite's first reference set.
+    """Return the leaderboard's column of quality: the first Fréchet distance to the suite's first reference set.
 
     Raises:
-        ConfigError: the suite measures no discrepancy or no Frechet distance.
+        ConfigError: the suite measures no discrepancy or no Fréchet distance.
     """
     if not {"fairness_discrepancy", "frechet"} <= set(suite.metrics) or not suite.features or not suite.references:
         raise ConfigError(
@@ -82,13 +84,13 @@ def quality_of(suite: Suite) -> str:
     return f"frechet_{suite.features[0].spec.title} to {next(iter(suite.references))}"
 
 
-def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, Any]]) -> list[Point]:
-    """The points of a finished run, in the order of the suite.
+def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, Setting]]) -> list[Point]:
+    """Read the points of a finished run, in the order of the suite.
 
     Args:
-        folder: of the run.
-        suite: what was run.
-        settings: of each method, by its title.
+        folder: the run's folder.
+        suite: the run's suite.
+        settings: of each method by its title.
 
     Raises:
         ConfigError: as `quality_of`.
@@ -96,7 +98,7 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     files = {m.title: m.name for m in suite.methods}
     order = list(files)
     quality, ranking_metric = quality_of(suite), ranking_metric_of(suite.prompts is not None)
-    found = [
+    points = [
         Point(
             task=row["task"],
             run=suite.suite,
@@ -115,8 +117,8 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
         )
         for row in sorted(read_table(folder / "leaderboard.csv"), key=lambda row: order.index(row["method"]))
     ]
-    tasks = list(dict.fromkeys(row.task for row in found))
-    return sorted(found, key=lambda point: tasks.index(point.task))
+    tasks = list(dict.fromkeys(row.task for row in points))
+    return sorted(points, key=lambda point: tasks.index(point.task))
 
 
 def _status(row: Mapping[str, str], ranking_metric: str, quality: str) -> dict[str, str]:
@@ -127,7 +129,7 @@ def _status(row: Mapping[str, str], ranking_metric: str, quality: str) -> dict[s
 
 
 def by_task(points: Sequence[Point]) -> dict[str, list[Point]]:
-    """The points of each task, in their order."""
+    """Return the points of each task, in their order."""
     return {task: [p for p in points if p.task == task] for task in dict.fromkeys(p.task for p in points)}
 
 

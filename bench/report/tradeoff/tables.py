@@ -1,10 +1,9 @@
-"""A trade-off as tables: trade-off.csv and hypervolume.csv, and on the terminal."""
+"""Tables of a trade-off: trade-off.csv, hypervolume.csv and the terminal's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,20 +11,21 @@ from rich.table import Table
 
 from bench.core.text import csv_table, interval, number
 from bench.core.value import Value
-from bench.report.tradeoff.points import Point, by_task
+from bench.report.tradeoff.points import Point, Setting, by_task
 from bench.report.tradeoff.summary import Volume, on_front, volumes
 from bench.storage.files import write_bytes
 
+CsvValue = bool | int | float | str | None
 FRONT = {True: "yes", False: "no", None: ""}
 
 
 def write_tables(points: Sequence[Point], quality: str, folder: Path) -> list[Path]:
-    """Write trade-off.csv, one row a point, and hypervolume.csv, one row a method and task.
+    """Write trade-off.csv, one row per point, and hypervolume.csv, one row per method and task.
 
     Args:
         points: at least one.
-        quality: what the column of the Frechet distance is called.
-        folder: must be there or be possible to make.
+        quality: name of the Fréchet distance's column.
+        folder: written to; created where it does not exist.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -42,7 +42,7 @@ def write_tables(points: Sequence[Point], quality: str, folder: Path) -> list[Pa
     return files
 
 
-def _row(point: Point, front: bool | None, settings: Sequence[str], quality: str) -> dict[str, Any]:
+def _row(point: Point, front: bool | None, settings: Sequence[str], quality: str) -> dict[str, CsvValue]:
     return {
         "task": point.task,
         "run": point.run,
@@ -62,16 +62,16 @@ def _row(point: Point, front: bool | None, settings: Sequence[str], quality: str
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Setting) -> CsvValue:
     return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
-def _ends(column: str, found: Value | None) -> dict[str, float | None]:
-    ends = (None, None, None) if found is None else (found.value, found.low, found.high)
+def _ends(column: str, value: Value | None) -> dict[str, float | None]:
+    ends = (None, None, None) if value is None else (value.value, value.low, value.high)
     return dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
 
 
-def _volume_row(volume: Volume, ranking_metric: str, quality: str) -> dict[str, Any]:
+def _volume_row(volume: Volume, ranking_metric: str, quality: str) -> dict[str, CsvValue]:
     corner = [*volume.reference, None][:3]
     names = (f"reference_{ranking_metric}", f"reference_{quality}", "reference_passes_per_image")
     return {
@@ -85,21 +85,21 @@ def _volume_row(volume: Volume, ranking_metric: str, quality: str) -> dict[str, 
 
 
 def show(points: Sequence[Point], quality: str, console: Console) -> None:
-    """Print one table a task: its points, then the hypervolumes."""
+    """Print one table per task: its points, then the hypervolumes."""
     front = dict(zip(map(id, points), on_front(points), strict=True))
     measured = volumes(points)
-    for task, own in by_task(points).items():
+    for task, of_task in by_task(points).items():
         table = Table(title=escape(f"trade-off on {task}"), caption=_caption([v for v in measured if v.task == task]))
         table.add_column("method")
         for head in (
             f"{points[0].ranking_metric} [95 %]",
-            escape(f"Frechet to {quality.rpartition(' to ')[2]} [95 %]"),
-            "calls/image",
+            escape(f"Fréchet to {quality.rpartition(' to ')[2]} [95 %]"),
+            "NFE",
             "backward",
             "on the front",
         ):
             table.add_column(head, justify="right")
-        for p in own:
+        for p in of_task:
             name = p.title if len({q.run for q in points}) == 1 else f"{p.title} ({p.run})"
             if p.status != "ok" and p.objectives is None:
                 table.add_row(escape(name), p.status, escape(p.reason[:60]))
@@ -109,17 +109,17 @@ def show(points: Sequence[Point], quality: str, console: Console) -> None:
         console.print(table)
 
 
-def _shown(found: Value | None) -> str:
-    return "-" if found is None else number(found.value) + interval(found.low, found.high)
+def _shown(value: Value | None) -> str:
+    return "-" if value is None else number(value.value) + interval(value.low, value.high)
 
 
 def _caption(measured: Sequence[Volume]) -> str:
-    """The hypervolumes of a task, each beside its corner."""
-    found = []
+    """Describe the hypervolumes of a task, each beside its corner."""
+    sentences = []
     for m in (2, 3):
         of_m = [v for v in measured if v.objectives == m]
         if of_m:
             corner = ", ".join(number(x) for x in of_m[0].reference)
             values = ", ".join(f"{v.method} {number(v.value)}" for v in of_m)
-            found.append(f"Hypervolume below vanilla's worst ({corner}), as a share of that box: {values}.")
-    return escape("The front is that of the estimates, without their intervals. " + " ".join(found))
+            sentences.append(f"Hypervolume as a share of the box below vanilla's worst values ({corner}): {values}.")
+    return escape(" ".join(["The front is computed from the estimates, ignoring their intervals.", *sentences]))
