@@ -524,7 +524,10 @@ def test_a_bad_layout_is_one_sentence(call: Any, tmp_path: Path, text: str, sent
         ("vanilla,skin_tone,1_0,x", "value must be a finite number, got '1_0'"),
         ("vanilla,skin_tone,1", "FILE, line 2: must have 4 fields"),
         ("vanilla,skin_tone,1,", "citation must name the source"),
-        ("vanilla,skin_tone,1,x\nvanilla,skin_tone uniform,2,y", "line 3: vanilla on skin_tone uniform is claimed twice"),
+        (
+            "vanilla,skin_tone,1,x\nvanilla,skin_tone uniform,2,y",
+            "line 3: vanilla on skin_tone uniform is claimed twice",
+        ),
     ],
 )
 def test_a_bad_claim_is_one_sentence(tmp_path: Path, rows: str, sentence: str) -> None:

@@ -137,7 +137,10 @@ def test_values_may_be_lists_and_categories() -> None:
             "--set must be NAME=VALUES, got 'strength'; for example --set",
         ),
         (("distribution_guidance", "--set", "strength=1,2", "--set", "strength=3"), "--set strength is set twice"),
-        (("distribution_guidance",), "nothing to vary: a sweep needs several values of a field, as in --set strength=50,100"),
+        (
+            ("distribution_guidance",),
+            "nothing to vary: a sweep needs several values of a field, as in --set strength=50,100",
+        ),
         (("distribution_guidance", "--set", "strength=1"), "nothing to vary"),
         (("distribution_guidance", "--set", "strength=1..9"), "got the range 1..9; add --search N to search it"),
         (("distribution_guidance", "--set", "strength=a..b"), "--set strength must be two numbers, LOW..HIGH or LOW"),

@@ -242,12 +242,12 @@ class _Builder:
             return self._without(key, facts, "costs.csv has no such row")
         key = Key(task, method, column.metric, task.attributes if column.scope == "task" else column.scope)
         facts |= {"scope": key.scope}
-        quantity = self.measured.value(key)
-        if quantity is None:
+        value = self.measured.value(key)
+        if value is None:
             return self._without(key, facts, "the run has no such score")
         ranking_metric = column.metric == self.run.ranking_metric and column.scope == "task"
         mark = self.measured.mark(task, method) if ranking_metric else ""
-        return Cell(quantity, mark=mark, notes=self._short(key, quantity), facts=facts | {"status": "ok"})
+        return Cell(value, mark=mark, notes=self._short(key, value), facts=facts | {"status": "ok"})
 
     def _without(self, key: Key, facts: dict[str, str], missing: str) -> Cell:
         status, reason = self.run.reason(key)
@@ -256,14 +256,14 @@ class _Builder:
         sentence = f"{status}: {reason}" if status != "missing" else missing
         return Cell(word=WORDS.get(status, status), notes=self._noted(sentence), facts=facts | {"status": status})
 
-    def _short(self, key: Key, quantity: Value) -> tuple[int, ...]:
+    def _short(self, key: Key, value: Value) -> tuple[int, ...]:
         """Return footnotes of a number with fewer seeds, or another number of samples, than the other numbers."""
         notes: tuple[int, ...] = ()
         status, reason = self.run.reason(key)
         if status:
-            notes += self._noted(f"{quantity.seeds} of {len(seeds_of(self.run))} seeds; another is {status}: {reason}")
-        if quantity.n != self.run.rows["n_asked"].iloc[0]:
-            size = "different numbers of" if quantity.n is None else str(quantity.n)
+            notes += self._noted(f"{value.seeds} of {len(seeds_of(self.run))} seeds; another is {status}: {reason}")
+        if value.n != self.run.rows["n_asked"].iloc[0]:
+            size = "different numbers of" if value.n is None else str(value.n)
             notes += self._noted(f"from {size} samples")
         return notes
 

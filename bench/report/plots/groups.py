@@ -60,9 +60,9 @@ def _groups(ax: Axes, run: Finished, task: Task, metric: str, reference: str) ->
     for key in run.run.scores:
         drawn_here = key.task == task and key.metric == metric and not key.classifier
         group, _, to = key.scope.partition(" to ")
-        quantity = run.measured.value(key) if drawn_here else None
-        if quantity is not None and to == reference and group.startswith(f"{task.attributes}="):
+        value = run.measured.value(key) if drawn_here else None
+        if value is not None and to == reference and group.startswith(f"{task.attributes}="):
             ax.plot(
-                [quantity.value], [titles.index(key.method)], color=NEUTRAL, marker="|", linestyle="none", zorder=2,
+                [value.value], [titles.index(key.method)], color=NEUTRAL, marker="|", linestyle="none", zorder=2,
                 label=f"{key.method}, {group}",
             )  # fmt: skip

@@ -144,8 +144,8 @@ def word(ax: Axes, row: float, status: str) -> None:
 def filled(ax: Axes, run: Finished, keys: Mapping[str, Key]) -> None:
     """Draw a row per method: its number with its interval, or one word on why there is none."""
     for row, (title, key) in enumerate(keys.items()):
-        quantity = run.measured.value(key)
-        if quantity is None:
+        value = run.measured.value(key)
+        if value is None:
             word(ax, row, run.status(key))
         else:
-            point(ax, quantity, row, run.looks[title], title)
+            point(ax, value, row, run.looks[title], title)

@@ -53,9 +53,9 @@ def _panel(ax: Axes, run: Finished, task: Task, prompts: list[str]) -> None:
     titles = run.methods(task)
     for row, prompt in enumerate(prompts):
         for i, title in enumerate(titles):
-            quantity = run.measured.value(_key(task, title, prompt))
-            if quantity is not None:
+            value = run.measured.value(_key(task, title, prompt))
+            if value is not None:
                 y = row + 0.6 * ((i + 0.5) / len(titles) - 0.5)
-                point(ax, quantity, y, run.looks[title], f"{title}, {prompt}", markersize=3)
+                point(ax, value, y, run.looks[title], f"{title}, {prompt}", markersize=3)
     list_rows(ax, [text(name, 24) for name in prompts])
     ax.set_xlim(left=0)
