@@ -41,12 +41,12 @@ class Evaluator:
     Source: Hessel et al. 2021, arXiv 2104.08718.
 
     >>> from bench.protocols.evaluator import Reference, Sample
-    >>> images = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
-    >>> sample = Sample({}, {"clip": images}, np.full(3, -1), prompts={"a": slice(0, 2), "b": slice(2, 3)})
+    >>> images = np.array([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0], [2.0, 2.0]])
+    >>> sample = Sample({}, {"clip": images}, np.full(4, -1), prompts={"a": slice(0, 2), "b": slice(2, 4)})
     >>> texts = {"clip": {"a": np.array([1.0, 0.0]), "b": np.array([0.5, 0.5])}}
     >>> for score in Evaluator().evaluate(sample, Reference((), np.array([1.0]), texts=texts)):
     ...     print(score.metric, score.scope, round(score.value))
-    clip_score_clip all 67
+    clip_score_clip all 75
     clip_by_prompt_clip all at a 50
     clip_by_prompt_clip all at b 100
     """

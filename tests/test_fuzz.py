@@ -36,6 +36,7 @@ from bench.engine.options import Options
 from bench.engine.preflight import prepare
 from bench.engine.runner import _nothing_to_do
 from bench.models.unet import load_unet
+from bench.recipes.classifier_files import save_network, save_probe
 from bench.report.page import document, records
 from bench.report.page.board import Board
 from bench.report.paper.claims import read_claims
@@ -44,13 +45,13 @@ from bench.report.paper.table import build
 from bench.report.paper.template import read_template
 from bench.results.run import Run
 from bench.storage.files import read_arrays, write_arrays
+from bench.storage.gaussian_files import read_statistics, write_statistics
 from bench.storage.store import Store
 from bench.training.recipe import read_recipe
 from evaluators.attribute_cnn import AttributeCNN
-from evaluators.classifiers.files import load_network, read_confusion, save_network
+from evaluators.classifiers.files import load_network, read_confusion
 from evaluators.classifiers.linear_probe import fit_probe, load_probe
 from evaluators.contrastive.prompts import read_prompts
-from evaluators.features.statistics import read_statistics, write_statistics
 from tests.support import copies
 from tests.support.mutations import NASTY, mutated
 from tests.support.runs import edited_run
@@ -145,7 +146,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     torch.manual_seed(0)
     save_network(AttributeCNN(read, (4, 4), 16), classifier)
     (classifier / "heldout.json").write_text('{"attributes": {"a": {"confusion": [[3, 1], [0, 4]]}}}')
-    fit_probe(folder / "probe", rng.standard_normal((64, 3)), {"a": np.arange(64) % 2}, read, "e")
+    save_probe(fit_probe(rng.standard_normal((64, 3)), {"a": np.arange(64) % 2}, read, "e"), folder / "probe")
     entry = folder / "store" / "entry"
     write_arrays(entry, {"images": np.zeros((2, 3, 4, 4), np.uint8)}, {"seconds": 1.0})
     store = Store(folder / "store")

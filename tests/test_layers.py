@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench.training": {"bench.core", "bench.protocols"},
     "bench.sampling": {"bench.core", "bench.protocols", "bench.models"},
     "methods": {"bench.core", "bench.protocols", "bench.training"},
-    "evaluators": {"bench.core", "bench.protocols", "bench.assets"},
+    "evaluators": {"bench.core", "bench.protocols", "bench.assets", "bench.storage"},  # storage: to find weights
     "bench.results": FILES,
     "bench.comparison": FILES | {"bench.results"},
     "bench.report": FILES | {"bench.results", "bench.comparison"},

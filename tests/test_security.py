@@ -31,16 +31,17 @@ from bench.data.table import FilePictures, Table
 from bench.engine.options import Options
 from bench.engine.runner import run
 from bench.models.unet import load_unet
+from bench.recipes.classifier_files import save_network
 from bench.report.page import document
 from bench.report.paper.formats import FORMATS
 from bench.report.paper.table import build
 from bench.report.paper.template import read_layout
 from bench.results.read import read_results
 from bench.results.run import Run
+from bench.storage.gaussian_files import read_statistics
 from bench.training.loop import Budget, train
 from evaluators.attribute_cnn import AttributeCNN
-from evaluators.classifiers.files import load_network, save_network
-from evaluators.features.statistics import read_statistics
+from evaluators.classifiers.files import load_network
 from evaluators.pretrained.weights import read_tensors
 from tests.support import copies
 from tests.support.runs import edited_run

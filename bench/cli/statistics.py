@@ -47,7 +47,7 @@ def statistics(
     from bench.config.build import build_extractor
     from bench.config.components import ExtractorSpec
     from bench.results.feature_statistics import Cell, of_run, of_set
-    from evaluators.features.statistics import write_statistics
+    from bench.storage.gaussian_files import write_statistics
 
     extractor = build_extractor(ExtractorSpec(features, json.dumps(_fields(field or [])), features))
     if source in known:

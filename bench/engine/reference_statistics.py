@@ -48,7 +48,7 @@ def given_statistics(suite: Suite, features: dict[ExtractorSpec, tuple[Any, int]
     Raises:
         ConfigError: a file that cannot be read, is of another width, or says that another extractor made its features.
     """
-    from evaluators.features.statistics import read_statistics
+    from bench.storage.gaussian_files import read_statistics
 
     by_title = {spec.title: (made, width) for spec, (made, width) in features.items()}
     found = []
@@ -79,7 +79,7 @@ def read_given(given: GivenStatistics) -> Gaussian:
     Raises:
         ConfigError: the file changed while the run went on.
     """
-    from evaluators.features.statistics import read_statistics
+    from bench.storage.gaussian_files import read_statistics
 
     if not given.file.is_file() or file_digest(given.file) != given.digest:
         raise ConfigError(f"{given.file} must stay as it was when the run began, got another; run the command again")

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import ConfigError, UnknownName
-from bench.core.gaussian import Gaussian
+from bench.core.gaussian import Gaussian, fit
 from bench.results.run import Run, Task
 from bench.results.shards import shards
 from bench.storage.store import Rows, Store
-from evaluators.features.gaussian import fit
 
 BLOCK = 500  # images an extractor sees at a time
 Features = npt.NDArray[np.floating]

@@ -16,12 +16,13 @@ from bench.core.errors import ConfigError
 from bench.core.progress import console
 from bench.data import load_data, print_left_out
 from bench.protocols.images import LabelledImages
+from bench.recipes.classifier_files import save_network
 from bench.storage.files import write_json
 from bench.training.loop import summary, train_cycles
 from bench.training.recipe import ClassifierRecipe
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.attribute_resnet import AttributeResNet
-from evaluators.classifiers.files import HELDOUT, load_network, save_network
+from evaluators.classifiers.files import HELDOUT, load_network
 from evaluators.classifiers.network import AttributeNetwork
 from evaluators.classifiers.reading import probabilities, to_input
 

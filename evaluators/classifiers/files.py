@@ -10,30 +10,32 @@ from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
-from bench.storage.files import write_bytes, write_json
 from evaluators.classifiers.network import AttributeNetwork
 
 CONFIG, WEIGHTS, HELDOUT = "config.json", "model.safetensors", "heldout.json"
-WIDEST = 8192  # channels of a stage; a file that says more would take the memory before its weights are looked at
-FIRST = "cnn"  # what a configuration without the key "network" describes: those of the first kind are older than it
+WIDEST = 8192  # largest number of channels of a stage; a larger one would exhaust memory before the weights are checked
+FIRST = "cnn"  # architecture of a configuration without the key "network", which is younger than the first classifiers
+HINT = "give a folder that a classifier was trained into"
 
 Network = TypeVar("Network", bound=AttributeNetwork)
 
 
-def save_network(network: AttributeNetwork, folder: Path) -> None:
-    """Write the weights in half precision, and the configuration."""
+def network_weights(network: AttributeNetwork) -> bytes:
+    """Return the weights in half precision, as the content of a safetensors file."""
     from safetensors.torch import save
 
-    write_bytes(folder / WEIGHTS, save({k: v.half().contiguous() for k, v in network.state_dict().items()}))
-    attributes = {a.name: list(a.classes) for a in network.attributes}
+    return save({k: v.half().contiguous() for k, v in network.state_dict().items()})
+
+
+def network_config(network: AttributeNetwork) -> dict[str, object]:
+    """Return the configuration that `load_network` rebuilds the network from, as a JSON object."""
     kind = {} if network.architecture == FIRST else {"network": network.architecture}
-    write_json(
-        folder / CONFIG, {"attributes": attributes, "size": network.size, "widths": list(network.widths), **kind}
-    )
+    attributes = {a.name: list(a.classes) for a in network.attributes}
+    return {"attributes": attributes, "size": network.size, "widths": list(network.widths), **kind}
 
 
 def load_network(folder: Path, architecture: type[Network]) -> Network:
-    """The network of a folder, in float32 and evaluation mode, its weights frozen.
+    """Load the network of a folder, in float32 and evaluation mode, its weights frozen.
 
     Raises:
         ConfigError: a file is missing or damaged, or the folder holds another architecture.
@@ -41,7 +43,25 @@ def load_network(folder: Path, architecture: type[Network]) -> Network:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, weights = _read_json(folder / CONFIG), folder / WEIGHTS
+    network, weights = _build(folder, architecture), folder / WEIGHTS
+    try:
+        stored = load_file(weights)
+    except FileNotFoundError:
+        raise ConfigError(f"no weights at {weights}; {HINT}") from None
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"cannot read {weights}: {error}; it is damaged or cut short: copy it again") from error
+    shapes = {name: tuple(v.shape) for name, v in stored.items()}
+    expected = {name: tuple(v.shape) for name, v in network.state_dict().items()}
+    odd = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
+    if odd:
+        raise ConfigError(f"{weights} is of another architecture than its {CONFIG}: {odd[0]!r} does not fit")
+    network.load_state_dict({k: v.float() for k, v in stored.items()})
+    return network.eval().requires_grad_(False)
+
+
+def _build(folder: Path, architecture: type[Network]) -> Network:
+    """Make the network that the configuration of a folder describes."""
+    config = _read_json(folder / CONFIG)
     kind = config.get("network", FIRST)
     if kind != architecture.architecture:
         raise ConfigError(
@@ -55,31 +75,18 @@ def load_network(folder: Path, architecture: type[Network]) -> Network:
         widths = tuple(config["widths"])
         if not all(type(width) is int and 1 <= width <= WIDEST for width in widths):
             raise ValueError(f"widths must be whole numbers from 1 to {WIDEST:,}, got {widths!s:.60}")
-        network = architecture(attributes, widths, config["size"])
+        return architecture(attributes, widths, config["size"])
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{folder / CONFIG} does not describe an attribute classifier: {error}") from error
-    try:
-        stored = load_file(weights)
-    except FileNotFoundError:
-        raise ConfigError(f"no weights at {weights}; give a folder that a classifier was trained into") from None
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"cannot read {weights}: {error}; it is damaged or cut short: copy it again") from error
-    found = {name: tuple(v.shape) for name, v in stored.items()}
-    wanted = {name: tuple(v.shape) for name, v in network.state_dict().items()}
-    odd = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-    if odd:
-        raise ConfigError(f"{weights} is of another architecture than its {CONFIG}: {odd[0]!r} does not fit")
-    network.load_state_dict({k: v.float() for k, v in stored.items()})
-    return network.eval().requires_grad_(False)
 
 
 def content_digest(folder: Path) -> str:
-    """Hash of the weights and the configuration: of all that decides what the network reads."""
+    """Return the hash of weights and configuration, which together decide the network's predictions."""
     return digest_of([file_digest(folder / WEIGHTS), _read_json(folder / CONFIG)])
 
 
 def read_confusion(folder: Path, attributes: tuple[Attribute, ...]) -> Mapping[str, list[list[int]]]:
-    """Attribute name to its measured confusion matrix, rows the true class.
+    """Return attribute name to its confusion matrix on held-out images, rows the true class.
 
     Raises:
         ConfigError: the file is missing or damaged, or lacks an attribute.
@@ -92,4 +99,4 @@ def read_confusion(folder: Path, attributes: tuple[Attribute, ...]) -> Mapping[s
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return read_object(path, "give a folder that a classifier was trained into")
+    return read_object(path, HINT)

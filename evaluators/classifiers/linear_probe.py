@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,15 @@ from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
-from bench.storage.files import write_bytes, write_json
 from evaluators.classifiers.calibration import softmax
-from evaluators.classifiers.files import CONFIG, HELDOUT, WEIGHTS, read_confusion
+from evaluators.classifiers.files import CONFIG, WEIGHTS, read_confusion
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
-HELD_OUT = 0.25  # share of the labelled rows that measures the probe and teaches it nothing
-FEWEST = 8  # rows of every class: two held out, six learnt from
+HELD_OUT = 0.25  # share of the labelled rows that the probe is measured on and not fitted to
+FEWEST = 8  # rows of every class: two held out, six for fitting
 SEED = 20_150_612
+KIND = "linear_probe"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LinearProbe:
     """Linear logits of features, for every attribute.
 
     Attributes:
-        attributes: what it reads.
+        attributes: the attributes that it predicts.
         weight: attribute name to float32 [K, d].
         bias: attribute name to float32 [K].
         confusion: attribute name to counts [K, K] on held-out rows, rows the true class.
@@ -45,103 +46,112 @@ class LinearProbe:
     digest: str
 
     def probabilities(self, features: Floats) -> dict[str, Floats]:
-        """Attribute name to float32 softmax(W x + b) [n, K] of features [n, d]; a row of NaN stays NaN."""
+        """Return attribute name to float32 softmax(W x + b) [n, K] of features [n, d]; a NaN row stays NaN."""
         classified = np.isfinite(features).all(axis=1)
-        found = {}
+        probabilities: dict[str, Floats] = {}
         for a in self.attributes:
             rows = np.full((len(features), a.n_classes), np.nan, dtype=np.float32)
             rows[classified] = softmax(
                 features[classified].astype(np.float32) @ self.weight[a.name].T + self.bias[a.name]
             )
-            found[a.name] = rows
-        return found
+            probabilities[a.name] = rows
+        return probabilities
 
 
 def fit_probe(
-    folder: Path,
     features: Floats,
     labels: Mapping[str, Ints],
     attributes: tuple[Attribute, ...],
     source: str,
     penalty: float = 1.0,
 ) -> LinearProbe:
-    """Fit, measure and store a probe.
+    """Fit a probe and measure it.
 
-    For every attribute a quarter of the rows, each class alike, is held out; the probe learns from the others and its
-    confusion is counted on those. The solver is scikit-learn's L-BFGS: it is deterministic.
+    For every attribute a quarter of the rows, stratified by class, is held out; the probe is fitted to the remaining
+    rows and its confusion counted on the held-out ones. The solver is scikit-learn's L-BFGS, which is deterministic.
+    `bench.recipes.classifier_files.save_probe` writes the result.
 
     Args:
-        folder: where the arrays, the configuration and the confusion go.
-        features: [n, d]; rows of NaN, as of images without a face, are left out.
+        features: [n, d]; NaN rows, e.g. of images without a face, are left out.
         labels: attribute name to int [n], the true class in [0, K).
-        attributes: what to read.
+        attributes: the attributes to predict.
         source: digest of the network that the features come from.
-        penalty: > 0, weight of |W|^2 / 2 beside the sum of the log losses.
+        penalty: > 0, weight of |W|^2 / 2 relative to the sum of the log losses.
 
     Returns:
-        The probe, as `load_probe` reads it back.
+        The probe; `load_probe` reads the same one from its files.
 
     Raises:
         ConfigError: the labels do not fit the features, a class has fewer than 8 rows, or the penalty is not above 0.
     """
-    from safetensors.numpy import save
-
     if not (np.isfinite(penalty) and penalty > 0):
         raise ConfigError(f"penalty must be a number above 0, got {penalty}; 1 is usual")
     usable = np.asarray(np.isfinite(features).all(axis=1))
-    arrays: dict[str, npt.NDArray[np.float32]] = {}
-    measured = {}
+    weights: dict[str, npt.NDArray[np.float32]] = {}
+    biases: dict[str, npt.NDArray[np.float32]] = {}
+    confusions: dict[str, list[list[int]]] = {}
     for a in attributes:
-        known = _checked(labels, a, usable)
-        weight, bias, confusion = _fit_one(features[usable].astype(np.float64), known, a.n_classes, penalty)
-        for part, array in (
-            ("weight", weight),
-            ("bias", bias),
-        ):  # safetensors writes memory as it lies
-            arrays[f"{a.name}.{part}"] = np.ascontiguousarray(array, dtype=np.float32)
-        measured[a.name] = {"confusion": confusion.tolist(), "n": int(confusion.sum())}
-    write_bytes(folder / WEIGHTS, save(arrays))
-    write_json(
-        folder / CONFIG, {"attributes": {a.name: list(a.classes) for a in attributes}, "source": source, "kind": KIND}
-    )
-    write_json(folder / HELDOUT, {"attributes": measured})
-    return load_probe(folder)
+        usable_labels = _checked(labels, a, usable)
+        weight, bias, confusion = _fit_one(features[usable].astype(np.float64), usable_labels, a.n_classes, penalty)
+        weights[a.name] = np.ascontiguousarray(weight, dtype=np.float32)  # safetensors writes memory as it is laid out
+        biases[a.name] = np.ascontiguousarray(bias, dtype=np.float32)
+        confusions[a.name] = confusion.tolist()
+    probe = LinearProbe(attributes, weights, biases, confusions, source, "")
+    digest = digest_of([hashlib.sha256(probe_weights(probe)).hexdigest(), probe_config(probe)])
+    return replace(probe, digest=digest)
 
 
-KIND = "linear_probe"
+def probe_weights(probe: LinearProbe) -> bytes:
+    """Return the arrays of a probe, as the content of a safetensors file."""
+    from safetensors.numpy import save
+
+    arrays = {f"{a.name}.weight": probe.weight[a.name] for a in probe.attributes}
+    return save(arrays | {f"{a.name}.bias": probe.bias[a.name] for a in probe.attributes})
+
+
+def probe_config(probe: LinearProbe) -> dict[str, object]:
+    """Return the configuration of a probe, as a JSON object."""
+    return {"attributes": {a.name: list(a.classes) for a in probe.attributes}, "source": probe.source, "kind": KIND}
+
+
+def probe_heldout(probe: LinearProbe) -> dict[str, object]:
+    """Return the held-out confusion of a probe and its number of rows, as a JSON object."""
+    return {
+        "attributes": {name: {"confusion": table, "n": sum(map(sum, table))} for name, table in probe.confusion.items()}
+    }
 
 
 def _checked(labels: Mapping[str, Ints], attribute: Attribute, usable: npt.NDArray[np.bool_]) -> Ints:
     if attribute.name not in labels or labels[attribute.name].shape != usable.shape:
         got = list(labels[attribute.name].shape) if attribute.name in labels else "none"
-        raise ConfigError(f"labels of {attribute.name} must have shape {list(usable.shape)}, one an image, got {got}")
-    known = labels[attribute.name][usable]
-    if known.size and not 0 <= known.min() <= known.max() < attribute.n_classes:
+        raise ConfigError(f"labels of {attribute.name} must have shape {list(usable.shape)}, one per image, got {got}")
+    values = labels[attribute.name][usable]
+    if values.size and not 0 <= values.min() <= values.max() < attribute.n_classes:
         raise ConfigError(
-            f"labels of {attribute.name} must be in [0, {attribute.n_classes}), got {known.min()} to {known.max()}"
+            f"labels of {attribute.name} must be in [0, {attribute.n_classes}), got {values.min()} to {values.max()}"
         )
-    counts = np.bincount(known, minlength=attribute.n_classes)
+    counts = np.bincount(values, minlength=attribute.n_classes)
     if counts.min() < FEWEST:
         raise ConfigError(
             f"every class of {attribute.name} must have {FEWEST} labelled images with a face, got {counts.tolist()}; "
             "label more"
         )
-    return known
+    return values
 
 
 def _fit_one(
     features: npt.NDArray[np.float64], labels: Ints, n_classes: int, penalty: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """W [K, d] and b [K] of softmax(W x + b), and the counts [K, K] on the rows held out."""
+    """Return W [K, d] and b [K] of softmax(W x + b), and the counts [K, K] on the held-out rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import confusion_matrix
     from sklearn.model_selection import train_test_split
 
-    learnt, held, known, true = train_test_split(
+    train, heldout, train_labels, heldout_labels = train_test_split(
         features, labels, test_size=HELD_OUT, stratify=labels, random_state=SEED
     )
-    model = LogisticRegression(C=1 / penalty, max_iter=1000).fit(learnt, known)
-    confusion = confusion_matrix(true, model.predict(held), labels=np.arange(n_classes))
+    model = LogisticRegression(C=1 / penalty, max_iter=1000).fit(train, train_labels)
+    confusion = confusion_matrix(heldout_labels, model.predict(heldout), labels=np.arange(n_classes))
     weight, bias = model.coef_, model.intercept_
     if n_classes == 2:  # one logit z of the second class, and softmax((0, z)) is its logistic function
         weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
@@ -149,7 +159,7 @@ def _fit_one(
 
 
 def load_probe(folder: Path) -> LinearProbe:
-    """The probe of a folder.
+    """Load the probe of a folder.
 
     Raises:
         ConfigError: a file is missing or damaged, or the folder holds something else.

@@ -31,7 +31,7 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.ND
     side = network.size
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, side, side):
         raise ConfigError(
-            f"attribute_{network.architecture} needs uint8 images [n, 3, {side}, {side}], got {images.dtype} "
+            f"attribute_{network.architecture} must be given uint8 images [n, 3, {side}, {side}], got {images.dtype} "
             f"{list(images.shape)}; use a model of that size, or train a classifier for this one"
         )
     device = next(network.parameters()).device
@@ -59,7 +59,7 @@ def differentiable_logits(network: AttributeNetwork, x: Tensor) -> dict[str, Ten
     side = network.size
     if not x.is_floating_point() or tuple(x.shape[1:]) != (3, side, side):
         raise Incompatible(
-            f"attribute_{network.architecture} needs float images [n, 3, {side}, {side}], got {x.dtype} "
+            f"attribute_{network.architecture} must be given float images [n, 3, {side}, {side}], got {x.dtype} "
             f"{list(x.shape)}; use a model of that size, or train a classifier for this one"
         )
     weight = next(network.parameters())

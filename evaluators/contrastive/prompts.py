@@ -45,7 +45,7 @@ class Prompts(Strict):
             listed = [phrase for group in classes.values() for phrase in set(group)]
             for phrase in listed:
                 if listed.count(phrase) > 1:
-                    raise ValueError(f"{phrase!r} is listed for two classes of {name}; keep it in one")
+                    raise ValueError(f"{phrase!r} stands for two classes of {name}; keep it in one")
         return phrases
 
     @property

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Undefined
-from bench.core.gaussian import Floats, Gaussian, factor, not_negative
-from evaluators.features.gaussian import Features, GroupedMoments, streamed_mean
+from bench.core.gaussian import Features, Floats, Gaussian, GroupedMoments, factor, not_negative, streamed_mean
 from evaluators.features.neighbours import without_each
 
 GROUPS = 10  # groups of the jackknife; sample i is in group i % GROUPS

@@ -143,7 +143,7 @@ def test_abstentions_of_either_paired_baseline_are_left_out() -> None:
     few = scores({"beard": after["beard"][:30]}, {"beard": before["beard"][:30]})["drift_l2", "beard"]
     assert (few.status, few.reason) == (
         "undefined",
-        "needs 20 samples or more that were classified and whose paired baselines were, got 10",
+        "needs 20 pairs or more of a sample and its paired baseline that were classified, got 10",
     )
 
 
@@ -165,9 +165,12 @@ def test_shards_give_the_value_of_one_array() -> None:
 
 def test_without_a_paired_baseline_or_another_attribute_it_says_so() -> None:
     lone = classified(glasses=np.arange(30) % 2)
-    assert {s.reason for s in scores(lone, lone).values()} == {"the classifier knows no attribute besides the task's"}
+    reason = "the attribute classifier predicts no attribute besides the task's"
+    assert {s.reason for s in scores(lone, lone).values()} == {reason}
     found = scores(classified(beard=np.arange(30) % 2), None)
     assert {(s.status, s.scope) for s in found.values()} == {("undefined", "all")}
     assert all("the suite has no method vanilla" in s.reason for s in found.values())
-    with pytest.raises(Incompatible, match="the paired baseline must be classified on beard, 30 rows of 2 classes"):
+    with pytest.raises(
+        Incompatible, match="the paired baseline must have probabilities of beard, 30 rows of 2 classes"
+    ):
         scores(classified(beard=np.arange(30) % 2), lone)

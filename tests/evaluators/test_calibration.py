@@ -49,7 +49,9 @@ def test_likelihood_and_softmax_are_scikit_learns_and_survive_large_logits():
 @pytest.mark.parametrize("labels", [np.zeros(20, int), np.arange(20) % 2], ids=["all right", "half right"])
 def test_no_temperature_is_best(labels):
     """All right: the lower the better. Right by chance alone: the higher the better."""
-    with pytest.raises(Undefined, match="must be fitted on images of which some are misread"):
+    with pytest.raises(
+        Undefined, match="must be fitted on images of which some, but not a random share, are misclassified"
+    ):
         fit_temperature({"a": np.tile([1.0, 0.0], (20, 1))}, {"a": labels})
 
 

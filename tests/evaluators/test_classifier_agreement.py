@@ -63,6 +63,6 @@ def test_too_few_and_one_class_only_are_undefined_with_a_reason() -> None:
     assert (few.status, few.value) == ("undefined", None)
     assert few.reason == "needs 20 samples or more that both classifiers classified, got 19"
     alike = score(sure(np.zeros(30, dtype=int)), sure(np.zeros(30, dtype=int)))
-    assert alike.reason == "both classifiers name one and the same class throughout"
+    assert alike.reason == "both classifiers give all samples the same class"
     one_classifier = Sample({"tone": sure(np.zeros(30, dtype=int))}, {}, np.full(30, -1))
     assert Evaluator().evaluate(one_classifier, TASK) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import math
 import subprocess
@@ -153,6 +154,16 @@ def values(scores: list[Score]) -> list[float]:
 def test_no_two_cards_have_a_column_of_the_same_name() -> None:
     patterns = [c.pattern for name in NAMES for c in plugins.load("evaluator", name, "Evaluator").card.columns]
     assert len(patterns) == len(set(patterns))
+
+
+def test_evaluators_use_the_storage_to_find_weights_only() -> None:
+    """Everything else that they read is handed in, and they write nothing."""
+    taken = set()
+    for path in (plugins.ROOT / "evaluators").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench.storage"):
+                taken |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert taken <= {"bench.storage.files.cache_root", "bench.storage.hub.fetch"}
 
 
 def test_cards_are_read_without_torch() -> None:

@@ -114,8 +114,8 @@ def test_redrawn_confusion_keeps_room_for_an_error_that_was_not_seen() -> None:
     ("counts", "reason"),
     [
         (None, "no confusion matrix"),
-        (np.array([[10, 0], [0, 0]]), "without a held-out image of some class of two"),
-        (np.array([[50, 50], [49, 51]]), "does not tell the classes of two apart"),
+        (np.array([[10, 0], [0, 0]]), "without held-out images of some class of two"),
+        (np.array([[50, 50], [49, 51]]), "does not distinguish the classes of two"),
     ],
 )
 def test_what_cannot_be_corrected_is_undefined_with_a_reason(counts: np.ndarray | None, reason: str) -> None:

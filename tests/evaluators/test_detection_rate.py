@@ -53,7 +53,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "detected", "reason"), [(4, {}, "no extractor looks for faces"), (0, {"toy": np.empty(0)}, "got 0")]
+    ("n", "detected", "reason"), [(4, {}, "no extractor detects faces"), (0, {"toy": np.empty(0)}, "got 0")]
 )
 def test_no_detector_or_no_sample_is_undefined(n: int, detected: dict[str, np.ndarray], reason: str) -> None:
     (score,) = scores(n, **detected)
@@ -62,7 +62,7 @@ def test_no_detector_or_no_sample_is_undefined(n: int, detected: dict[str, np.nd
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"shape \[3\], one a sample, got \[2\]"):
+    with pytest.raises(ConfigError, match=r"shape \[3\], one per sample, got \[2\]"):
         scores(3, toy=np.ones(2))
     with pytest.raises(ConfigError, match=r"must be 0 or 1, got 0\.5"):
         scores(2, toy=np.array([1.0, 0.5]))

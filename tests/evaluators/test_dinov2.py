@@ -114,7 +114,7 @@ def test_a_network_in_the_hubs_cache_is_found_and_none_is_fetched(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("fetched unasked"))
     name = "vit_small_patch14_dinov2.lvd142m"
-    with pytest.raises(Incompatible, match=rf"say `model: hub:timm/{name}` to fetch them, or `model: path:DIR`"):
+    with pytest.raises(Incompatible, match=rf"set `model: hub:timm/{name}` to download them, or `model: path:DIR`"):
         Extractor(name)
     repository = tmp_path / f"models--timm--{name}"
     (repository / "refs").mkdir(parents=True)

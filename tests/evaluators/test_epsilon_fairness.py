@@ -12,11 +12,11 @@ from evaluators import epsilon_fairness
 from evaluators.epsilon_fairness import (
     Evaluator,
     balanced_error,
+    bootstrap_draws,
     cross_validated,
     noise_floor,
     null_draws,
     probes,
-    redraws,
 )
 
 TWO = Reference((Attribute("a", ("0", "1")),), np.array([0.5, 0.5]))
@@ -132,7 +132,7 @@ def test_the_interval_covers_the_error_of_a_fixed_probe() -> None:
     hits = 0
     for _ in range(300):
         wrong = rng.random(300) < true[group]
-        low, high = np.quantile(redraws(wrong, group, 2, rng), [0.025, 0.975])
+        low, high = np.quantile(bootstrap_draws(wrong, group, 2, rng), [0.025, 0.975])
         hits += low <= true.mean() <= high
     assert 0.91 < hits / 300 < 0.985
 

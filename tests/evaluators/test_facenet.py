@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError, Incompatible
+from bench.recipes.classifier_files import save_probe
 from bench.storage.files import cache_root
 from evaluators import facenet
 from evaluators.classifiers.linear_probe import FEWEST, fit_probe, load_probe
@@ -117,7 +118,7 @@ def test_weights_of_other_formats_and_damaged_ones(weights: Path, tmp_path: Path
 
 def test_embedding_without_weights_says_what_to_put_where(monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
     path = cache_root() / "facenet" / "20180402-114759-vggface2.pt"
-    with pytest.raises(Incompatible, match=r"put 20180402-114759-vggface2\.pt .* there, give its place as `weights`"):
+    with pytest.raises(Incompatible, match=r"put .*20180402-114759-vggface2\.pt there, give its path as `weights`"):
         Extractor(embed=True)
     monkeypatch.setattr(facenet, "RELEASE", f"{(weights.parent / 'nothing').as_uri()}/")
     with pytest.raises(Incompatible, match=r"cannot be downloaded: .* put it at"):
@@ -161,7 +162,8 @@ def labelled(n: int = 400) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def test_a_probe_is_logistic_regression_and_is_read_back_as_it_was(tmp_path: Path) -> None:
     features, labels = labelled()
-    probe = fit_probe(tmp_path, features, labels, (TWO, THREE), "source")
+    probe = fit_probe(features, labels, (TWO, THREE), "source")
+    save_probe(probe, tmp_path)
     again = load_probe(tmp_path)
     found = again.probabilities(features)
     assert again.digest == probe.digest
@@ -177,14 +179,12 @@ def test_a_probe_is_logistic_regression_and_is_read_back_as_it_was(tmp_path: Pat
 
 
 @pytest.mark.parametrize("attribute", [TWO, THREE], ids=["two", "three"])
-def test_its_probabilities_are_scikit_learns(
-    tmp_path: Path, attribute: Attribute, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_probabilities_are_scikit_learns(attribute: Attribute, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[LogisticRegression] = []
     original = LogisticRegression.fit
     monkeypatch.setattr(LogisticRegression, "fit", lambda self, *rest: (fitted.append(self), original(self, *rest))[1])
     features, labels = labelled()
-    probe = fit_probe(tmp_path, features, labels, (attribute,), "source", penalty=3.0)
+    probe = fit_probe(features, labels, (attribute,), "source", penalty=3.0)
     rest = np.delete(features, 7, axis=0)
     theirs = fitted[0].predict_proba(rest)
     np.testing.assert_allclose(probe.probabilities(rest)[attribute.name], theirs, atol=1e-5)
@@ -192,19 +192,20 @@ def test_its_probabilities_are_scikit_learns(
     assert inverse == pytest.approx(1 / 3)
 
 
-def test_a_probe_of_one_feature_between_two_gaussians_errs_as_often_as_theory_says(tmp_path: Path) -> None:
+def test_a_probe_of_one_feature_between_two_gaussians_errs_as_often_as_theory_says() -> None:
     """Means 0 and 2, variance 1: the best rule errs with Phi(-1) = 0.1587; 5,000 held out give it to 0.005."""
     rng, n = np.random.default_rng(1), 20_000
     labels = np.arange(n) % 2
     features = (rng.normal(0, 1, (n, 1)) + 2 * labels[:, None]).astype(np.float32)
-    confusion = np.array(fit_probe(tmp_path, features, {"two": labels}, (TWO,), "s").confusion["two"])
+    confusion = np.array(fit_probe(features, {"two": labels}, (TWO,), "s").confusion["two"])
     assert confusion.sum(axis=1).tolist() == [2500, 2500]
     assert 1 - np.trace(confusion) / confusion.sum() == pytest.approx(0.1587, abs=0.015)
 
 
 def test_the_extractor_reads_attributes_by_its_probe(tmp_path: Path, embedder: Extractor, weights: Path) -> None:
     features, labels = labelled()
-    probe = fit_probe(tmp_path, features, labels, (TWO,), embedder.embedding_digest)
+    probe = fit_probe(features, labels, (TWO,), embedder.embedding_digest)
+    save_probe(probe, tmp_path)
     spec = Extractor(embed=True, weights=weights, probe=tmp_path)
     found = spec.extract(face_and_none())
     assert spec.attributes == (TWO,)
@@ -219,8 +220,8 @@ def test_a_probe_of_other_weights_or_a_damaged_one_is_refused(
     tmp_path: Path, weights: Path, embedder: Extractor
 ) -> None:
     features, labels = labelled()
-    fit_probe(tmp_path / "other", features, labels, (TWO,), "other")
-    fit_probe(tmp_path / "narrow", features[:, :9], labels, (TWO,), embedder.embedding_digest)
+    save_probe(fit_probe(features, labels, (TWO,), "other"), tmp_path / "other")
+    save_probe(fit_probe(features[:, :9], labels, (TWO,), embedder.embedding_digest), tmp_path / "narrow")
     (tmp_path / "cut").mkdir()
     for path in (tmp_path / "other").iterdir():
         (tmp_path / "cut" / path.name).write_bytes(path.read_bytes()[: None if path.suffix == ".json" else 9])
@@ -234,17 +235,17 @@ def test_a_probe_of_other_weights_or_a_damaged_one_is_refused(
             Extractor(embed=True, weights=weights, probe=tmp_path / name)
 
 
-def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_labels_that_do_not_fit_are_refused() -> None:
     features, labels = labelled(40)
     few = np.zeros(40, dtype=np.int64)
     few[: FEWEST - 1] = 1
     for given, match in (
         ({}, "got none"),
-        ({"two": labels["two"][:-1]}, r"shape \[40\], one an image, got \[39\]"),
+        ({"two": labels["two"][:-1]}, r"shape \[40\], one per image, got \[39\]"),
         ({"two": labels["three"]}, r"in \[0, 2\), got 0 to 2"),
         ({"two": few}, "must have 8 labelled images with a face"),
     ):
         with pytest.raises(ConfigError, match=match):
-            fit_probe(tmp_path, features, given, (TWO,), "s")
+            fit_probe(features, given, (TWO,), "s")
     with pytest.raises(ConfigError, match="penalty must be a number above 0"):
-        fit_probe(tmp_path, features, labels, (TWO,), "s", penalty=0)
+        fit_probe(features, labels, (TWO,), "s", penalty=0)

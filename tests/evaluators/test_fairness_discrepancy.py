@@ -169,7 +169,7 @@ def test_mistakes_are_named() -> None:
         scores_of({"skin_tone": one_hot([1, 1, 1])}, (GLASSES,), [0.5, 0.5])
     with pytest.raises(ConfigError, match=r"shape \[n, 2\]"):
         scores_of({"eyeglasses": one_hot([1, 1, 1])}, (GLASSES,), [0.5, 0.5])
-    with pytest.raises(ConfigError, match="one row a sample"):
+    with pytest.raises(ConfigError, match="one row per sample"):
         scores_of({"eyeglasses": one_hot([4, 4]), "skin_tone": one_hot([1, 1, 1])}, BOTH, [1 / 6] * 6)
 
 

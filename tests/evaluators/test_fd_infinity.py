@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from bench.core.gaussian import Gaussian
+from bench.core import gaussian
+from bench.core.gaussian import Gaussian, GroupedMoments
 from evaluators.fd_infinity import Evaluator, extrapolated, intercept
-from evaluators.features import gaussian
 from evaluators.features.frechet_distance import frechet_distance
-from evaluators.features.gaussian import GroupedMoments
 from tests.support.sets import in_shards, numbers, scores_of
 
 

@@ -19,14 +19,13 @@ from scipy.linalg import sqrtm
 from bench.config.components import ExtractorChoice
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
-from bench.core.gaussian import Gaussian
+from bench.core.gaussian import Gaussian, fit
 from bench.protocols.evaluator import Reference, Sample
+from bench.storage import gaussian_files
+from bench.storage.gaussian_files import read_statistics, write_statistics
 from evaluators import inception
 from evaluators.fd_infinity import Evaluator as FdInfinity
-from evaluators.features import statistics
 from evaluators.features.frechet_distance import frechet_distance
-from evaluators.features.gaussian import fit
-from evaluators.features.statistics import read_statistics, write_statistics
 from evaluators.frechet import Evaluator as Frechet
 from evaluators.kid import Evaluator as Kid
 from tests.support.backbones import pictures, save_detector, save_pngs
@@ -202,7 +201,7 @@ def test_a_size_is_known_before_it_is_allocated(tmp_path: Path, monkeypatch: pyt
         archive.writestr("sigma.npy", header.getvalue())
     with pytest.raises(ConfigError, match=r"got \[1000000, 1000000\]"):
         read_statistics(tmp_path / "s.npz")
-    monkeypatch.setattr(statistics, "MAX_WIDTH", 2)
+    monkeypatch.setattr(gaussian_files, "MAX_WIDTH", 2)
     np.savez(tmp_path / "s.npz", **GOOD)
     with pytest.raises(ConfigError, match=r"with d from 1 to 2, got \[3\]"):
         read_statistics(tmp_path / "s.npz")

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.core import gaussian
 from bench.core.errors import ConfigError, Incompatible, Undefined
-from bench.core.gaussian import Gaussian
+from bench.core.gaussian import Gaussian, fit
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators import frechet
-from evaluators.features import gaussian
 from evaluators.features.frechet_distance import Distances, frechet_distance, from_gram, from_moments
-from evaluators.features.gaussian import fit
 from evaluators.frechet import Evaluator
 
 Floats = npt.NDArray[np.float64]

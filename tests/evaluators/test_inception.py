@@ -87,7 +87,7 @@ def test_another_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert Extractor(**fields | {"sha256": fields["sha256"].upper()})
     monkeypatch.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("run before its hash was checked"))
     for sha256 in ({}, {"sha256": "0" * 64}, {"sha256": 5}):
-        with pytest.raises(ConfigError, match="loading it runs it as a program") as caught:
+        with pytest.raises(ConfigError, match="loading runs it as a program") as caught:
             Extractor(weights=fields["weights"], **sha256)
         assert f"got {fields['sha256']}" in str(caught.value)
     assert len(PUBLISHED) == 64

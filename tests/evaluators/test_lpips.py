@@ -91,7 +91,7 @@ def test_a_run_scores_the_distance_to_the_paired_baseline_alone(tmp_path: Path, 
 
 def test_without_weights_it_is_skipped_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRDIFF_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(Incompatible, match=rf"got no file .*{FILE}; put https://.*{FILE} there, give its place as"):
+    with pytest.raises(Incompatible, match=rf"got no file .*{FILE}; put https://.*{FILE} there, give its path as"):
         Extractor()
 
     def offline(*_: object, **__: object) -> None:
@@ -112,10 +112,10 @@ def test_the_file_in_the_cache_folder_is_taken(tmp_path: Path, weights: Path, mo
 def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="the side must be 32 pixels or more, got 31"):
         Extractor(weights=weights, side=31)
-    with pytest.raises(ConfigError, match=f"no weights at .*; give the place of {FILE}"):
+    with pytest.raises(ConfigError, match=f"no weights at .*; give the path of {FILE}"):
         Extractor(weights=tmp_path / "absent.pth")
     (tmp_path / "cut.pth").write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match="it is damaged or no file of weights"):
+    with pytest.raises(ConfigError, match="it is damaged or not a file of weights"):
         Extractor(weights=tmp_path / "cut.pth")
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(ConfigError, match=r"must hold torchvision's AlexNet, got weights in which 'features\.0\.bias'"):

@@ -117,10 +117,7 @@ def test_images_without_features_are_left_out_on_either_side() -> None:
     found = score(gaps, y)
     assert found.n == 39
     assert found.value == pytest.approx(float(cosine_distance(x[10:49], y[10:49]).mean()), abs=1e-12)
-    assert (
-        score(gaps[:20], y[:20]).reason
-        == f"needs {MIN_N} samples or more whose features and whose paired_baseline's are known, got 10"
-    )
+    assert score(gaps[:20], y[:20]).reason == f"needs {MIN_N} pairs or more in which both images have features, got 10"
 
 
 def test_without_a_paired_baseline_it_says_what_to_add() -> None:

@@ -97,7 +97,7 @@ def test_what_has_no_value_says_why() -> None:
         assert (score.status, score.value, score.n) == ("undefined", None, 4)
         assert reason in score.reason
     one = scores(features, {"a": np.ones(2), "b": np.ones(2)}, {"a": slice(0, 3), "b": slice(3, 4)})
-    assert one["clip_score_clip", "all"].reason == "needs 2 images or more of a prompt, got 1"
+    assert one["clip_score_clip", "all"].reason == "needs 2 images or more per prompt, got 1"
     assert one["clip_by_prompt_clip", "all at a"].status == "ok"
     blank = scores(np.zeros((4, 2)), {"a": np.ones(2)}, {"a": slice(0, 4)})
     assert blank["clip_score_clip", "all"].status == "undefined"

@@ -113,7 +113,7 @@ def test_labels_that_do_not_fit_are_refused() -> None:
 
 
 def test_fields_that_are_missing_or_contradict_each_other_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="must be told its `model`, `attribute` and `classes`"):
+    with pytest.raises(ConfigError, match="needs `model`, `attribute` and `classes`"):
         Extractor()
     for fields, match in (
         ({"classes": [{"pet": ["cat"]}]}, "classes must be a list of two or more different names"),
@@ -158,7 +158,7 @@ def test_pickled_weights_foreign_code_and_half_a_model_are_refused(folder: Path,
     (code / "m.py").write_text("raise SystemExit('ran')")
     (code / "c.py").write_text("raise SystemExit('ran')")
     for place in (pickled, code):
-        with pytest.raises(ConfigError, match="with safetensors and no code of its own"):
+        with pytest.raises(ConfigError, match="with safetensors and without code"):
             extractor(place)
     half = changed(folder, tmp_path / "half")
     save_file({k: v for k, v in stored.items() if k != "classifier.bias"}, half / "model.safetensors", {"format": "pt"})

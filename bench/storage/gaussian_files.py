@@ -1,4 +1,4 @@
-"""Files of a Gaussian fit, in the form that clean-fid and pytorch-fid read and write: an .npz of mu and sigma."""
+"""Files of a Gaussian fit, in the format of clean-fid and pytorch-fid: an .npz with mu and sigma."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,21 @@ from bench.core.errors import ConfigError, Undefined
 from bench.core.gaussian import Gaussian, not_negative
 from bench.storage.files import write_bytes
 
-MAX_WIDTH = 8192  # features; a covariance of them takes 512 MiB
-ASYMMETRY = 1e-6  # largest difference of sigma from its transpose, over its largest entry, that is rounding
-EXTRACTOR = "extractor"  # beside mu and sigma, which alone others read, ours hold the hash of what made the features
-AGAIN = "give an .npz with mu [d] and sigma [d, d], as clean-fid and pytorch-fid write it"
+MAX_WIDTH = 8192  # largest number of features; their covariance takes 512 MiB
+ASYMMETRY = (
+    1e-6  # largest difference between sigma and its transpose, relative to its largest entry, that counts as rounding
+)
+EXTRACTOR = "extractor"  # third array, the digest of the extractor; other programs read mu and sigma only
+HINT = "give an .npz with mu [d] and sigma [d, d], as clean-fid and pytorch-fid write it"
 
 
 def write_statistics(path: Path, fitted: Gaussian, extractor: str) -> None:
-    """Write a fit, by atomic rename.
+    """Write a fit by atomic rename.
 
     Args:
-        path: a file whose name ends in .npz, by which others know it.
+        path: the file; other programs recognise it by the suffix .npz.
         fitted: the fit.
-        extractor: digest of the extractor that made the features.
+        extractor: digest of the extractor of the features.
 
     Raises:
         ConfigError: the folder cannot be written, or the disk is full.
@@ -40,31 +42,33 @@ def write_statistics(path: Path, fitted: Gaussian, extractor: str) -> None:
 
 
 def read_statistics(path: Path) -> tuple[Gaussian, str | None]:
-    """Read a fit: ours, clean-fid's or pytorch-fid's. No pickle is read, and nothing large before its size is known.
+    """Read a fit of this project, clean-fid or pytorch-fid.
+
+    No pickled object is read, and sizes are checked before any array is loaded.
 
     Returns:
-        The fit, float64, its covariance symmetric and positive semi-definite; and the digest of the extractor that
-        made the features, where the file says so.
+        The fit, float64, with a symmetric, positive semi-definite covariance; and the digest of the extractor of the
+        features, or None if the file does not hold it.
 
     Raises:
-        ConfigError: no such file, or not such a fit; what was expected and found is said.
+        ConfigError: the file is missing, or does not hold such a fit.
     """
     if not path.is_file():
-        raise ConfigError(f"no file {path}; {AGAIN}")
+        raise ConfigError(f"no file {path}; {HINT}")
     try:
         with zipfile.ZipFile(path) as archive:
             mean = _read(archive, "mu", path)
             covariance = _read(archive, "sigma", path)
             extractor = _read_text(archive) if f"{EXTRACTOR}.npy" in archive.namelist() else None
     except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ConfigError(f"cannot read {path}: {_first(error)}; {AGAIN}") from error
+        raise ConfigError(f"cannot read {path}: {_first(error)}; {HINT}") from error
     return _checked(mean, covariance, path), extractor
 
 
 def _read(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.float64]:
     if f"{name}.npy" not in archive.namelist():
-        held = ", ".join(sorted(entry.removesuffix(".npy") for entry in archive.namelist())[:8])
-        raise ConfigError(f"{path} must hold mu and sigma, got no {name} among {held or 'nothing'}; {AGAIN}")
+        names = ", ".join(sorted(entry.removesuffix(".npy") for entry in archive.namelist())[:8])
+        raise ConfigError(f"{path} must hold mu and sigma, got no {name} among {names or 'nothing'}; {HINT}")
     with archive.open(f"{name}.npy") as f:
         shape, dtype = _header(f)
     axes = {"mu": 1, "sigma": 2}[name]
@@ -72,15 +76,15 @@ def _read(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.flo
         expected = "[d]" if axes == 1 else "[d, d]"
         raise ConfigError(f"{name} of {path} must be {expected} with d from 1 to {MAX_WIDTH}, got {list(shape)}")
     if dtype.kind != "f" or dtype.itemsize not in (4, 8):
-        raise ConfigError(f"{name} of {path} must be float32 or float64, got {dtype}; {AGAIN}")
+        raise ConfigError(f"{name} of {path} must be float32 or float64, got {dtype}; {HINT}")
     with archive.open(f"{name}.npy") as f:
         return np.asarray(npy.read_array(f, allow_pickle=False), dtype=np.float64)
 
 
-def _header(f: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(f: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     version = npy.read_magic(f)
-    if version != (1, 0):  # the others' headers may be gigabytes long, and are never needed for mu and sigma
-        raise ValueError(f"its arrays must be of version 1.0 of .npy, got {version[0]}.{version[1]}")
+    if version != (1, 0):  # later versions allow headers of gigabytes, which mu and sigma never need
+        raise ValueError(f"its arrays must have version 1.0 of .npy, got {version[0]}.{version[1]}")
     shape, _, dtype = npy.read_array_header_1_0(f)
     return shape, dtype
 
@@ -101,7 +105,7 @@ def _checked(mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64],
         raise ConfigError(f"mu and sigma of {path} must be finite, got NaN or infinity; compute them again")
     asymmetry = float(np.abs(covariance - covariance.T).max())
     if asymmetry > ASYMMETRY * float(np.abs(covariance).max()):
-        raise ConfigError(f"sigma of {path} must be symmetric, got entries that differ by {asymmetry:.3g}; {AGAIN}")
+        raise ConfigError(f"sigma of {path} must be symmetric, got entries that differ by {asymmetry:.3g}; {HINT}")
     symmetric = (covariance + covariance.T) / 2
     try:
         not_negative(np.linalg.eigvalsh(symmetric))
