@@ -1,1 +1,1 @@
-"""What a method costs, by stage: seconds, calls, FLOPs and memory (`run_bench.py profile`)."""
+"""Profiles: seconds, NFE, FLOPs and memory of each method by stage (`run_bench.py profile`)."""

@@ -1,4 +1,4 @@
-"""A clock that gives every moment to one stage, with the device synchronised at each change of stage."""
+"""A clock that assigns time to stages and synchronises the device at each change of stage."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from bench.sampling.timing import now_on
 
 
 def no_flops() -> int:
-    """Where FLOPs are not counted: counting them takes longer than many a stage."""
+    """Return 0, for clocks without FLOPs: counting them takes longer than many stages."""
     return 0
 
 
 class Clock:
     """Seconds and FLOPs by stage, in total and for every step.
 
-    One stage is current at any moment, and a stage that begins within another takes its time out of it, so the stages
-    add up to the time between the first and the last change.
+    One stage is current at any moment. Time of a nested stage is not counted for the outer one, so the stages add up
+    to the time between the first and the last change.
 
     Attributes:
         seconds: stage to seconds, in total.
-        flops: stage to floating-point operations, in total; zero throughout unless they are counted.
-        steps: stage to seconds, for every step that has ended.
+        flops: stage to floating-point operations, in total; 0 unless they are counted.
+        steps: stage to seconds, for every finished step.
     """
 
     def __init__(self, device: torch.device, flops: Callable[[], int] = no_flops) -> None:
-        """Stand still until the first stage.
+        """Make a clock that starts with the first stage.
 
         Args:
-            device: what is waited for before the time is read.
-            flops: the number of floating-point operations so far.
+            device: synchronised before the time is read.
+            flops: returns the number of floating-point operations so far.
         """
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.flops: Counter[str] = Counter()
@@ -44,7 +44,7 @@ class Clock:
         self._at_last_step: defaultdict[str, float] = defaultdict(float)
 
     def enter(self, stage: str | None) -> str | None:
-        """Make a stage the current one (None: stand still), and return the one before."""
+        """Switch to a stage (None: stop) and return the previous one."""
         now, flops = now_on(self._device), self._read_flops()
         before = self._stage
         if before is not None:
@@ -55,7 +55,7 @@ class Clock:
 
     @contextmanager
     def within(self, stage: str) -> Iterator[None]:
-        """A stage for the duration of a block, then the one before again."""
+        """Switch to a stage for the duration of a block, then back to the previous one."""
         before = self.enter(stage)
         try:
             yield
@@ -63,7 +63,7 @@ class Clock:
             self.enter(before)
 
     def end_step(self) -> None:
-        """Close a step: what has passed in each stage since the last one ended."""
+        """End a step: record the seconds of each stage since the last step ended."""
         self.enter(self._stage)
         self.steps.append({k: v - self._at_last_step[k] for k, v in self.seconds.items()})
         self._at_last_step = self.seconds.copy()

@@ -1,27 +1,27 @@
-"""Floating-point operations, counted by torch."""
+"""Count floating-point operations with torch."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 
 class FlopCounter(FlopCounterMode):
-    """torch's counter in total only: its tally by module cannot follow a gradient that is taken at a leaf.
+    """Count FLOPs in total only: torch's count by module fails for gradients with respect to a leaf.
 
-    It counts matrix products, convolutions and attention, two operations for each multiplication with addition.
+    It counts matrix products, convolutions and attention, two operations per multiply-add.
     """
 
     def __init__(self) -> None:
         super().__init__(display=False)
-        self.mod_tracker: Any = _NoModules()
+        self.mod_tracker = _NoModules()
 
 
-class _NoModules:
-    """A module tracker that tracks none."""
+class _NoModules(ModuleTracker):
+    """A module tracker that tracks no module."""
 
-    parents = ("Global",)
+    def __init__(self) -> None:
+        self.parents = {"Global"}  # without the hooks that the superclass registers
 
     def __enter__(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""One method at one batch and number of steps: every stage measured after a warm-up, and the whole beside them."""
+"""Measure one method at one batch and number of steps: every stage after a warm-up, and a whole pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bench.protocols.method import Batch, Guided
 from bench.sampling.loop import Sampler, sample_batch
 from bench.sampling.timing import now_on
 
-TRACED_STEPS = 3  # of a Chrome trace: enough to see a step, and a file that a browser opens
+TRACED_STEPS = 3  # of a Chrome trace: enough to show a step in a file that a browser can open
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Built:
 
     Attributes:
         work: the cell.
-        model: the model that the guided denoiser asks.
-        guided: what `build` returned.
-        network_only: whether the method trained a network that is its whole denoiser.
+        model: the model that the guided denoiser calls.
+        guided: the guided denoiser.
+        network_only: whether the denoiser is a trained network without guidance.
     """
 
     work: Work
@@ -51,36 +51,36 @@ class Built:
 
     @property
     def sampler(self) -> Sampler:
-        """As the suite has it."""
+        """The suite's sampler."""
         return Sampler(**self.work.sampler)
 
     def batch(self, size: int, number: int = 0) -> Batch:
-        """Guidance batch `number` of that size, computed at once."""
+        """Return guidance batch `number` of this size, computed at once."""
         index = torch.arange(number * size, (number + 1) * size)
         return Batch(index, torch.zeros(size, dtype=torch.int64, device=self.model.device), size)
 
 
 def build(work: Work, model: Any) -> tuple[Built, Row]:
-    """Build a method, and the row of what that took."""
+    """Build a method, and return it with the row of its cost."""
     timed = Timed(model)
     network_only = build_method(work.cell.method, work.cell.fields).traits.stage == "training"
     start = time.perf_counter()
     guided = build_on(work, timed)
     seconds = time.perf_counter() - start
-    kept = guided.cost.seconds > seconds  # a cache changes when one pays, not what it costs
+    cached = guided.cost.seconds > seconds  # the cost of a cached fit is that of making it
     row = Row(
         *(work.cell.title, work.device, None, work.sampler["steps"], "build", "method"),
         seconds=max(seconds, guided.cost.seconds),
-        measured=int(not kept),
+        measured=int(not cached),
     )
     return Built(work, timed, guided, network_only), row
 
 
 def measure(built: Built, size: int, rounds: int) -> list[Row]:
-    """The rows of one batch size.
+    """Measure one batch size, and return its rows.
 
-    The first pass warms up and counts the FLOPs. Then every round draws a guidance batch of its own twice, without a
-    clock and with it, each first in every other round, so that a machine that slows down slows both.
+    The first pass warms up and counts the FLOPs. Every following round draws a new guidance batch twice, with and
+    without a clock, in alternating order, so that a machine that slows down affects both equally.
     """
     device = built.model.device
     with FlopCounter() as counter:
@@ -101,10 +101,10 @@ def measure(built: Built, size: int, rounds: int) -> list[Row]:
         if not number % 2:
             plain.append(_plainly(built, batch))
         _extract(built, images, clock)
-    found, drawn = summary(plain), 2 * rounds * size
+    whole, drawn = summary(plain), 2 * rounds * size
     sampled = np.array([sum(s for stage, s in clock.seconds.items() if stage != "extract") for clock in clocks])
-    own = {
-        "images_per_second": size / found["seconds"],
+    measured = {
+        "images_per_second": size / whole["seconds"],
         "nfe_per_image": built.model.counts.forward_rows / drawn,
         "backward_per_image": built.model.counts.backward_rows / drawn,
         "peak_rss_mib": peak_rss(),
@@ -113,7 +113,7 @@ def measure(built: Built, size: int, rounds: int) -> list[Row]:
         "clock_cost": float(np.median(np.array(timed) / np.array(plain) - 1)),
         "flops": sum(flops.flops.values()),
     }
-    return [*_stages(built, size, clocks, flops), _row(built, size, WHOLE, "batch", **found, **own)]
+    return [*_stages(built, size, clocks, flops), _row(built, size, WHOLE, "batch", **whole, **measured)]
 
 
 def _row(built: Built, size: int | None, stage: str, per: str, **fields: Any) -> Row:
@@ -126,15 +126,15 @@ def _stages(built: Built, size: int, clocks: Sequence[Clock], flops: Clock) -> l
     for stage in ("noise", *STEP_STAGES, "decode", "extract"):
         if not any(clock.seconds[stage] for clock in clocks):
             continue  # no gradient, or no guidance
-        each = stage in STEP_STAGES
-        values = [step.get(stage, 0.0) for step in steps] if each else [clock.seconds[stage] for clock in clocks]
-        operations = None if stage == "extract" else flops.flops[stage] // (len(flops.steps) if each else 1)
-        rows.append(_row(built, size, stage, "step" if each else "batch", **summary(values), flops=operations))
+        per_step = stage in STEP_STAGES
+        values = [step.get(stage, 0.0) for step in steps] if per_step else [clock.seconds[stage] for clock in clocks]
+        operations = None if stage == "extract" else flops.flops[stage] // (len(flops.steps) if per_step else 1)
+        rows.append(_row(built, size, stage, "step" if per_step else "batch", **summary(values), flops=operations))
     return rows
 
 
 def _plainly(built: Built, batch: Batch) -> float:
-    """Seconds of a batch as `bench.engine.worker` draws it."""
+    """Return the seconds of a batch drawn as in `bench.engine.worker`."""
     model: Any = built.model
     seed, guided, device = built.work.cell.seed, built.guided, built.model.device
     start = now_on(device)
@@ -143,7 +143,7 @@ def _plainly(built: Built, batch: Batch) -> float:
 
 
 def _with_clock(built: Built, batch: Batch, clock: Clock) -> Tensor:
-    """The images of the same batch, drawn under the clock."""
+    """Draw the same batch under the clock, and return its images."""
     seed = built.work.cell.seed
     return sample_timed(built.model, built.guided, built.sampler, batch, seed, clock, built.network_only)
 
@@ -155,13 +155,13 @@ def _extract(built: Built, images: Tensor, clock: Clock) -> None:
 
 
 def evaluation(built: Built, suite: Suite, size: int, rounds: int) -> Row | None:
-    """The row of the suite's metrics on a cell that has been run; None where the store does not have it.
+    """Measure the suite's metrics on a cell that has been run; None where the store does not have its samples.
 
     Args:
         built: the method.
-        suite: for its metrics and references.
+        suite: the suite with the metrics and references.
         size: side of an image.
-        rounds: number of measurements, after one that reads the reference.
+        rounds: number of measurements, after a warm-up that reads the reference.
     """
 
     def evaluate() -> float:

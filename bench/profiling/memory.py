@@ -1,4 +1,4 @@
-"""Peak memory, of the process and of the device."""
+"""Measure the peak memory of the process and of the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def reset_peaks(device: torch.device) -> None:
-    """Let the peaks begin anew, where the system lets them; on others the process's is of its whole life."""
+    """Reset both peaks. Systems other than Linux cannot reset the process's peak, which then covers its whole life."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):
@@ -22,17 +22,17 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def peak_rss() -> float:
-    """The process's high-water mark of resident memory, in MiB: Python, its libraries and the model among it."""
+    """Return the process's peak resident memory in MiB, including Python, its libraries and the model."""
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
-        found = None
-    if found:
-        return int(found[1]) * 1024 / MIB
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in bytes there, in KiB elsewhere
+        peak = None
+    if peak:
+        return int(peak[1]) * 1024 / MIB
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
 def peak_device(device: torch.device) -> float | None:
-    """The most that tensors have held of the accelerator's memory, in MiB; None where it is not CUDA."""
+    """Return the peak memory of tensors on the accelerator in MiB; None where it is not CUDA."""
     return torch.cuda.max_memory_allocated(device) / MIB if device.type == "cuda" else None

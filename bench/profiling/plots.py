@@ -1,10 +1,11 @@
-"""Plots of a profile: images a second by batch, time by stage, and seconds an image against a run's discrepancy."""
+"""Plots of a profile: images per second by batch, time by stage, and seconds per image against discrepancy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from matplotlib.figure import Figure
 
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
@@ -30,10 +31,10 @@ STAGES = ("noise", "unet", "unet_backward", "guidance", "scheduler", "decode", "
 
 
 def check_run(run: Run, suite: Suite, choice: Choice) -> None:
-    """Refuse, before anything is measured, a run whose discrepancies these seconds would not be the price of.
+    """Refuse, before anything is measured, a run whose discrepancies do not belong to the measured seconds.
 
     Raises:
-        ConfigError: the run took another number of steps than is measured, or shares no method with the suite.
+        ConfigError: the run has another number of steps than is measured, or shares no method with the suite.
     """
     steps = int(run.rows["steps"].iloc[0])
     measured = choice.steps or (suite.sampler.steps,)
@@ -63,19 +64,19 @@ def write_plots(folder: Path, profiled: Profile, run: Run | None) -> list[Path]:
     return files
 
 
-def throughput(rows: Sequence[Row], look: Mapping[str, Look]) -> Any:
-    """Images a second by batch, a line a method, a panel a device."""
+def throughput(rows: Sequence[Row], look: Mapping[str, Look]) -> Figure:
+    """Draw images per second by batch: a line per method, a panel per device."""
     devices = list(dict.fromkeys(r.device for r in rows))
     fig, axes = figure(COLUMN * len(devices), 2.6, columns=len(devices))
     for ax, device in zip(axes, devices, strict=True):
-        for method, own in look.items():
-            found = sorted((r.batch or 0, r.images_per_second or 0.0) for r in rows if _is(r, method, device))
-            ax.plot([b for b, _ in found], [speed for _, speed in found], **own.line())
-        ax.set(xscale="log", ylim=(0, None), xlabel="batch", ylabel=label("images a second", "higher"), title=device)
+        for method, method_look in look.items():
+            speeds = sorted((r.batch or 0, r.images_per_second or 0.0) for r in rows if _is(r, method, device))
+            ax.plot([b for b, _ in speeds], [speed for _, speed in speeds], **method_look.line())
+        ax.set(xscale="log", ylim=(0, None), xlabel="batch", ylabel=label("images per second", "higher"), title=device)
         batches = sorted({r.batch or 0 for r in rows})
         ax.set_xticks(batches, [str(b) for b in batches])
         ax.minorticks_off()
-    legend(fig, [(text(m), own) for m, own in look.items()], lines=True)
+    legend(fig, [(text(m), method_look) for m, method_look in look.items()], lines=True)
     return fig
 
 
@@ -83,51 +84,51 @@ def _is(row: Row, method: str, device: str) -> bool:
     return (row.method, row.device) == (method, device)
 
 
-def stages(rows: Sequence[Row], setting: tuple[str, int | None, int | None]) -> Any:
-    """Milliseconds an image by stage, stacked, a bar a method, at one setting."""
+def stages(rows: Sequence[Row], setting: tuple[str, int | None, int | None]) -> Figure:
+    """Draw milliseconds per image at one setting: a bar per method, stacked by stage."""
     from matplotlib.patches import Patch
 
     device, batch, steps = setting
-    own = [r for r in rows if r.setting == setting]
-    methods = list(dict.fromkeys(r.method for r in own))
+    of_setting = [r for r in rows if r.setting == setting]
+    methods = list(dict.fromkeys(r.method for r in of_setting))
     fig, (ax,) = figure(PAGE / 1.4, 1.2 + 0.22 * len(methods))
     left = dict.fromkeys(methods, 0.0)
     for stage, colour in zip(STAGES, CLASSES, strict=False):
-        widths = [_per_image(own, m, stage) for m in methods]
+        widths = [_per_image(of_setting, m, stage) for m in methods]
         ax.barh([text(m) for m in methods], widths, left=list(left.values()), color=colour, height=0.7)
         left = {m: left[m] + width for m, width in zip(methods, widths, strict=True)}
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.set(xlabel=f"milliseconds an image (batch {batch}, {steps} steps, {device})")
+    ax.set(xlabel=f"milliseconds per image (batch {batch}, {steps} steps, {device})")
     names = [stage.replace("_", " ") for stage in STAGES]
     legend_of(fig, [Patch(color=colour) for _, colour in zip(names, CLASSES, strict=False)], names)
     return fig
 
 
 def _per_image(rows: Sequence[Row], method: str, stage: str) -> float:
-    found = next((r for r in rows if (r.method, r.stage) == (method, stage)), None)
-    if found is None or not found.batch:
+    row = next((r for r in rows if (r.method, r.stage) == (method, stage)), None)
+    if row is None or not row.batch:
         return 0.0
-    return 1000 * found.seconds * ((found.steps or 1) if found.per == "step" else 1) / found.batch
+    return 1000 * row.seconds * ((row.steps or 1) if row.per == "step" else 1) / row.batch
 
 
-def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Any:
-    """Seconds an image against the run's discrepancy (the mean over its seeds), a panel a task."""
+def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Figure:
+    """Draw the run's discrepancy (mean over its seeds) over seconds per image, a panel per task."""
     seconds = {r.method: 1 / r.images_per_second for r in rows if r.images_per_second}
     fig, axes = figure(max(COLUMN, PAGE / 3 * len(run.tasks)), 2.6, columns=len(run.tasks), sharex=True)
     shown: dict[str, Look] = {}
     for ax, task in zip(axes, run.tasks, strict=True):
-        wanted = (task, run.ranking_metric, task.attributes, "")
-        for key in (k for k in run.scores if (k.task, k.metric, k.scope, k.classifier) == wanted):
+        ranking = (task, run.ranking_metric, task.attributes, "")
+        for key in (k for k in run.scores if (k.task, k.metric, k.scope, k.classifier) == ranking):
             good = run.good(key)
             if key.method not in seconds or not good:
                 continue
             shown[key.method] = look[key.method]
             value = sum(row.value for row in good) / len(good)
-            # With several seeds the mean alone: an interval of one seed is none of their mean.
+            # With several seeds only the mean: the interval of one seed is not that of the mean.
             ends = [[value - good[0].ci_low], [good[0].ci_high - value]] if len(good) == 1 else None
             ax.errorbar(seconds[key.method], value, yerr=ends, elinewidth=0.6, **look[key.method].points())
-        ax.set(title=text(task.name), xlabel=label("seconds an image", "lower"), ylim=(0, None))
+        ax.set(title=text(task.name), xlabel=label("seconds per image", "lower"), ylim=(0, None))
     axes[0].set_ylabel(label(run.ranking_metric, "lower"))
-    legend(fig, [(text(m), own) for m, own in shown.items()])
+    legend(fig, [(text(m), method_look) for m, method_look in shown.items()])
     return fig

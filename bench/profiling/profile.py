@@ -1,4 +1,4 @@
-"""A profile of a suite's methods: what to measure, in which order, and the files it leaves."""
+"""Profile a suite's methods: what is measured, in which order, and the files written."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CSV = "profile.csv"
 
 @dataclass(frozen=True)
 class Choice:
-    """What to measure.
+    """Options of a profile.
 
     Attributes:
-        out: as of `bench.engine.options.Options`: the profile is written to OUT/SUITE/profile, fits are kept in
+        out: as in `bench.engine.options.Options`: the profile is written to OUT/SUITE/profile, fits are cached in
             OUT/store.
-        methods: titles; vanilla is always among those measured, and all are where none is named.
-        batches: numbers of samples that are steered and computed together.
+        methods: titles; vanilla is always measured too; empty for all methods.
+        batches: numbers of samples that are guided and computed together.
         steps: numbers of sampling steps; the suite's own unless given.
         devices: torch devices.
-        rounds: measurements of each, after one that warms up.
+        rounds: number of measurements, after a warm-up.
         trace: whether to write a Chrome trace of each method, at the smallest batch.
     """
 
@@ -45,19 +45,19 @@ class Choice:
     trace: bool = False
 
     def folder(self, suite: Suite) -> Path:
-        """Where the profile of a suite is written."""
+        """Return the folder of a suite's profile."""
         return self.out / suite.suite / "profile"
 
 
 @dataclass
 class Profile:
-    """What came of it.
+    """The result of a profile.
 
     Attributes:
-        rows: with ratios to vanilla, in the order measured.
-        notes: what could not be measured, and why.
+        rows: in the order measured, with ratios to vanilla.
+        notes: missing measurements, with their reasons.
         unclassified: methods whose cell has not been run, so that its evaluation could not be measured.
-        vanilla: its title, None where the suite has none.
+        vanilla: vanilla's title; None where the suite has no vanilla.
         files: method title to the stem of its file, for the looks of plots.
     """
 
@@ -69,26 +69,26 @@ class Profile:
 
 
 def profile(suite: Suite, choice: Choice) -> Profile:
-    """Measure, one method after the other; profile.csv is written anew whenever one batch size has been measured.
+    """Measure one method after the other; profile.csv is rewritten after every batch size.
 
     Raises:
-        ConfigError: something in the suite or the choice cannot be run; nothing is written.
+        ConfigError: the suite or the choice cannot run; nothing is written.
     """
     from bench.engine.jobs import one_thread
     from bench.profiling.rows import with_ratios, write
 
-    one_thread()  # as a worker of `run` has, so that seconds are those of costs.csv
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library would report on itself
+    one_thread()  # like a worker of `run`, so that seconds are comparable to costs.csv
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the log of the profiler's library
     _check(choice)
-    planned = [found for device in choice.devices for found in _works(suite, choice, device)]
+    planned = [cell for device in choice.devices for cell in _works(suite, choice, device)]
     files = {m.title: m.name for m in suite.methods}
     profiled = Profile(next((title for title, name in files.items() if name == "vanilla"), None), files)
     per_method = sum(choice.batches)
     with bar() as progress:
         total = sum(work.sampler["steps"] * per_method for _, work, _ in planned)
         line = progress.add_task(f"profile of suite {suite.suite}", total=total)
-        for asked, work, size in planned:
-            for rows, done in _method(asked, work, size, choice, profiled):
+        for varied, work, size in planned:
+            for rows, done in _method(varied, work, size, choice, profiled):
                 profiled.rows = with_ratios([*profiled.rows, *rows], profiled.vanilla)
                 write(choice.folder(suite) / CSV, profiled.rows)
                 progress.advance(line, done * work.sampler["steps"])
@@ -108,27 +108,27 @@ def _check(choice: Choice) -> None:
 
 
 def _works(suite: Suite, choice: Choice, device: str) -> list[tuple[Suite, Work, int]]:
-    """The suite as asked for, the first task's cell of every method, and the side of an image; vanilla first."""
+    """Return suite, first task's cell and image side of every method and number of steps, vanilla first."""
     from bench.engine.options import Options
     from bench.engine.preflight import prepare
 
     titles = {m.title for m in suite.methods if m.name == "vanilla"} | set(choice.methods)
     only = {"method": titles} if choice.methods else {}
-    found = []
+    planned = []
     for steps in choice.steps or (suite.sampler.steps,):
         sampler = SamplerChoice(**{**suite.sampler.model_dump(), "steps": steps})
-        asked = suite.model_copy(update={"sampler": sampler})
-        works, size = prepare(asked, Options(choice.out, device=device, only=only))
+        varied = suite.model_copy(update={"sampler": sampler})
+        works, size = prepare(varied, Options(choice.out, device=device, only=only))
         first = works[0][0].cell
         of_task = [w.parts[0] for w, _ in works if (w.cell.task, w.cell.seed) == (first.task, first.seed)]
-        found += [(asked, w, size) for w in sorted(of_task, key=lambda w: w.cell.method != "vanilla")]
-    return found
+        planned += [(varied, w, size) for w in sorted(of_task, key=lambda w: w.cell.method != "vanilla")]
+    return planned
 
 
 def _method(
     suite: Suite, work: Work, size: int, choice: Choice, profiled: Profile
 ) -> Iterator[tuple[Sequence[Row], int]]:
-    """Rows as they are measured, and how many images of a pass they stand for."""
+    """Yield rows as they are measured, with the number of images of a pass."""
     from bench.engine.resources import counted_model
     from bench.profiling.measure import build, evaluation, measure, trace
 

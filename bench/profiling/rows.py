@@ -1,4 +1,4 @@
-"""The rows of profile.csv: one a method, device, batch, number of steps and stage."""
+"""The rows of profile.csv: one per method, device, batch, number of steps and stage."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import numpy as np
 
 from bench.storage.files import write_bytes
 
-WHOLE = "sampling"  # a batch from noise to images, measured without a stage's clock
+WHOLE = "sampling"  # a batch from noise to images, measured without the stage clock
 
 
 @dataclass(frozen=True)
 class Row:
-    """A stage's cost.
+    """The cost of a stage.
 
     Attributes:
         method: the method's title.
         device: a torch device.
-        batch: samples steered and computed together; None where the stage does not depend on it.
+        batch: samples guided and computed together; None where the stage does not depend on it.
         steps: sampling steps; None likewise.
         stage: "build", "noise", "unet", "unet_backward", "guidance", "scheduler", "decode", `WHOLE`, "extract" or
             "evaluate".
-        per: what `seconds` and `flops` are of: "method", "step", "batch" or "cell".
+        per: the unit of `seconds` and `flops`: "method", "step", "batch" or "cell".
         seconds: median.
         seconds_q1: first quartile.
         seconds_q3: third quartile.
-        measured: number of measurements; 0 for a fit that was kept, whose seconds are those when it was made.
-        flops: floating-point operations as `FlopCounter` counts them, of one batch; not of "extract".
-        ratio_to_vanilla: seconds over those of vanilla's same stage on the same device, batch and steps.
-        images_per_second: of `WHOLE`.
-        nfe_per_image: denoiser calls, as in results.csv; of `WHOLE`.
-        backward_per_image: backward passes through the network, likewise.
-        peak_rss_mib: the process's high-water mark in MiB while `WHOLE` was measured.
-        peak_device_mib: the accelerator's.
-        unaccounted: the part of a pass under the clock, timed as a whole, that its stages do not add up to (median).
-        clock_cost: how much longer that pass took than the same batch without a clock, as a part (median); waiting for
-            the device at every change of stage costs time, and on a busy machine two passes differ by themselves.
+        measured: number of measurements; 0 for a cached fit, whose seconds were measured when it was made.
+        flops: floating-point operations of one batch, as `FlopCounter` counts them; None for "extract".
+        ratio_to_vanilla: seconds divided by vanilla's of the same stage, device, batch and steps.
+        images_per_second: of `WHOLE` only.
+        nfe_per_image: network function evaluations, as in results.csv; of `WHOLE` only.
+        backward_per_image: backward passes through the network; of `WHOLE` only.
+        peak_rss_mib: the process's peak memory in MiB while `WHOLE` was measured.
+        peak_device_mib: the accelerator's peak memory, likewise.
+        unaccounted: fraction of a clocked pass that is in none of its stages (median).
+        clock_cost: relative extra time of a clocked pass over the same batch without a clock (median). Synchronising
+            the device at every change of stage costs time, and on a busy machine passes differ anyway.
     """
 
     method: str
@@ -64,22 +64,22 @@ class Row:
 
     @property
     def setting(self) -> tuple[str, int | None, int | None]:
-        """What two methods must share to be compared: device, batch and steps."""
+        """Device, batch and steps, which two methods must share to be compared."""
         return self.device, self.batch, self.steps
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float | int]:
-    """Median, quartiles and number of some measurements, as a row's fields."""
+    """Return median, quartiles and number of measurements, as fields of a row."""
     q1, median, q3 = np.quantile(np.asarray(seconds, dtype=np.float64), (0.25, 0.5, 0.75)).tolist()
     return {"seconds": median, "seconds_q1": q1, "seconds_q3": q3, "measured": len(seconds)}
 
 
 def with_ratios(rows: Sequence[Row], vanilla: str | None) -> list[Row]:
-    """The rows with their ratios to the method of that title."""
+    """Return the rows with their ratios to the method with this title."""
     base = {(r.setting, r.stage): r.seconds for r in rows if r.method == vanilla}
     return [
-        dataclasses.replace(r, ratio_to_vanilla=r.seconds / own)
-        if (own := base.get((r.setting, r.stage))) and r.stage != "build"
+        dataclasses.replace(r, ratio_to_vanilla=r.seconds / vanilla_seconds)
+        if (vanilla_seconds := base.get((r.setting, r.stage))) and r.stage != "build"
         else r
         for r in rows
     ]

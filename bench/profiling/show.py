@@ -1,9 +1,8 @@
-"""A profile on the terminal: one line a method, device, batch and number of steps."""
+"""A profile on the terminal: one line per method, device, batch and number of steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +16,7 @@ PER_BATCH = ("noise", "decode", "extract")
 
 
 def show(profiled: Profile, console: Console) -> None:
-    """Print the tables and what could not be measured."""
+    """Print the tables, and notes on missing measurements."""
     rows = profiled.rows
     for table in (_sampling(rows), _by_stage(rows), _once(rows)):
         if table.row_count:
@@ -25,14 +24,14 @@ def show(profiled: Profile, console: Console) -> None:
     notes = list(profiled.notes)
     if profiled.unclassified:
         names = ", ".join(dict.fromkeys(profiled.unclassified))
-        notes.append(f"evaluate is not measured where the suite has not been run: {names}")
+        notes.append(f"evaluate is measured only for cells that have been run; run the suite first for: {names}")
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _sampling(rows: Sequence[Row]) -> Table:
-    heads = ("images/s", "x vanilla's time", "calls/image", "backward", "GFLOP/image", "peak MiB")
-    table = _table("sampling, from noise to images", (*heads, "unaccounted", "clock's cost"))
+    heads = ("images/s", "x vanilla's time", "NFE", "backward", "GFLOP/image", "peak MiB")
+    table = _table("sampling, from noise to images", (*heads, "unaccounted", "clock overhead"))
     for r in rows:
         if r.stage == WHOLE:
             table.add_row(
@@ -46,31 +45,32 @@ def _sampling(rows: Sequence[Row]) -> Table:
                 _number(r.clock_cost, "+.1%"),
             )
     table.caption = (
-        "medians; one thread on a CPU. peak: of the accelerator, else of the process. unaccounted: what the stages do "
-        "not add up to. clock's cost: how much longer a batch took while its stages were timed."
+        "Medians; one thread on a CPU. NFE and backward: network function evaluations and backward passes per image. "
+        "peak: memory of the accelerator, else of the process. unaccounted: share of the time in none of the stages. "
+        "clock overhead: extra time of a batch while its stages are timed."
     )
     return table
 
 
 def _by_stage(rows: Sequence[Row]) -> Table:
-    title = "milliseconds of a step (unet to scheduler) and of a batch (noise to extract)"
+    title = "milliseconds per step (unet to scheduler) and per batch (noise to extract)"
     table = _table(title, [stage.replace("_", " ") for stage in (*PER_STEP, *PER_BATCH)])
     stages = {(r.method, r.setting, r.stage): r for r in rows}
     for whole in (r for r in rows if r.stage == WHOLE):
-        own = [stages.get((whole.method, whole.setting, stage)) for stage in (*PER_STEP, *PER_BATCH)]
-        shown = ["-" if r is None else f"{_figure(1000 * r.seconds)} ± {_figure(_half_iqr(r))}" for r in own]
+        of_setting = [stages.get((whole.method, whole.setting, stage)) for stage in (*PER_STEP, *PER_BATCH)]
+        shown = ["-" if r is None else f"{_figure(1000 * r.seconds)} ± {_figure(_half_iqr(r))}" for r in of_setting]
         table.add_row(*_setting(whole), *shown)
-    table.caption = "medians ± half the distance between the quartiles"
+    table.caption = "medians ± half the interquartile range"
     return table
 
 
 def _once(rows: Sequence[Row]) -> Table:
-    table = Table(title="seconds once a method (build) and once a cell (evaluate)")
+    table = Table(title="seconds per method (build) and per cell (evaluate)")
     for head in ("method", "device", "steps", "stage", "seconds", "measured"):
         table.add_column(head, justify="right" if head == "seconds" else "left")
     for r in rows:
         if r.stage in ("build", "evaluate"):
-            measured = f"{r.measured} x" if r.measured else "when it was learnt; kept since"
+            measured = f"{r.measured} x" if r.measured else "at its fit; cached since"
             table.add_row(escape(r.method), r.device, str(r.steps), r.stage, f"{r.seconds:.3g}", measured)
     return table
 
@@ -97,5 +97,5 @@ def _figure(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def _number(value: Any, form: str) -> str:
+def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)

@@ -1,4 +1,4 @@
-"""Wrappers that tell a clock what the sampling loop is at; the loop itself is the bench's own."""
+"""Wrappers that tell a clock the current stage of the sampling loop; the loop itself is unchanged."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bench.protocols.method import Batch, Guided, GuidedDenoiser
 from bench.protocols.model import Bottleneck
 from bench.sampling.loop import Sampler, sample_batch
 
-STEP_STAGES = ("unet", "unet_backward", "guidance", "scheduler")  # of every step; all else comes once a batch
+STEP_STAGES = ("unet", "unet_backward", "guidance", "scheduler")  # of every step; all other stages occur once per batch
 
 
 class Timed(Counted):
-    """A counted model that also tells a clock when its network runs; without a clock it is a counted model."""
+    """A counted model that also tells a clock when its network runs, if it has a clock."""
 
     clock: Clock | None = None
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
-        """As the model's; what `bottleneck` does is guidance, and a gradient's way back is a stage of its own."""
+        """Call the model; `bottleneck` counts as guidance, and the backward pass is a separate stage."""
         clock = self.clock
         if clock is None:
             return super().denoise(x, t, condition, bottleneck)
@@ -30,12 +30,12 @@ class Timed(Counted):
             out = super().denoise(x, t, condition, _as_guidance(bottleneck, clock) if bottleneck is not None else None)
         if out.requires_grad:
             out.register_hook(lambda _: _enter(clock, "unet_backward"))
-            if x.requires_grad:  # its gradient is there: the way back through the network has ended
+            if x.requires_grad:  # its gradient arrives when the backward pass through the network has ended
                 x.register_hook(lambda _: _enter(clock, "guidance"))
         return out
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """As the model's."""
+        """Call the model's encoder half."""
         if self.clock is None:
             return super().encode_bottleneck(x, t, condition)
         with self.clock.within("unet"):
@@ -51,16 +51,16 @@ def _as_guidance(bottleneck: Bottleneck, clock: Clock) -> Bottleneck:
 
 
 def _enter(clock: Clock, stage: str) -> None:
-    clock.enter(stage)  # a hook that returns something would replace the gradient
+    clock.enter(stage)  # a hook's return value would replace the gradient
 
 
 def watched(denoise: GuidedDenoiser, clock: Clock, network_only: bool) -> GuidedDenoiser:
-    """A guided denoiser that tells the clock when it begins and ends; until the next call, the sampler runs.
+    """Return a guided denoiser that tells the clock when it begins and ends; between calls, the sampler runs.
 
     Args:
         denoise: the guided denoiser.
         clock: the clock.
-        network_only: whether it is a network and nothing else, as that of a method that trains one.
+        network_only: whether the denoiser is a network without guidance, as for methods that train a network.
     """
 
     def wrapped(x: Tensor, t: int, batch: Batch) -> Tensor:
@@ -78,7 +78,7 @@ def sample_timed(
     """Draw and decode one guidance batch with the clock running.
 
     The stages are `STEP_STAGES`, "noise" (drawing it, and making the scheduler) and "decode" (to uint8 on the CPU).
-    The scheduler's share holds the loop's check for NaN, and the noising back of repeated steps.
+    The scheduler stage includes the loop's check for NaN and the re-noising of repeated steps.
 
     Returns:
         uint8 images [n, 3, height, width], on the CPU.

@@ -216,7 +216,7 @@ def test_a_profile_from_the_command_line(call: Call, tmp_path: Path) -> None:
     options = ("--batch", "1,2", "--rounds", "1", "--out", out)
     code, printed, said = call("profile", suite, *options, "--steps", "2,1", "--method", "vanilla", "--trace")
     assert (code, said) == (0, "")
-    assert "evaluate is not measured where the suite has not been run: vanilla" in printed
+    assert "run the suite first for: vanilla" in printed
     folder = out / "small" / "profile"
     rows = table(folder / "profile.csv")
     assert list(rows[0]) == [field.name for field in dataclasses.fields(Row)]

@@ -1,4 +1,4 @@
-"""How a result changes with a method's field, such as its strength, for every numeric field with several values."""
+"""A metric over a method's field, such as its strength, for every numeric field with several values."""
 
 from __future__ import annotations
 
