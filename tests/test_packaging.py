@@ -111,7 +111,6 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The wheel, built from a copy of the sources (so that no old build folder adds to it), with the build's output."""
-    pytest.importorskip("setuptools", minversion="77")
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     skipped = shutil.ignore_patterns("__pycache__", "store")
@@ -121,6 +120,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         else:
             (source / name).mkdir(parents=True)  # folders that discovery must leave out
             (source / name / "stray.py").touch()
+    compiled = source / "bench" / "assets" / "__pycache__" / "__init__.cpython-311.pyc"
+    compiled.parent.mkdir()
+    compiled.touch()
     for name in ("pyproject.toml", "README.md", "LICENSE", "run_bench.py"):
         shutil.copy(ROOT / name, source)
     build = ("-m", "pip", "wheel", source, "--verbose", "--no-deps", "--no-build-isolation", "--no-index")
