@@ -1,4 +1,12 @@
-"""The benchmark's Python interface: `import bench` loads no torch; every name is imported when it is first used."""
+"""The benchmark from Python: `import bench` loads no torch; every name is imported when it is first used.
+
+    import bench
+
+    run = bench.run("quick", out="runs")
+    print(run.leaderboard)
+
+docs/api.md describes every name.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +14,55 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api import load_suite, open_run, plan, run
+    from bench.api import (
+        check,
+        compare,
+        doctor,
+        load_suite,
+        open_run,
+        paper_table,
+        plan,
+        prepare,
+        profile,
+        run,
+        sweep,
+        train,
+        verify,
+        write_page,
+        write_plots,
+    )
+    from bench.core.errors import BenchError
+    from bench.report.plots import figures as plots
 
-__all__ = ["load_suite", "open_run", "plan", "run"]
+MODULES = {"BenchError": "bench.core.errors", "plots": "bench.report.plots.figures"}  # the others are in bench.api
+
+__all__ = [
+    "BenchError",
+    "check",
+    "compare",
+    "doctor",
+    "load_suite",
+    "open_run",
+    "paper_table",
+    "plan",
+    "plots",
+    "prepare",
+    "profile",
+    "run",
+    "sweep",
+    "train",
+    "verify",
+    "write_page",
+    "write_plots",
+]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
-    if name in __all__:
-        return getattr(importlib.import_module("bench.api"), name)
-    raise AttributeError(f"module 'bench' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = importlib.import_module(MODULES.get(name, "bench.api"))
+    return module if name == "plots" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

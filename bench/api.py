@@ -1,61 +1,33 @@
-"""The public verbs of the bench: what the command line does, from Python. Every input is validated here, once."""
+"""The public verbs of the bench: what the command line does, from Python. Every input is validated once, here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
-from pydantic import ValidationError
-
-from bench.config.suite import Suite, list_suites, read_suite
-from bench.core.errors import ConfigError
-from bench.core.yaml_models import describe
-from bench.engine.options import Options
+from bench.config.suite import Suite, list_suites, read_suite, suite_of
+from bench.core.errors import ConfigError, UnknownName
+from bench.engine.run_options import OUT, RunOptions, options_of
 
 if TYPE_CHECKING:
+    from bench.comparison.gate import Outcome as GateOutcome
+    from bench.comparison.head_to_head import Comparison
     from bench.engine.runner import Outcome
-    from bench.estimate.forecast import Forecast
+    from bench.environment.doctor import Finding
+    from bench.environment.requirements import Item
+    from bench.estimate.plan import Plan
+    from bench.profiling.profile import Profile
+    from bench.report.paper.formats import PaperTable
     from bench.results.run import Run
+    from bench.sweeps.sweep import Sweep
+    from bench.verification.check import Check
+    from bench.verification.verify import Verification
 
-OUT = Path("leaderboards")
-SuiteLike = Suite | Mapping[str, object] | str | Path
-Selection = Mapping[str, str | int | Iterable[str | int]]
+    RunLike: TypeAlias = Run | str | Path
 
-
-class RunOptions(TypedDict, total=False):
-    """How to run a suite, as opposed to what to run. Every key has a default.
-
-    Attributes:
-        out: folder of the tables (`out/SUITE`) and of the store (`out/store`); "leaderboards" unless given.
-        only: the cells to run, as {"method": ..., "task": ..., "seed": ...}; one value or several per key.
-        workers: worker processes, one thread each; every core unless given, one on an accelerator.
-        device: a torch device: "cpu", "cuda", "cuda:1", "mps".
-        compute_batch: largest number of images that the network runs on at once; does not change results.
-        executor: "local", or "ray" (the extra `ray`).
-        address: with ray: a running cluster, or "auto"; one is started here unless given.
-        cpus: with ray: CPUs per worker.
-        gpus: with ray: GPUs per worker; 0.5 seats two on one.
-        memory: with ray: GiB per worker, for the scheduler.
-        job_timeout: seconds that a job may take; then its worker is killed and the job is tried again.
-        ranks: processes (or GPUs) that each guidance batch is spread over, in place of `workers`.
-        bucket: URL of the bucket that `out/store` becomes a copy of.
-    """
-
-    out: str | Path
-    only: Selection
-    workers: int | None
-    device: str
-    compute_batch: int | None
-    executor: str
-    address: str | None
-    cpus: float | None
-    gpus: float | None
-    memory: float | None
-    job_timeout: float | None
-    ranks: int | None
-    bucket: str | None
+SuiteLike: TypeAlias = Suite | Mapping[str, object] | str | Path
+Axes: TypeAlias = Mapping[str, str | Sequence[object]]
 
 
 def load_suite(suite: SuiteLike) -> Suite:
@@ -65,51 +37,31 @@ def load_suite(suite: SuiteLike) -> Suite:
         UnknownName: no shipped suite has this name; the nearest are named.
         ConfigError: the file cannot be read, or a key or value is not valid.
 
-    >>> load_suite("quick").n
+    >>> bench.load_suite("quick").n
     200
+    >>> bench.load_suite("quik")
+    Traceback (most recent call last):
+    bench.core.errors.UnknownName: unknown suite 'quik'; did you mean 'quick'? known: ...
     """
     if isinstance(suite, Suite):
         return suite
-    if isinstance(suite, Mapping):
-        try:
-            return Suite.model_validate(dict(suite))
-        except ValidationError as error:
-            raise ConfigError(describe(error, Suite, "the suite")) from error
-    return read_suite(str(suite))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that has not begun.
-
-    Attributes:
-        suite: what to run.
-        options: how to run it.
-    """
-
-    suite: Suite
-    options: Options
-
-    def forecast(self) -> Forecast:
-        """Predict the cells that would run, what the store has of them, hours, GiB and memory. Nothing is sampled.
-
-        Raises:
-            ConfigError: something in the suite cannot be run.
-        """
-        from bench.estimate.forecast import foresee
-
-        return foresee(self.suite, self.options)
+    return suite_of(suite) if isinstance(suite, Mapping) else read_suite(str(suite))
 
 
 def plan(suite: SuiteLike, **options: Unpack[RunOptions]) -> Plan:
     """Check a suite and the options of a run, without sampling or writing; `plan(...).forecast()` predicts its cost.
 
     Raises:
-        ConfigError: something in the suite or the options cannot be run.
+        ConfigError: an option is out of range, or the suite needs what is not here.
+
+    >>> plan = bench.plan("quick", only={"method": "vanilla"})
+    >>> plan.suite.suite, plan.options.only
+    ('quick', {'method': {'vanilla'}})
     """
     from bench.environment.requirements import refuse_missing
+    from bench.estimate.plan import Plan
 
-    how, chosen = _options(options), load_suite(suite)
+    how, chosen = options_of(options), load_suite(suite)
     refuse_missing(chosen)
     return Plan(chosen, how)
 
@@ -117,8 +69,14 @@ def plan(suite: SuiteLike, **options: Unpack[RunOptions]) -> Plan:
 def run(suite: SuiteLike, **options: Unpack[RunOptions]) -> Run:
     """Run a suite, or what is missing of it, and return the finished run.
 
+    Runs resume: call it again after any interruption. A cell that failed or was skipped says why in its rows.
+
     Raises:
         ConfigError: something in the suite or the options cannot be run; nothing is written.
+
+    >>> bench.run("quick", workers=0)
+    Traceback (most recent call last):
+    bench.core.errors.ConfigError: --workers must be at least 1, got 0
     """
     return open_run(execute(suite, **options).folder)
 
@@ -128,7 +86,7 @@ def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
     from bench.engine import runner
     from bench.environment.requirements import refuse_missing
 
-    how, chosen = _options(options), load_suite(suite)
+    how, chosen = options_of(options), load_suite(suite)
     if chosen.suite in list_suites():
         refuse_missing(chosen)
     return runner.run(chosen, how)
@@ -138,31 +96,298 @@ def open_run(folder: str | Path) -> Run:
     """Read a finished run, given its folder or its results.csv.
 
     Raises:
-        ConfigError: there is none, or its tables cannot be true.
+        ConfigError: there is none, or its tables contradict each other.
+
+    >>> run = bench.open_run("leaderboards/quick")
+    >>> run.methods[:3]
+    ['vanilla', 'sample_guidance', 'distribution_guidance']
     """
     from bench.results.run import Run
 
     return Run.open(Path(folder))
 
 
-def _options(options: RunOptions) -> Options:
-    """Return the options of a run, validated by `Options`."""
-    return Options(
-        Path(options.get("out", OUT)),
-        options.get("workers"),
-        options.get("device", "cpu"),
-        options.get("compute_batch"),
-        {key: _texts(values) for key, values in options.get("only", {}).items()},
-        executor=options.get("executor", "local"),
-        address=options.get("address"),
-        cpus=options.get("cpus"),
-        gpus=options.get("gpus"),
-        memory_gib=options.get("memory"),
-        processes=options.get("ranks"),
-        job_seconds=options.get("job_timeout"),
-        bucket=options.get("bucket"),
+def compare(
+    run: RunLike,
+    a: str | None = None,
+    b: str | None = None,
+    *,
+    other: RunLike | None = None,
+    task: Sequence[str] = (),
+    metric: Sequence[str] = (),
+) -> Comparison:
+    """Compare two methods of a run, or two runs, with a test of every difference.
+
+    Args:
+        run: the run of A, or its folder.
+        a: method of A; every method that both runs have where neither `a` nor `b` is given.
+        b: method of B; `a` where it is not given.
+        other: the run of B; `run` unless given.
+        task: names or attributes of tasks; every task unless given.
+        metric: metrics or patterns such as "share_*"; the main ones unless given.
+
+    Raises:
+        ConfigError: A and B are the same, or share no method.
+        UnknownName: no such method, task or metric.
+
+    >>> compared = bench.compare("leaderboards/quick", "vanilla", "distribution_guidance", metric="fd_l2_hard")
+    >>> compared.to_frame()[["task", "value_a", "value_b", "p_holm", "verdict"]].round(3).head(2)
+                     task  value_a  value_b  p_holm   verdict
+    0  eyeglasses uniform    0.332    0.106   0.001  B better
+    1  eyeglasses uniform    0.290    0.085   0.003  B better
+    """
+    from bench.comparison import head_to_head as tests
+
+    first = _opened(run)
+    sides = tests.Side(first, a or b), tests.Side(first if other is None else _opened(other), b or a)
+    tests.check_sides(sides)
+    return tests.Comparison(tuple(tests.compare(sides, _listed(task), _listed(metric))), sides)
+
+
+def check(run: RunLike, baseline: RunLike, gates: str | Path | None = None) -> GateOutcome:
+    """Compare a run with its baseline: is any gated number significantly worse, and by more than its gate?
+
+    `gates` is a YAML file of gates (docs/regression-gate.md); the default gates hold unless it is given.
+
+    Raises:
+        ConfigError: a run or the gates cannot be read, or nothing of the baseline is gated.
+
+    >>> outcome = bench.check("leaderboards/quick", baseline="leaderboards/quick/results.csv")
+    >>> outcome.passed, outcome.to_frame()["verdict"].unique().tolist()
+    (True, ['same'])
+    """
+    from bench.comparison import gate
+    from bench.comparison.gate_config import read_gates
+
+    new, base = _opened(run), _opened(baseline)
+    return gate.check(new, base, read_gates(None if gates is None else Path(gates), base.gateable))
+
+
+def paper_table(run: RunLike, template: str, claimed: str | Path | None = None) -> PaperTable:
+    """Lay out a finished run as a table of a paper, with `to_latex`, `to_markdown`, `to_html` and `to_csv`.
+
+    The template is a shipped one's name (`python run_bench.py list templates`) or a YAML file; `claimed` is a CSV of
+    method, task, value and citation, shown beside the measured values.
+
+    Raises:
+        ConfigError: no such template, a file cannot be read, or the run has none of the template's metrics.
+
+    >>> bench.paper_table("leaderboards/quick", "costs").to_markdown().splitlines()[4]
+    '| eyeglasses uniform | vanilla | 20 | 0 | 0.236 | 0 | 0 |'
+    """
+    from bench.report.paper.claims import read_claims
+    from bench.report.paper.formats import PaperTable
+    from bench.report.paper.table import build
+    from bench.report.paper.template import read_template
+
+    chosen, finished = read_template(template), _opened(run)
+    return PaperTable(build(chosen, finished, None if claimed is None else read_claims(Path(claimed), finished)))
+
+
+def write_page(run: RunLike, path: str | Path | None = None) -> Path:
+    """Write a finished run as one HTML file that opens from disk and loads nothing, and return the file.
+
+    The file is page.html beside results.csv unless a path FILE.html is given.
+
+    Raises:
+        ConfigError: the path does not end in .html, or cannot be written.
+    """
+    from bench.report.page.document import page
+    from bench.storage.files import write_bytes
+
+    finished = _opened(run)
+    file = finished.file.parent / "page.html" if path is None else Path(path)
+    if file.suffix != ".html":
+        raise ConfigError(f"--out must end in .html, got {str(file)!r}; give a file, such as page.html")
+    write_bytes(file, page(finished).encode())
+    return file
+
+
+def write_plots(
+    run: RunLike, folder: str | Path | None = None, only: Sequence[str] = ()
+) -> tuple[list[Path], dict[str, str]]:
+    """Write a run's plots as PNG and PDF; return the files, and the reason of each plot that has no data.
+
+    The folder is RUN/plots unless given; `only` names plots, and all that the run has data for are drawn without it.
+
+    Raises:
+        UnknownName: no plot has this name.
+        Incompatible: the run has no data for a plot in `only`.
+    """
+    from bench.report.plots.figures import finished_of
+    from bench.report.plots.gallery import write_plots as write
+
+    finished = _opened(run)
+    return write(
+        finished_of(finished), finished.file.parent / "plots" if folder is None else Path(folder), _listed(only)
     )
 
 
-def _texts(values: str | int | Iterable[str | int]) -> set[str]:
-    return {str(values)} if isinstance(values, str | int) else set(map(str, values))
+def verify(run: RunLike, suite: str | None = None, resample: int = 0) -> Verification:
+    """Check a results file by itself and, where its store is beside it, recompute every number.
+
+    `suite` names its suite where the run does not record it; `resample` draws that many images again.
+
+    Raises:
+        ConfigError: the file or the suite cannot be read, or `resample` is negative.
+    """
+    from bench.verification.verify import Verification
+
+    return Verification(tuple(checks(run, suite, resample)))
+
+
+def checks(run: RunLike, suite: str | None = None, resample: int = 0) -> Iterator[Check]:
+    """Yield the checks of `verify` as they are made."""
+    from bench.verification.verify import verify as every_check
+
+    return every_check(_opened(run).file, suite, resample)
+
+
+def sweep(
+    method: str,
+    fields: Axes,
+    *,
+    sampler: Axes | None = None,
+    guidance_batch: Sequence[int] | str | None = None,
+    task: Sequence[str] = (),
+    suite: SuiteLike = "quick",
+    seed: int = 1000,
+    search: int | None = None,
+    name: str | None = None,
+    **options: Unpack[RunOptions],
+) -> Sweep:
+    """Run a method at many settings: fairness against quality against cost, and the Pareto front.
+
+    Args:
+        method: a method's name, or its title in the suite.
+        fields: values per field of the method, such as {"strength": [50, 100]}; with `search` a range "10..300:log".
+        sampler: values per setting of the sampler, such as {"steps": [10, 25]}.
+        guidance_batch: numbers of samples that are steered together.
+        task: tasks of the suite; every task unless given.
+        suite: the base suite: everything that is not swept.
+        seed: of noise and fits; report what you pick on another one.
+        search: trials in which Optuna searches the ranges; the whole grid runs unless given.
+        name: of the sweep and its folder; "sweep-METHOD" unless given.
+        options: the keys of `RunOptions`.
+
+    Raises:
+        ConfigError: something cannot be run, or nothing varies; nothing is sampled.
+
+    >>> bench.sweep("distribution_guidance", {"strength": [100]})
+    Traceback (most recent call last):
+    bench.core.errors.ConfigError: nothing to vary: give a field several values, ...
+    """
+    from bench.sweeps.axes import axes_of, axis_of
+    from bench.sweeps.sweep import SweepPlan
+    from bench.sweeps.sweep import sweep as run_sweep
+
+    how, listed, sampling = options_of(options), axes_of("--set", fields), axes_of("--sampler", sampler or {})
+    if guidance_batch is not None:
+        sampling.append(axis_of("--guidance-batch", "guidance_batch", guidance_batch))
+    return run_sweep(SweepPlan(method, load_suite(suite), listed, sampling, _listed(task), seed, search, name), how)
+
+
+def profile(
+    suite: SuiteLike = "quick",
+    *,
+    methods: Sequence[str] = (),
+    batches: Sequence[int] = (1, 16, 64),
+    steps: Sequence[int] = (),
+    devices: Sequence[str] = ("cpu",),
+    rounds: int = 5,
+    run: RunLike | None = None,
+    trace: bool = False,
+    out: str | Path = OUT,
+) -> Profile:
+    """Measure the cost of every method: seconds by stage, calls, FLOPs and memory, beside vanilla.
+
+    The table and the plots are written to OUT/SUITE/profile.
+
+    Args:
+        suite: as `load_suite`.
+        methods: titles; every method unless given, and vanilla always.
+        batches: numbers of images that are steered together.
+        steps: numbers of sampling steps; the suite's own unless given.
+        devices: torch devices.
+        rounds: measurements per stage, after a warm-up.
+        run: a finished run of the suite, for the plot of seconds against discrepancy.
+        trace: write a Chrome trace of each method as well.
+        out: folder of the profile and of the store.
+
+    Raises:
+        ConfigError: something cannot be run; nothing is written.
+
+    >>> bench.profile("quick", rounds=0)
+    Traceback (most recent call last):
+    bench.core.errors.ConfigError: --rounds must be at least 1, got 0
+    """
+    from bench.profiling.plots import check_run, write_plots
+    from bench.profiling.profile import Choice
+    from bench.profiling.profile import profile as measure
+
+    chosen = load_suite(suite)
+    choice = Choice(Path(out), _listed(methods), tuple(batches), tuple(steps), _listed(devices), rounds, trace)
+    finished = None if run is None else _opened(run)
+    if finished is not None:
+        check_run(finished, chosen, choice)
+    profiled = measure(chosen, choice)
+    write_plots(choice.folder(chosen), profiled, finished)
+    return profiled
+
+
+def train(recipe: str | Path, out: str | Path | None = None, force: bool = False) -> Mapping[str, object]:
+    """Train the weights that a recipe describes, or resume where the folder stopped; return the training's record.
+
+    A recipe is a shipped asset's name or a YAML file; the weights go to `out`, models/NAME unless it is given.
+    `force` starts again from nothing.
+
+    Raises:
+        ConfigError: the recipe does not exist or is not valid, or the folder holds a training of another recipe.
+
+    >>> bench.train("avatars-une")
+    Traceback (most recent call last):
+    bench.core.errors.UnknownName: unknown recipe 'avatars-une'; did you mean 'avatars-unet'...
+    """
+    from bench.assets import asset_folder, list_assets
+    from bench.training import train_recipe
+
+    names = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
+    path = Path(recipe)
+    folder = Path("models") / (str(recipe) if str(recipe) in names else path.stem) if out is None else Path(out)
+    if path.suffix not in (".yaml", ".yml"):
+        if str(recipe) not in names:
+            raise UnknownName("recipe", str(recipe), [*names, "FILE.yaml"])
+        path = asset_folder(str(recipe)) / "recipe.yaml"
+    return train_recipe(path, folder, force)
+
+
+def prepare(suite: SuiteLike, mirror: str | Path | None = None) -> list[Item]:
+    """Fetch the weights that a suite needs, and return everything that it takes from elsewhere with its state.
+
+    Without a network, `mirror` names a folder OWNER/NAME/REVISION to copy from.
+
+    Raises:
+        ConfigError: the disk has no room, or the mirror is not a folder.
+
+    >>> bench.prepare("quick")
+    []
+    """
+    from bench.environment.requirements import prepare as fetch_missing
+
+    return fetch_missing(load_suite(suite), None if mirror is None else Path(mirror))
+
+
+def doctor() -> list[Finding]:
+    """Examine the installation: packages, weights, extractors, devices and the cache folder."""
+    from bench.environment.doctor import examine
+
+    return examine()
+
+
+def _opened(run: RunLike) -> Run:
+    return open_run(run) if isinstance(run, str | Path) else run
+
+
+def _listed(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names as a tuple; one name alone may be given without brackets."""
+    return (names,) if isinstance(names, str) else tuple(names)

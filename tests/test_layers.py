@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench.recipes": CONTENT | {"bench.training", "evaluators"},
 }
 ABOVE = set(ALLOWED) - {"bench.core"}
-ALLOWED |= {"bench.api": set(ALLOWED), "bench": {"bench.api", "bench.core", "bench.protocols"}}
+ALLOWED |= {"bench.api": set(ALLOWED), "bench": {"bench.api", "bench.core", "bench.protocols", "bench.report"}}
 ALLOWED |= {"bench.cli": {"bench.api", "bench", *ALLOWED} - {"methods", "evaluators"}}
 
 

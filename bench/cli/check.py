@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-from bench.comparison import gate
 from bench.core.errors import ConfigError
 
 
@@ -23,35 +23,24 @@ def check(
 ) -> None:
     """Refuse a run (exit code 1) that is significantly worse than its baseline, and by more than its gates."""
     from bench.comparison import ci
-    from bench.comparison.gate_config import read_gates
-    from bench.results.run import Run
     from bench.storage.files import write_bytes
 
-    new = Run.open(results)
+    run = api.open_run(results)
     if update:
         if gates or junit or markdown or annotations:
             raise ConfigError("--update takes the run as it is; check it first, without --update")
-        _update(new, baseline)
+        from bench.comparison.baseline import update as update_baseline
+
+        for line in update_baseline(run, baseline) or ["nothing changed"]:
+            screen.line(line)
+        screen.line(f"new baseline: {baseline}")
         return
-    base = Run.open(baseline)
-    rules = read_gates(gates, base.gateable)
-    outcome = gate.check(new, base, rules)
-    for path, text in ((junit, ci.junit(outcome)), (markdown, ci.markdown(outcome, rules))):
+    outcome = api.check(run, baseline, gates)
+    for path, write in ((junit, ci.junit), (markdown, ci.markdown)):
         if path is not None:
-            write_bytes(path, text.encode())
+            write_bytes(path, write(outcome).encode())
     ci.show(outcome, screen.out)
-    for line in ci.github_annotations(outcome, new.file) if annotations else ():
-        screen.out.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    if outcome.red:
+    for line in ci.github_annotations(outcome, run.file) if annotations else ():
+        screen.line(line)
+    if not outcome.passed:
         raise typer.Exit(1)
-
-
-def _update(new: Any, file: Path) -> None:
-    from bench.comparison.baseline import changes, update
-    from bench.results.run import Run
-
-    lines = changes(new, Run.open(file)) if file.exists() else ["there was none"]
-    update(new, file)
-    for line in lines or ["nothing changed"]:
-        screen.out.print(line, markup=False, highlight=False, soft_wrap=True)
-    screen.out.print(f"new baseline: {file}", markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
 
 
@@ -24,8 +25,8 @@ def compare(
 
     if out is not None:
         show.check_ending(out)
-    sides = head_to_head.read_sides(a, b)
-    lines = head_to_head.compare(sides, task or (), metric or ())
+    one, two = head_to_head.read_sides(a, b)
+    compared = api.compare(one.run, one.method, two.method, other=two.run, task=task or (), metric=metric or ())
     if out is not None:
-        show.write(lines, sides, out)
-    show.show(lines, sides, screen.out)
+        show.write(compared.lines, compared.sides, out)
+    show.show(compared.lines, compared.sides, screen.out)

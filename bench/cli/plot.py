@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
 
 
@@ -21,12 +22,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a finished run's plots and sample sheets, each as PNG and PDF."""
-    from bench.report.plots.finished import Finished
-    from bench.report.plots.gallery import write_plots
-
-    finished = Finished.open(run)
-    folder = out if out is not None else finished.run.file.parent / "plots"
-    files, without = write_plots(finished, folder, only or [])
+    finished = api.open_run(run)
+    files, without = api.write_plots(finished, out, only or [])
     for name, reason in without.items():
-        screen.out.print(f"skipped: {name}: {reason}", markup=False, soft_wrap=True)
-    screen.out.print(f"{len(files)} files in {folder}", markup=False, soft_wrap=True)
+        screen.line(f"skipped: {name}: {reason}")
+    screen.line(f"{len(files)} files in {out or finished.file.parent / 'plots'}")

@@ -1,4 +1,4 @@
-"""`prepare`: what a suite takes from elsewhere, fetched where that can be done."""
+"""`prepare`: download what a suite needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
 
 
@@ -16,20 +17,16 @@ def prepare(
         Path | None, typer.Option(help="A folder OWNER/NAME/REVISION to copy from, where there is no network.")
     ] = None,
 ) -> None:
-    """Fetch the weights that a suite needs, and say what to put where; exit code 1 where something is missing still."""
-    from bench.config.suite import read_suite
-    from bench.environment.requirements import prepare as fetch_missing
-
-    items = fetch_missing(read_suite(suite), mirror)
+    """Fetch the weights that a suite needs, and say what to put where; exit code 1 if something is still missing."""
+    items = api.prepare(suite, mirror)
     if not items:
-        screen.out.print(f"suite {suite} needs nothing that the bench does not bring", markup=False)
+        screen.line(f"suite {suite} needs nothing that the bench does not bring")
         return
-    rows = [(item.what, item.where, "missing" if item.missing else "at hand") for item in items]
+    rows = [(item.what, item.where, "missing" if item.missing else "available") for item in items]
     screen.out.print(screen.table(f"suite {suite}", ("what", "where", "state"), rows))
     for item in items:
         if item.missing:
             left_out = "" if item.needed else " (without it, its columns are skipped)"
-            line = f"missing: {item.what} at {item.where}: {item.missing}{left_out}"
-            screen.out.print(line, markup=False, highlight=False, soft_wrap=True)
+            screen.line(f"missing: {item.what} at {item.where}: {item.missing}{left_out}")
     if any(item.missing for item in items):
         raise typer.Exit(1)

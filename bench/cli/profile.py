@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
 from bench.core.errors import ConfigError
 
@@ -25,32 +26,27 @@ def profile(
     ] = screen.OUT,
 ) -> None:
     """Measure what every method costs: seconds by stage, calls, FLOPs and memory, beside vanilla."""
-    from bench.config.suite import read_suite
-    from bench.profiling.profile import CSV, Choice
-    from bench.profiling.profile import profile as measure
-    from bench.results.run import Run
-
-    chosen, devices = read_suite(suite), tuple(device or ("cpu",))
-    choice = Choice(
-        out, tuple(method or ()), _numbers("--batch", batch), _numbers("--steps", steps), devices, rounds, trace
-    )
-    folder = choice.folder(chosen)
-    finished = Run.open(run) if run is not None else None
-    if finished is not None:
-        from bench.profiling.plots import check_run
-
-        check_run(finished, chosen, choice)
+    batches, numbers = _numbers("--batch", batch), _numbers("--steps", steps)
+    folder = out / api.load_suite(suite).suite / "profile"
     try:
-        profiled = measure(chosen, choice)
+        profiled = api.profile(
+            suite,
+            methods=method or (),
+            batches=batches,
+            steps=numbers,
+            devices=device or ("cpu",),
+            rounds=rounds,
+            run=run,
+            trace=trace,
+            out=out,
+        )
     except KeyboardInterrupt:
-        screen.say(f"interrupted; what was measured is in {folder / CSV}; the same command measures all of it anew")
+        screen.say(f"interrupted; what was measured is in {folder / 'profile.csv'}; the same command measures it anew")
         raise typer.Exit(130) from None
-    from bench.profiling.plots import write_plots
     from bench.profiling.show import show
 
     show(profiled, screen.out)
-    write_plots(folder, profiled, finished)
-    screen.out.print(f"table, plots and traces: {folder}", markup=False, soft_wrap=True)
+    screen.line(f"table, plots and traces: {folder}")
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-from bench.core.errors import ConfigError
 
 
 def report(
@@ -16,13 +16,4 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write; page.html beside results.csv if none.")] = None,
 ) -> None:
     """Make one HTML file of a finished run, which opens from disk and asks for nothing."""
-    from bench.report.page.document import page
-    from bench.results.run import Run
-    from bench.storage.files import write_bytes
-
-    finished = Run.open(run)
-    file = out or finished.file.parent / "page.html"
-    if file.suffix != ".html":
-        raise ConfigError(f"--out must end in .html, got {str(file)!r}; give a file, such as page.html")
-    write_bytes(file, page(finished).encode())
-    screen.out.print(str(file), markup=False, soft_wrap=True)
+    screen.line(str(api.write_page(run, out)))

@@ -10,6 +10,7 @@ import typer
 from bench import api
 from bench.cli import screen
 from bench.core.errors import ConfigError
+from bench.engine.run_options import RunOptions
 
 
 def run(
@@ -37,9 +38,9 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="With ray: a running cluster, or auto; one is started here unless given.")
     ] = None,
-    cpus: Annotated[float | None, typer.Option(help="With ray: CPUs a worker; 1 unless given.")] = None,
-    gpus: Annotated[float | None, typer.Option(help="With ray: GPUs a worker; 0.5 seats two on one.")] = None,
-    memory: Annotated[float | None, typer.Option(help="With ray: GiB a worker, for the scheduler.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="With ray: CPUs per worker; 1 unless given.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="With ray: GPUs per worker; 0.5 seats two on one.")] = None,
+    memory: Annotated[float | None, typer.Option(help="With ray: GiB per worker, for the scheduler.")] = None,
     job_timeout: Annotated[
         float | None,
         typer.Option(
@@ -47,14 +48,14 @@ def run(
         ),
     ] = None,
     ranks: Annotated[
-        int | None, typer.Option(help="Spread each guidance batch over so many processes, or GPUs: docs/scaling.md.")
+        int | None, typer.Option(help="Spread each guidance batch over this many processes, or GPUs: docs/scaling.md.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show cells, calls, hours and GiB, without sampling or writing.")
     ] = False,
 ) -> None:
     """Run a suite, or what is missing of it. Runs resume: rerun the same command after any interruption."""
-    options = api.RunOptions(
+    options = RunOptions(
         out=out,
         only=_parse_only(only or []),
         workers=workers,
@@ -64,9 +65,9 @@ def run(
         address=address,
         cpus=cpus,
         gpus=gpus,
-        memory=memory,
-        job_timeout=job_timeout,
-        ranks=ranks,
+        memory_gib=memory,
+        job_seconds=job_timeout,
+        processes=ranks,
         bucket=bucket,
     )
     if dry_run:

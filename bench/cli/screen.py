@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-OUT = Path("leaderboards")
+from bench.engine.run_options import OUT
+
+__all__ = ["OUT", "line", "out", "say", "table"]
+
 out = Console(width=None if sys.stdout.isatty() else 170)  # a pipe has no width: do not wrap at 80
 
 

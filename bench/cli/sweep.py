@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-
-if TYPE_CHECKING:
-    from bench.config.suite import Suite
-    from bench.report.tradeoff.points import Point
-
-SEED = 1000  # no shipped suite reports it, so what is picked on it can be reported on theirs
 
 
 def sweep(
@@ -29,7 +23,7 @@ def sweep(
     guidance_batch: Annotated[str | None, typer.Option(help="VALUE,VALUE: samples steered together.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="A task of the base suite; all unless given.")] = None,
     suite: Annotated[str, typer.Option(help="The base suite: everything that is not swept.")] = "quick",
-    seed: Annotated[int, typer.Option(help="Of noise and fits. Report what you pick on another one.")] = SEED,
+    seed: Annotated[int, typer.Option(help="Of noise and fits. Report what you pick on another one.")] = 1000,
     search: Annotated[int | None, typer.Option(help="Let Optuna search the ranges of --set in so many trials.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the sweep and its folder; sweep-METHOD unless given.")] = None,
     out: Annotated[
@@ -44,56 +38,29 @@ def sweep(
     ] = None,
 ) -> None:
     """Run a method at many settings: fairness against quality against cost, and the Pareto front."""
-    from bench.config.suite import read_suite
-    from bench.engine.options import Options
-    from bench.report.tradeoff.points import quality_of
-    from bench.sweeps.axes import read_axes, read_axis, values_alone
-    from bench.sweeps.grid import check_varied, choose_method, choose_tasks, protocols, variants
-    from bench.sweeps.run import check_free, run_grid, run_search
-    from bench.sweeps.search import check_search
+    from bench.report.tradeoff.tables import show
+    from bench.sweeps.axes import texts_of
 
-    options = Options(out, workers, device, compute_batch)
-    fields = read_axes("--set", set_ or [])
-    sampling = values_alone(read_axes("--sampler", sampler or []), "only --set takes a range")
-    batch = values_alone(
-        [] if guidance_batch is None else [read_axis("--guidance-batch", "guidance_batch", guidance_batch)],
-        "only --set takes a range",
+    swept = api.sweep(
+        method,
+        texts_of("--set", set_ or []),
+        sampler=texts_of("--sampler", sampler or []),
+        guidance_batch=guidance_batch,
+        task=task or (),
+        suite=suite,
+        seed=seed,
+        search=search,
+        name=name,
+        out=out,
+        workers=workers,
+        device=device,
+        compute_batch=compute_batch,
     )
-    check_varied([*fields, *sampling, *batch])
-    base = choose_tasks(read_suite(suite), task or [])
-    chosen = choose_method(base, method)
-    name = name or f"sweep-{chosen.name}"
-    plans = protocols(base, name, seed, [*sampling, *batch])
-    check_free(out, [plan.suite for plan in plans], name)
-    if search is None:
-        found = variants(chosen, values_alone(fields, "add --search N to search it"))
-        points, outcomes = run_grid(plans, found, options)
-    else:
-        check_search(search, chosen, fields, plans)
-        points, outcomes = run_search(plans[0], chosen, fields, search, options)
-    _show(points, quality_of(base), out / name)
-    for outcome in outcomes:
+    show(swept.points, swept.quality, screen.out)
+    screen.line("written: " + ", ".join(map(str, swept.files)))
+    for outcome in swept.outcomes:
         for status, cell, reason in outcome.problems:
-            screen.out.print(f"{status}: {cell}: {reason}", markup=False, soft_wrap=True)
-    _warn(base, seed)
-    if any(outcome.failed for outcome in outcomes):
+            screen.line(f"{status}: {cell}: {reason}")
+    screen.line(swept.note)
+    if any(outcome.failed for outcome in swept.outcomes):
         raise typer.Exit(1)
-
-
-def _show(points: Sequence[Point], quality: str, folder: Path) -> None:
-    from bench.report.tradeoff.plot import write_plot
-    from bench.report.tradeoff.tables import show, write_tables
-
-    files = [*write_tables(points, quality, folder), *write_plot(points, quality, folder)]
-    show(points, quality, screen.out)
-    screen.out.print("written: " + ", ".join(map(str, files)), markup=False, soft_wrap=True)
-
-
-def _warn(base: Suite, seed: int) -> None:
-    reported = f" Suite {base.suite} reports that very seed: sweep on another --seed." if seed in base.seeds else ""
-    screen.out.print(
-        f"All of this is on seed {seed}. The best of many settings is partly the luckiest: run the one that you pick "
-        f"on another seed, and report that run.{reported}",
-        markup=False,
-        soft_wrap=True,
-    )

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-from bench.core.errors import UnknownName
 
 
 def table(
@@ -21,19 +21,10 @@ def table(
     ] = None,
 ) -> None:
     """Lay out a finished run as a table of a paper."""
-    from bench.report.paper.claims import read_claims
-    from bench.report.paper.formats import FORMATS
-    from bench.report.paper.table import build
-    from bench.report.paper.template import read_template
-    from bench.results.run import Run
-    from bench.storage.files import write_bytes
-
-    if format not in FORMATS:
-        raise UnknownName("format", format, FORMATS)
-    chosen, finished = read_template(template), Run.open(run)
-    claims = read_claims(claimed, finished) if claimed is not None else None
-    text = FORMATS[format](build(chosen, finished, claims))
+    text = api.paper_table(run, template, claimed).to(format)
     if out is None:
         typer.echo(text, nl=False)
     else:
+        from bench.storage.files import write_bytes
+
         write_bytes(out, text.encode())

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench import api
 from bench.cli import screen
-from bench.core.errors import UnknownName
 
 
 def train(
@@ -17,15 +17,5 @@ def train(
     force: Annotated[bool, typer.Option(help="Start again from nothing.")] = False,
 ) -> None:
     """Train from a recipe, or go on where the folder stopped."""
-    from bench.assets import asset_folder, list_assets
-    from bench.training import train_recipe
-
-    known = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
-    path = Path(recipe)
-    if not recipe.endswith((".yaml", ".yml")):
-        if recipe not in known:
-            raise UnknownName("recipe", recipe, [*known, "FILE.yaml"])
-        path = asset_folder(recipe) / "recipe.yaml"
-    name = recipe if recipe in known else path.stem
-    record = train_recipe(path, out or Path("models") / name, force)
+    record = api.train(recipe, out, force)
     screen.out.print({k: v for k, v in record.items() if k != "recipe"})

@@ -14,12 +14,13 @@ from bench.storage.files import write_bytes
 SETTINGS = (*ONE_RUN, "classifier", "classifier_sha256", "bench_version", "commit")
 
 
-def update(new: Run, file: Path) -> None:
-    """Write the run's results.csv as the baseline, with its costs.csv beside it where the run has one.
+def update(new: Run, file: Path) -> list[str]:
+    """Write the run's results.csv as the baseline, with its costs.csv beside it, and return one line per change.
 
     Raises:
-        ConfigError: the run is the baseline itself, or the file cannot be written.
+        ConfigError: the run is the baseline itself, or a file cannot be read or written.
     """
+    lines = changes(new, Run.open(file)) if file.exists() else ["there was none"]
     if file.is_dir():
         file = file / "results.csv"
     if file.resolve() == new.file.resolve():
@@ -28,6 +29,7 @@ def update(new: Run, file: Path) -> None:
     if costs.is_file():
         write_bytes(file.parent / "costs.csv", costs.read_bytes())
     write_bytes(file, new.file.read_bytes())
+    return lines
 
 
 def changes(new: Run, baseline: Run) -> list[str]:

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.comparison.gate import RED, Item, Outcome
-from bench.comparison.gate_config import Gates
 from bench.core.text import interval, markdown_table, number, probability
 
 HEADS = ("verdict", "task", "method", "metric", "baseline", "new", "change [95 %]", "gate", "p", "test")
@@ -36,7 +35,7 @@ def show(outcome: Outcome, console: Console) -> None:
 def ranking_metric(outcome: Outcome) -> str:
     """The outcome in one line."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in outcome.counts.items())
-    return f"{'refused' if outcome.red else 'passed'}: {counts}"
+    return f"{'passed' if outcome.passed else 'refused'}: {counts}"
 
 
 def _cells(item: Item) -> tuple[str, ...]:
@@ -48,9 +47,10 @@ def _cells(item: Item) -> tuple[str, ...]:
     )
 
 
-def markdown(outcome: Outcome, gates: Gates) -> str:
+def markdown(outcome: Outcome) -> str:
     """A summary for a job's page: what is not the same, then everything, folded."""
     changed = [_cells(item) for item in outcome.items if item.verdict != "same"]
+    gates = outcome.gates
     rule = (
         f"Worse: over its gate, and significant at {gates.alpha:g} one-sided, corrected over the table "
         f"({gates.correction.replace('_', '-')})."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.stats import false_discovery_control
 
 from bench.comparison.differences import EXACT, Compared, compare_lines
@@ -69,10 +70,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Every gated number's verdict, and what was not gated."""
+    """The verdict of every gated number.
+
+    Attributes:
+        items: one per gated number.
+        notes: what was not gated, as sentences.
+        gates: the rules that decided.
+    """
 
     items: tuple[Item, ...]
     notes: tuple[str, ...]
+    gates: Gates = Gates()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,9 +89,13 @@ class Outcome:
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     @property
-    def red(self) -> bool:
-        """Whether the gate refuses the run."""
-        return any(item.verdict in RED for item in self.items)
+    def passed(self) -> bool:
+        """True if no gated number is worse, failed, missing or not comparable."""
+        return not any(item.verdict in RED for item in self.items)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per gated number, with the fields of `Item` as columns."""
+        return pd.DataFrame([asdict(item) for item in self.items], columns=[f.name for f in fields(Item)])
 
 
 def decide(worsening: Floats, p: Floats, gate: Floats, gates: Gates) -> tuple[Flags, Flags, Floats]:
@@ -129,7 +141,7 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
     ]
     if extra:
         notes.append(f"{len(extra)} numbers are not in the baseline and were not gated; --update takes them in")
-    return Outcome((*items, *latency), tuple(notes))
+    return Outcome((*items, *latency), tuple(notes), gates)
 
 
 def _names(run: Run) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.core.errors import ConfigError, UnknownName
@@ -80,21 +81,32 @@ class Line:
 
 
 def read_sides(a: str, b: str) -> tuple[Side, Side]:
-    """What A and B name: METHOD (of the quick leaderboard), FOLDER or FOLDER:METHOD; a CSV stands for its folder.
+    """Return the sides that A and B name: METHOD (of the quick leaderboard), FOLDER or FOLDER:METHOD.
+
+    A CSV stands for its folder; a folder alone takes the method that the other side names.
 
     Raises:
-        ConfigError: a run that is not there or cannot be read, or A and B are the same.
-        UnknownName: a method that its run has not.
+        ConfigError: a run does not exist or cannot be read.
     """
     (folder_a, method_a), (folder_b, method_b) = _parse(a), _parse(b)
     runs = {folder: Run.open(folder) for folder in (folder_a, folder_b)}
-    sides = Side(runs[folder_a], method_a or method_b), Side(runs[folder_b], method_b or method_a)
+    return Side(runs[folder_a], method_a or method_b), Side(runs[folder_b], method_b or method_a)
+
+
+def check_sides(sides: tuple[Side, Side]) -> None:
+    """Refuse sides that cannot be compared.
+
+    Raises:
+        ConfigError: A and B are the same.
+        UnknownName: a run has no such method.
+    """
     for side in sides:
         if side.method is not None and side.method not in side.run.methods:
             raise UnknownName(f"method of {side.run.file.parent}", side.method, side.run.methods)
-    if sides[0].method == sides[1].method and sides[0].run.file.resolve() == sides[1].run.file.resolve():
-        raise ConfigError(f"A and B are the same, {a} and {b}; name two methods, or two runs")
-    return sides
+    a, b = sides
+    if a.method == b.method and a.run.file.resolve() == b.run.file.resolve():
+        what = f"{a.method or 'all methods'} of {a.run.file.parent}"
+        raise ConfigError(f"A and B are the same, {what}; name two methods, or two runs")
 
 
 def _parse(text: str) -> tuple[Path, str | None]:
@@ -110,11 +122,33 @@ def _parse(text: str) -> tuple[Path, str | None]:
     return LEADERBOARD, text
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of two methods or two runs.
+
+    Attributes:
+        lines: one per task, metric and scope, in the order of A's file.
+        sides: A and B.
+    """
+
+    lines: tuple[Line, ...]
+    sides: tuple[Side, Side]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per line, numbers unrounded.
+
+        Columns: task, method_a, method_b, metric, scope, classifier, value_a, value_b, difference (B - A), ci_low and
+        ci_high (95 %), p_holm (two-sided, Holm's correction over all lines), detectable (the smallest true difference
+        that such a test finds in 80 of 100 runs), verdict, test, n, seeds, reason.
+        """
+        return pd.DataFrame([line.record() for line in self.lines])
+
+
 def compare(sides: tuple[Side, Side], tasks: Sequence[str] = (), metrics: Sequence[str] = ()) -> list[Line]:
-    """Every line of the comparison, in the order of A's file.
+    """Return every line of the comparison, in the order of A's file.
 
     Args:
-        sides: as `read_sides` gives them.
+        sides: as `read_sides` gives them, after `check_sides`.
         tasks: task names, or attributes; every task unless given.
         metrics: names or patterns such as "frechet_*"; `bench.results.metric_info.DEFAULT` unless given.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from bench.assets import asset_folder
 from bench.config.components import (
@@ -23,7 +24,7 @@ from bench.config.data_source import DataSource, check_set_name, shipped
 from bench.core.attributes import check_distribution
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names, with_member
-from bench.core.yaml_models import Strict, read_yaml
+from bench.core.yaml_models import Strict, describe, read_yaml
 
 HERE = asset_folder("suites")
 
@@ -232,3 +233,15 @@ def read_suite(name: str) -> Suite:
     if name not in list_suites():
         raise UnknownName("suite", name, [*list_suites(), "FILE.yaml"])
     return read_yaml(HERE / f"{name}.yaml", Suite)
+
+
+def suite_of(keys: Mapping[str, object]) -> Suite:
+    """Return a suite, given what its file would hold.
+
+    Raises:
+        ConfigError: a key or value is not valid.
+    """
+    try:
+        return Suite.model_validate(dict(keys))
+    except ValidationError as error:
+        raise ConfigError(describe(error, Suite, "the suite")) from error

@@ -1,8 +1,9 @@
-"""A look at the installation: packages, embedded weights, devices."""
+"""Checks of the installation: packages, embedded weights, extractors, devices."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, NamedTuple
 
 from bench.assets import asset_folder, list_assets
 from bench.storage.files import cache_root
@@ -18,22 +19,37 @@ CLASSIFIERS = {
 }  # kind of recipe to its weights
 
 
-def examine() -> list[tuple[str, str, str]]:
-    """(what, found, "ok" or "missing" or a remark) of every part."""
-    return [*_packages(), *_weights(), *_extractors(), *_devices(), ("cache", str(cache_root()), "ok")]
+class Finding(NamedTuple):
+    """One part of the installation.
+
+    Attributes:
+        what: the package, weights, extractor or device.
+        detail: its version, digest, threads or folder, or why it cannot be used.
+        state: "ok"; "missing" where the bench does not work without it; "unavailable" where only what needs it does
+            not.
+    """
+
+    what: str
+    detail: str
+    state: Literal["ok", "missing", "unavailable"]
 
 
-def _packages() -> list[tuple[str, str, str]]:
+def examine() -> list[Finding]:
+    """Return every part of the installation: packages, weights, extractors, devices, the cache folder."""
+    return [*_packages(), *_weights(), *_extractors(), *_devices(), Finding("cache", str(cache_root()), "ok")]
+
+
+def _packages() -> list[Finding]:
     rows = []
     for package in PACKAGES:
         try:
-            rows.append((package, version(package), "ok"))
+            rows.append(Finding(package, version(package), "ok"))
         except PackageNotFoundError:
-            rows.append((package, "", "missing"))
+            rows.append(Finding(package, "", "missing"))
     return rows
 
 
-def _weights() -> list[tuple[str, str, str]]:
+def _weights() -> list[Finding]:
     from bench.core.errors import ConfigError, Incompatible
     from bench.models import list_models, load_model, takes_prompts
 
@@ -41,17 +57,18 @@ def _weights() -> list[tuple[str, str, str]]:
     for name in list_models():
         fields = {"prompts": {"none": ""}} if takes_prompts(name) else {}
         try:
-            rows.append((f"weights {name}", load_model(name, fields=fields).digest[:12], "ok"))
+            rows.append(Finding(f"weights {name}", load_model(name, fields=fields).digest[:12], "ok"))
         except (ConfigError, Incompatible) as error:
-            rows.append((f"weights {name}", str(error), "missing"))
-    classifiers = [
-        (name, kind, asset_folder(name) / file) for kind, file in CLASSIFIERS.items() for name in list_assets(kind)
-    ]
-    return rows + [(f"weights {name}", kind, "ok" if path.is_file() else "missing") for name, kind, path in classifiers]
+            rows.append(Finding(f"weights {name}", str(error), "missing"))
+    for kind, file in CLASSIFIERS.items():
+        for name in list_assets(kind):
+            available = (asset_folder(name) / file).is_file()
+            rows.append(Finding(f"weights {name}", kind, "ok" if available else "missing"))
+    return rows
 
 
-def _extractors() -> list[tuple[str, str, str]]:
-    """Every extractor as its defaults make it: those whose weights are a download are wanted by few."""
+def _extractors() -> list[Finding]:
+    """Build every extractor with its defaults: few users need those whose weights are a download."""
     from bench.config.build import build_extractor
     from bench.config.components import ExtractorSpec
     from bench.core.errors import ConfigError, Incompatible
@@ -60,17 +77,20 @@ def _extractors() -> list[tuple[str, str, str]]:
     rows = []
     for name in with_member("evaluator", "Extractor"):
         try:
-            rows.append((f"extractor {name}", build_extractor(ExtractorSpec(name, "{}", name)).digest[:12], "ok"))
+            rows.append(
+                Finding(f"extractor {name}", build_extractor(ExtractorSpec(name, "{}", name)).digest[:12], "ok")
+            )
         except (ConfigError, Incompatible) as error:
-            rows.append((f"extractor {name}", str(error), "not at hand"))
+            rows.append(Finding(f"extractor {name}", str(error), "unavailable"))
     return rows
 
 
-def _devices() -> list[tuple[str, str, str]]:
+def _devices() -> list[Finding]:
     import torch
 
-    rows = [("device cpu", f"{torch.get_num_threads()} threads", "ok")]
-    rows += [(f"device cuda:{i}", torch.cuda.get_device_name(i), "ok") for i in range(torch.cuda.device_count())]
+    rows = [Finding("device cpu", f"{torch.get_num_threads()} threads", "ok")]
+    gpus = range(torch.cuda.device_count())
+    rows += [Finding(f"device cuda:{i}", torch.cuda.get_device_name(i), "ok") for i in gpus]
     if not torch.cuda.is_available():
-        rows.append(("device cuda", "", "none here"))
+        rows.append(Finding("device cuda", "none here", "unavailable"))
     return rows

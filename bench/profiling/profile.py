@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from bench.config.components import SamplerChoice
 from bench.config.suite import Suite
@@ -66,6 +68,10 @@ class Profile:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unclassified: list[str] = field(default_factory=list)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per method, device, batch, number of steps and stage, with the columns of profile.csv."""
+        return pd.DataFrame([asdict(row) for row in self.rows])
 
 
 def profile(suite: Suite, choice: Choice) -> Profile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -46,25 +46,49 @@ class Range:
 Axis = Values | Range
 
 
-def read_axes(option: str, texts: Sequence[str]) -> list[Axis]:
-    """Parse the texts of an option that may be repeated.
+def texts_of(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Split the texts of an option that may be repeated, NAME=VALUES, into names and values.
 
     Args:
         option: the option's name, for error messages.
         texts: such as "strength=50,100", "window=[0,1],[0.4,1]" (values as in a YAML list) or "strength=10..300:log".
 
     Raises:
-        ConfigError: a name or values are missing, a value or a name occurs twice, or a range is invalid.
+        ConfigError: a name is missing or occurs twice.
     """
-    axes: list[Axis] = []
+    values_of: dict[str, str] = {}
     for text in texts:
         name, equals, values = (piece.strip() for piece in text.partition("="))
         if not equals or not name:
             raise ConfigError(f"{option} must be NAME=VALUES, got {text!r}; for example {option} {_example(option)}")
-        if name in [axis.name for axis in axes]:
+        if name in values_of:
             raise ConfigError(f"{option} {name} is set twice; list all its values in one")
-        axes.append(read_axis(f"{option} {name}", name, values))
-    return axes
+        values_of[name] = values
+    return values_of
+
+
+def axes_of(option: str, values_of: Mapping[str, str | Sequence[Setting]]) -> list[Axis]:
+    """Return axes from names and their values: a sequence, or a text as on the command line, such as "10..300:log".
+
+    Args:
+        option: name of the option on the command line, for the sentences.
+        values_of: name of the axis to its values.
+
+    Raises:
+        ConfigError: values are missing, a value occurs twice, or a range is invalid.
+    """
+    return [axis_of(f"{option} {name}", name, values) for name, values in values_of.items()]
+
+
+def axis_of(option: str, name: str, values: str | Sequence[Setting]) -> Axis:
+    """Return one axis from its values.
+
+    Raises:
+        ConfigError: as `axes_of`.
+    """
+    if isinstance(values, str):
+        return read_axis(option, name, values)
+    return Values(name, _different(option, values))
 
 
 def values_alone(axes: Sequence[Axis], why: str) -> list[Values]:
@@ -87,7 +111,7 @@ def read_axis(option: str, name: str, text: str) -> Axis:
     """Parse the text after an axis's name.
 
     Raises:
-        ConfigError: as `read_axes`.
+        ConfigError: as `axes_of`.
     """
     ends = RANGE.fullmatch(text)
     return _range(option, name, text, ends) if ends else Values(name, _values(option, text))
@@ -102,6 +126,12 @@ def _values(option: str, text: str) -> tuple[Setting, ...]:
         ) from None
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{option} must give at least one value, got {text!r:.80}")
+    return _different(option, values)
+
+
+def _different(option: str, values: Sequence[Setting]) -> tuple[Setting, ...]:
+    if not values:
+        raise ConfigError(f"{option} must give at least one value, got {list(values)}")
     for i, value in enumerate(values):
         if value in values[:i]:
             raise ConfigError(f"{option} lists {value!r} twice; remove one")

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench.config.suite import Suite, list_suites, read_suite
+from bench.core.errors import ConfigError
 from bench.engine.work import PROTOCOL
 from bench.results.run import Run
 from bench.verification.check import Check
 from bench.verification.table import check_protocol, check_rows, check_shares
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The checks of a results file, in order."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if no check differs; what this machine cannot check does not count."""
+        return all(check.verdict != "differs" for check in self.checks)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per check: name, verdict ("ok", "differs" or "not checkable") and what was compared."""
+        return pd.DataFrame([asdict(check) for check in self.checks])
 
 
 def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]:
@@ -22,9 +42,11 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
         resample: number of images to draw again; 0 draws none.
 
     Raises:
-        ConfigError: no results file, or one that cannot be true (`bench.results.read.read_results`); or a suite that
+        ConfigError: `resample` is negative; no results file, or one that cannot be true (`bench.results.read.read_results`); or a suite that
             cannot be run here.
     """
+    if resample < 0:
+        raise ConfigError(f"--resample must be at least 0, got {resample}")
     run = Run.open(path)
     rows, file = run.rows, run.file
     suite, why = find_suite(str(rows["suite"].iloc[0]), suite_name)

@@ -23,6 +23,7 @@ from bench.config.suite import Suite
 from bench.core.errors import ConfigError
 from bench.engine import worker
 from bench.engine.options import Options
+from bench.environment.doctor import Finding
 from tests.support.small import save_tiny_unet, small_suite
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -349,7 +350,8 @@ def test_doctor_fails_only_where_something_is_missing(call: Call) -> None:
 
 @pytest.mark.parametrize("error", ["missing", "ok"])
 def test_doctors_exit_code_is_that_of_what_it_found(call: Call, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
-    monkeypatch.setattr("bench.environment.doctor.examine", lambda: [("torch", "9", "ok"), ("weights w", "", error)])
+    findings = [Finding("torch", "9", "ok"), Finding("weights w", "", error)]  # type: ignore[arg-type]
+    monkeypatch.setattr("bench.environment.doctor.examine", lambda: findings)
     assert call("doctor")[0] == int(error == "missing")
 
 

@@ -377,6 +377,6 @@ def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, cl
 
 
 def test_reports_of_finished_runs_import_no_torch() -> None:
-    modules = "ci, show, baseline, head_to_head, regression"
+    modules = "ci, show, baseline, head_to_head, gate"
     code = f"import sys, bench.cli; from bench.comparison import {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=plugins.ROOT, check=True)

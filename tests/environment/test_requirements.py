@@ -91,7 +91,7 @@ def test_without_a_network_it_says_what_to_bring_and_from_where(call: Call, suit
 def test_from_a_mirror_all_comes_to_hand_and_the_suite_can_run(call: Call, suite: Path, mirror: Path) -> None:
     code, shown, _ = call("prepare", suite, "--mirror", mirror)
     assert code == 0, shown
-    assert "at hand" in shown
+    assert "available" in shown
     kept = cache_root() / "hub" / "tests" / "tiny" / "0123abc"
     assert names(kept) == {"config.json", "scheduler_config.json", WEIGHTS, hub.DONE}
     shutil.rmtree(mirror)

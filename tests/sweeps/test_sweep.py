@@ -37,7 +37,7 @@ def test_a_grid_is_ordinary_suites_and_one_table(call: Call, tmp_path: Path) -> 
     grid = (*GUIDED, "--suite", base, "--out", out, "--set", "strength=0,5", "--sampler", "steps=2,3", "--name", "g")
     code, said, _ = call("sweep", *grid)
     assert code == 0, said
-    assert "All of this is on seed 1000." in said
+    assert "All points are on seed 1000." in said
     assert "reports that very seed" not in said
 
     rows = read_rows(out / "g" / "trade-off.csv")
@@ -108,10 +108,10 @@ def test_a_search_is_cells_and_goes_on_where_it_was(
 
 def test_values_may_be_lists_and_categories() -> None:
     from bench.config.suite import MethodChoice
-    from bench.sweeps.axes import read_axes
+    from bench.sweeps.axes import axes_of, texts_of
     from bench.sweeps.grid import variants
 
-    axes: Any = read_axes("--set", ["window=[0,1],[0.4,1]", "loss=kl", "temperature=1e0, 2"])
+    axes: Any = axes_of("--set", texts_of("--set", ["window=[0,1],[0.4,1]", "loss=kl", "temperature=1e0, 2"]))
     found = variants(MethodChoice(name="distribution_guidance"), axes)
     assert [v.choice.title for v in found] == [
         f"window {window}, temperature {t}" for window in ([0, 1], [0.4, 1]) for t in ("1e0", "2")

@@ -1,0 +1,66 @@
+"""The options of a run as keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+from bench.core.errors import UnknownName
+from bench.engine.options import Options
+
+OUT = Path("leaderboards")
+Selection: TypeAlias = Mapping[str, str | int | Iterable[str | int]]
+
+
+class RunOptions(TypedDict, total=False):
+    """How to run a suite, as opposed to what to run. Every key has a default.
+
+    Attributes:
+        out: folder of the tables (`out/SUITE`) and of the store (`out/store`); "leaderboards" unless given.
+        only: the cells to run, as {"method": ..., "task": ..., "seed": ...}; one value or several per key.
+        workers: worker processes, one thread each; every core unless given, one on an accelerator.
+        device: a torch device: "cpu", "cuda", "cuda:1", "mps".
+        compute_batch: largest number of images that the network runs on at once; does not change results.
+        executor: "local", or "ray" (the extra `ray`).
+        address: with Ray, a running cluster, or "auto"; one is started here unless given.
+        cpus: with Ray, CPUs per worker; 1 unless given.
+        gpus: with Ray, GPUs per worker; 0.5 seats two on one.
+        memory_gib: with Ray, GiB per worker, for the scheduler (`--memory`).
+        processes: processes, or GPUs, that each guidance batch is spread over, in place of `workers` (`--ranks`).
+        job_seconds: seconds that a job may take; then its worker is killed and the job is tried again
+            (`--job-timeout`).
+        bucket: URL of the bucket that `out/store` becomes a copy of.
+    """
+
+    out: str | Path
+    only: Selection
+    workers: int | None
+    device: str
+    compute_batch: int | None
+    executor: str
+    address: str | None
+    cpus: float | None
+    gpus: float | None
+    memory_gib: float | None
+    processes: int | None
+    job_seconds: float | None
+    bucket: str | None
+
+
+def options_of(keywords: RunOptions) -> Options:
+    """Return the options of a run, validated by `Options`.
+
+    Raises:
+        UnknownName: no such option; the nearest are named.
+        ConfigError: a value or a combination that cannot be run.
+    """
+    for name in keywords:
+        if name not in RunOptions.__annotations__:
+            raise UnknownName("option of a run", name, RunOptions.__annotations__)
+    only = {key: _texts(values) for key, values in keywords.get("only", {}).items()}
+    return Options(**{**keywords, "out": Path(keywords.get("out", OUT)), "only": only})
+
+
+def _texts(values: str | int | Iterable[str | int]) -> set[str]:
+    return {str(values)} if isinstance(values, str | int) else set(map(str, values))
