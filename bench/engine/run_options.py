@@ -58,8 +58,21 @@ def options_of(keywords: RunOptions) -> Options:
     for name in keywords:
         if name not in RunOptions.__annotations__:
             raise UnknownName("option of a run", name, RunOptions.__annotations__)
-    only = {key: _texts(values) for key, values in keywords.get("only", {}).items()}
-    return Options(**{**keywords, "out": Path(keywords.get("out", OUT)), "only": only})
+    return Options(
+        Path(keywords.get("out", OUT)),
+        keywords.get("workers"),
+        keywords.get("device", "cpu"),
+        keywords.get("compute_batch"),
+        {key: _texts(values) for key, values in keywords.get("only", {}).items()},
+        executor=keywords.get("executor", "local"),
+        address=keywords.get("address"),
+        cpus=keywords.get("cpus"),
+        gpus=keywords.get("gpus"),
+        memory_gib=keywords.get("memory_gib"),
+        processes=keywords.get("processes"),
+        job_seconds=keywords.get("job_seconds"),
+        bucket=keywords.get("bucket"),
+    )
 
 
 def _texts(values: str | int | Iterable[str | int]) -> set[str]:
