@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from bench.estimate.plan import Plan
     from bench.profiling.profile import Profile
     from bench.report.paper.formats import PaperTable
+    from bench.report.tradeoff.points import Setting
     from bench.results.run import Run
     from bench.sweeps.sweep import Sweep
     from bench.verification.check import Check
     from bench.verification.verify import Verification
 
     RunLike: TypeAlias = Run | str | Path
+    Axes: TypeAlias = Mapping[str, str | Sequence[Setting]]
 
 SuiteLike: TypeAlias = Suite | Mapping[str, object] | str | Path
-Axes: TypeAlias = Mapping[str, str | Sequence[object]]
 
 
 def load_suite(suite: SuiteLike) -> Suite:
