@@ -50,7 +50,6 @@ class Evaluator:
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> glasses = Attribute("eyeglasses", ("absent", "present"))
-    # without for one prompt, with for the other
     >>> classified = np.repeat([[1.0, 0.0], [0.0, 1.0]], [100, 100], axis=0)
     >>> prompts = {"a pilot": slice(0, 100), "a baker": slice(100, 200)}
     >>> sample = Sample({"eyeglasses": classified}, {}, np.full(200, -1), prompts=prompts)
