@@ -56,7 +56,7 @@ def rates(counts: Floats) -> Floats:
     return np.asarray(counts / counts.sum(-1, keepdims=True), dtype=np.float64)
 
 
-def redraw_rates(counts: Ints, n_draws: int, rng: np.random.Generator) -> Floats:
+def draw_rates(counts: Ints, n_draws: int, rng: np.random.Generator) -> Floats:
     """Draw P(predicted | true), float64 [n_draws, K, K], from its posterior given the held-out counts.
 
     Dirichlet with half a count added to every cell (Jeffreys): a classifier without errors in 1,000 images may still
@@ -128,7 +128,7 @@ def _scores(attributes: tuple[Attribute, ...], sample: Sample, r: Floats) -> lis
     p = true_shares(predicted / n, joint_confusion([rates(c.astype(np.float64)) for c in counts]))
     smoothed = predicted + 1 / len(r)  # as in `bench.core.stats.redraw_shares`: an unobserved class may still occur
     labels = rng.multinomial(n, smoothed / smoothed.sum(), N_DRAWS) / n
-    draws = true_shares(labels, joint_confusion([redraw_rates(c, N_DRAWS, rng) for c in counts]))
+    draws = true_shares(labels, joint_confusion([draw_rates(c, N_DRAWS, rng) for c in counts]))
     value, low, high = _with_interval(np.linalg.norm(r - p), np.linalg.norm(r - draws, axis=1))
     scores = [Score("fd_l2_corrected", joint.name, value, low, high, n)]
     for k, name in enumerate(joint.classes):

@@ -45,8 +45,8 @@ def drawn(*shape: int) -> np.ndarray:
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    found = binomtest(count, n).proportion_ci(0.95, "wilson")
-    return found.low, found.high
+    actual = binomtest(count, n).proportion_ci(0.95, "wilson")
+    return actual.low, actual.high
 
 
 def without(n: int, groups: int) -> list[np.ndarray]:
@@ -59,7 +59,7 @@ def jackknifed(
     statistic: Callable[[np.ndarray], float], x: np.ndarray, groups: int
 ) -> tuple[float, tuple[float, float]]:
     """A statistic and its delete-a-group jackknife interval, the statistic computed anew without each group."""
-    value, *left = (statistic(x[kept]) for kept in without(len(x), groups))
+    value, *left = (statistic(x[selected]) for selected in without(len(x), groups))
     spread = np.sqrt((groups - 1) * np.var(left))
     half = t.ppf(0.975, groups - 1) * spread
     return value, (value - half, value + half)
@@ -205,21 +205,23 @@ def closed_forms_of_features() -> None:
 def groups() -> None:
     """240 samples of two classes: the first 20 of each are scored, against 20 reals of each."""
     labels, x = np.arange(240) % 2, drawn(240, 2)
-    own = [x[labels == k][:20] for k in (0, 1)]
-    reals = np.concatenate([own[0] + np.array([3.0, 4.0]), own[1] + np.array([0.5, 0.0])])
-    known = np.repeat([0, 1], 20)[:, None]
-    given("groups", features=x, reference=reals, labels=known, probabilities=np.eye(2)[labels], target=np.full(2, 0.5))
+    members = [x[labels == k][:20] for k in (0, 1)]
+    reals = np.concatenate([members[0] + np.array([3.0, 4.0]), members[1] + np.array([0.5, 0.0])])
+    labelled = np.repeat([0, 1], 20)[:, None]
+    given(
+        "groups", features=x, reference=reals, labels=labelled, probabilities=np.eye(2)[labels], target=np.full(2, 0.5)
+    )
     shift = "closed form: equal covariances, |shift|^2"
     for k, value in enumerate((25.0, 0.25)):
         expect("groups", "group_frechet_net", f"a={k} to real", value, shift)
     expect("groups", "worst_group_frechet_net", "a to real", 25.0, f"{shift}, of the worst class")
-    found = []
+    actual = []
     for k in (0, 1):
-        value, interval = jackknifed(lambda v, k=k: coverage(v, reals[known[:, 0] == k]), own[k], 10)
-        found.append(value)
+        value, interval = jackknifed(lambda v, k=k: coverage(v, reals[labelled[:, 0] == k]), members[k], 10)
+        actual.append(value)
         name = "scikit-learn's NearestNeighbors, scipy's cdist"
         expect("groups", "group_coverage_k5_net", f"a={k} to real", value, name, within(interval))
-    expect("groups", "worst_group_coverage_k5_net", "a to real", min(found), "the smaller of the two")
+    expect("groups", "worst_group_coverage_k5_net", "a to real", min(actual), "the smaller of the two")
 
 
 # --- classes
@@ -245,12 +247,12 @@ def discrepancies() -> None:
     expect("three", "fd_l1", "a", np.abs(q - r).sum(), "numpy")
     expect("three", "kl", "a", rel_entr(q, r).sum(), "scipy.special.rel_entr")
     expect("three", "fd_l2_soft", "a", np.linalg.norm(p.mean(0) - r), "numpy")
-    one, two = p[:, :2] / p[:, :2].sum(1, keepdims=True), p[::-1]
-    joint = (one[:, :, None] * two[:, None, :]).reshape(90, 6)
+    first, second = p[:, :2] / p[:, :2].sum(1, keepdims=True), p[::-1]
+    joint = (first[:, :, None] * second[:, None, :]).reshape(90, 6)
     target = np.array([1, 2, 3, 3, 2, 1]) / 12
-    given("joint", probabilities=one, probabilities_b=two, target=target)
+    given("joint", probabilities=first, probabilities_b=second, target=target)
     expect("joint", "fd_l2_soft", "a+b", np.linalg.norm(joint.mean(0) - target), "numpy; the last attribute fastest")
-    q = np.bincount(one.argmax(1) * 3 + two.argmax(1), minlength=6) / 90
+    q = np.bincount(first.argmax(1) * 3 + second.argmax(1), minlength=6) / 90
     expect("joint", "fd_l2_hard", "a+b", np.linalg.norm(q - target), "numpy; the last attribute fastest")
     expect("joint", "fd_l2_hard", "b", np.linalg.norm(q.reshape(2, 3).sum(0) - target.reshape(2, 3).sum(0)), "numpy")
 
@@ -278,25 +280,25 @@ def counts() -> None:
     given("abstained", probabilities=classified, target=np.full(2, 0.5), detected=detected)
     expect("abstained", "abstained_share", "a", 7 / 40, "closed form; interval: scipy's Wilson", wilson(7, 40))
     expect("abstained", "detection_rate_net", "all", 0.75, "closed form; interval: scipy's Wilson", wilson(30, 40))
-    one, two = RNG.integers(0, 3, (2, 60))
-    two = np.where(np.arange(60) % 3 == 0, two, one)
-    given("classifiers", probabilities=np.eye(3)[one], second=np.eye(3)[two], target=np.full(3, 1 / 3))
-    expect("classifiers", "kappa_second", "a", cohen_kappa_score(one, two), "scikit-learn's cohen_kappa_score")
-    one, two = np.repeat([0, 0, 1, 1], [20, 5, 10, 15]), np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
-    given("cohen", probabilities=np.eye(2)[one], second=np.eye(2)[two], target=np.full(2, 0.5))
+    first, second = RNG.integers(0, 3, (2, 60))
+    second = np.where(np.arange(60) % 3 == 0, second, first)
+    given("classifiers", probabilities=np.eye(3)[first], second=np.eye(3)[second], target=np.full(3, 1 / 3))
+    expect("classifiers", "kappa_second", "a", cohen_kappa_score(first, second), "scikit-learn's cohen_kappa_score")
+    first, second = np.repeat([0, 0, 1, 1], [20, 5, 10, 15]), np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
+    given("cohen", probabilities=np.eye(2)[first], second=np.eye(2)[second], target=np.full(2, 0.5))
     expect("cohen", "kappa_second", "a", 0.4, "closed form: (0.7 - 0.5) / (1 - 0.5) of the table 20 5 10 15")
 
 
 def leakage() -> None:
-    asked = np.arange(60) % 2
-    given("told", features=drawn(60, 2) + 100.0 * asked[:, None], assigned_class=asked, target=np.full(2, 0.5))
+    assigned = np.arange(60) % 2
+    given("told", features=drawn(60, 2) + 100.0 * assigned[:, None], assigned_class=assigned, target=np.full(2, 0.5))
     expect("told", "epsilon_net", "a", 0.0, "closed form: two groups 100 standard deviations apart")
-    given("untold", features=np.ones((60, 2)), assigned_class=asked, target=np.full(2, 0.5))
+    given("untold", features=np.ones((60, 2)), assigned_class=assigned, target=np.full(2, 0.5))
     expect(
         "untold", "epsilon_net", "a", 0.5, "closed form: equal images, one answer for all is wrong on one group of 2"
     )
-    asked = np.arange(75) % 3
-    given("untold three", features=np.ones((75, 2)), assigned_class=asked, target=np.full(3, 1 / 3))
+    assigned = np.arange(75) % 3
+    given("untold three", features=np.ones((75, 2)), assigned_class=assigned, target=np.full(3, 1 / 3))
     expect("untold three", "epsilon_net", "a", 2 / 3, "closed form: one answer for all is wrong on two groups of 3")
 
 
@@ -331,11 +333,13 @@ def downstream() -> None:
     labels = np.stack([np.arange(80) % 2, np.arange(80) // 2 % 2], axis=1)
     x = drawn(80, 2) + 100.0 * labels[:, :1]
     sets = {
-        f"{name}{part}": v for name in ("biased", "balanced", "heldout") for part, v in (("", x), ("_labels", labels))
+        f"{name}{suffix}": v
+        for name in ("biased", "balanced", "heldout")
+        for suffix, v in (("", x), ("_labels", labels))
     }
-    own = np.arange(40) % 2
+    classes = np.arange(40) % 2
     given(
-        "downstream", features=drawn(40, 2) + 100.0 * own[:, None], probabilities=np.eye(2)[own],
+        "downstream", features=drawn(40, 2) + 100.0 * classes[:, None], probabilities=np.eye(2)[classes],
         target=np.full(2, 0.5), **sets,
     )  # fmt: skip
     apart = "closed form: classes 100 standard deviations apart"
@@ -361,22 +365,22 @@ def prompts() -> None:
     expect("prompts", "fd_l2_prompt_worst", "a", float(largest), "closed form: the largest of the three")
     ninth = float(middle + (largest - middle) * mpmath.mpf("0.8"))
     expect("prompts", "fd_l2_prompt_p90", "a", ninth, "closed form: type 7, 0.9 * 2 = 1.8 steps up from the smallest")
-    parts = [
+    by_prompt = [
         100 * np.maximum(cosine_similarity(x[end - m : end], texts[j : j + 1]).ravel(), 0)
         for j, (m, end) in enumerate(zip(n, ends, strict=True))
     ]
-    for j, part in enumerate(parts):
-        half = t.ppf(0.975, len(part) - 1) * part.std(ddof=1) / len(part) ** 0.5
-        interval = max(0.0, part.mean() - half), min(100.0, part.mean() + half)
+    for j, scores in enumerate(by_prompt):
+        half = t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / len(scores) ** 0.5
+        interval = max(0.0, scores.mean() - half), min(100.0, scores.mean() + half)
         origin = "scikit-learn's cosine_similarity; interval: Student's t"
-        expect("prompts", "clip_by_prompt_net", f"all at p{j}", part.mean(), origin, interval)
-    mean = np.concatenate(parts).mean()
+        expect("prompts", "clip_by_prompt_net", f"all at p{j}", scores.mean(), origin, interval)
+    mean = np.concatenate(by_prompt).mean()
     expect("prompts", "clip_score_net", "all", mean, "scikit-learn's cosine_similarity")
 
 
 def main() -> None:
     """Write both files."""
-    for part in (
+    for make_cases in (
         features,
         closed_forms_of_features,
         groups,
@@ -388,7 +392,7 @@ def main() -> None:
         downstream,
         prompts,
     ):
-        part()
+        make_cases()
     np.savez_compressed(HERE / "inputs.npz", **INPUTS)
     with (HERE / "expected.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

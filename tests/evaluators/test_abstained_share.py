@@ -39,11 +39,11 @@ def shares(probabilities: dict[str, np.ndarray], attributes: tuple[Attribute, ..
 
 def test_rows_are_counted_for_each_attribute_and_once_for_the_joint() -> None:
     arrays = classified(40)
-    found = shares({"two": without(arrays["two"], [0, 1, 2]), "three": without(arrays["three"], [2, 3])})
-    assert {scope: score.value for scope, score in found.items()} == {"two": 3 / 40, "three": 2 / 40, "two+three": 0.1}
+    actual = shares({"two": without(arrays["two"], [0, 1, 2]), "three": without(arrays["three"], [2, 3])})
+    assert {scope: score.value for scope, score in actual.items()} == {"two": 3 / 40, "three": 2 / 40, "two+three": 0.1}
     theirs = binomtest(4, 40).proportion_ci(0.95, method="wilson")
-    assert (found["two+three"].ci_low, found["two+three"].ci_high) == pytest.approx((theirs.low, theirs.high))
-    assert found["two+three"].n == 40
+    assert (actual["two+three"].ci_low, actual["two+three"].ci_high) == pytest.approx((theirs.low, theirs.high))
+    assert actual["two+three"].n == 40
 
 
 def test_a_row_of_which_a_part_is_nan_is_a_defect_and_no_abstention() -> None:

@@ -38,21 +38,21 @@ def extractor() -> Extractor:
 
 @needs_networks
 def test_a_face_is_read_and_no_face_is_nan(extractor: Extractor) -> None:
-    found = extractor.extract(photographs())
-    assert found["detected"].tolist() == [1, 0, 1]
+    actual = extractor.extract(photographs())
+    assert actual["detected"].tolist() == [1, 0, 1]
     for name, k in (("gender", 2), ("age", 3)):
-        assert found[name].shape == (3, k)
-        assert found[name].dtype == np.float32
-        assert np.isnan(found[name]).all(axis=1).tolist() == [False, True, False]
-        np.testing.assert_allclose(found[name][[0, 2]].sum(axis=1), 1, atol=1e-5)
+        assert actual[name].shape == (3, k)
+        assert actual[name].dtype == np.float32
+        assert np.isnan(actual[name]).all(axis=1).tolist() == [False, True, False]
+        np.testing.assert_allclose(actual[name][[0, 2]].sum(axis=1), 1, atol=1e-5)
 
 
 @needs_networks
 def test_the_astronaut_is_a_woman_of_20_to_59(extractor: Extractor) -> None:
     """Eileen Collins, photographed at 36."""
-    found = extractor.extract(torch.from_numpy(ASTRONAUT).permute(2, 0, 1)[None])
-    assert extractor.attributes[0].classes[found["gender"][0].argmax()] == "female"
-    assert extractor.attributes[1].classes[found["age"][0].argmax()] == "20-59"
+    actual = extractor.extract(torch.from_numpy(ASTRONAUT).permute(2, 0, 1)[None])
+    assert extractor.attributes[0].classes[actual["gender"][0].argmax()] == "female"
+    assert extractor.attributes[1].classes[actual["age"][0].argmax()] == "20-59"
 
 
 @needs_networks

@@ -54,10 +54,10 @@ def copy(tmp_path):
 
 
 def test_accuracy_on_fresh_faces(classifier, fresh):
-    found = classifier.extract(torch.from_numpy(np.array(fresh.images)))
-    assert found.keys() == {a.name for a in ATTRIBUTES}
+    actual = classifier.extract(torch.from_numpy(np.array(fresh.images)))
+    assert actual.keys() == {a.name for a in ATTRIBUTES}
     for j, attribute in enumerate(ATTRIBUTES):
-        p = found[attribute.name]
+        p = actual[attribute.name]
         assert (p.shape, p.dtype) == ((300, attribute.n_classes), np.float32)
         np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
         assert (p >= 0).all()
@@ -70,17 +70,17 @@ def test_softer_and_noisier_faces_are_classified_as_well(classifier, fresh):
     noise = 8 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     blurred = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
     for changed in (x + noise, blurred):
-        found = classifier.extract(changed.round().clamp(0, 255).to(torch.uint8))
+        actual = classifier.extract(changed.round().clamp(0, 255).to(torch.uint8))
         for j, attribute in enumerate(ATTRIBUTES):
-            assert (found[attribute.name].argmax(1) == fresh.labels[:, j]).mean() >= 0.95, attribute.name
+            assert (actual[attribute.name].argmax(1) == fresh.labels[:, j]).mean() >= 0.95, attribute.name
 
 
 def test_the_stored_confusion_is_what_the_classifier_does(module, classifier):
     stored = json.loads((module.ASSET / "heldout.json").read_text())
     heldout = load_data(stored["data"], stored["n"])
-    found = classifier.extract(torch.from_numpy(np.array(heldout.images)))
+    actual = classifier.extract(torch.from_numpy(np.array(heldout.images)))
     for j, attribute in enumerate(ATTRIBUTES):
-        table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
+        table = confusion(heldout.labels[:, j], actual[attribute.name].argmax(1), attribute.n_classes)
         # another processor may round a face on the border to its other side
         assert np.abs(table - np.array(classifier.confusion[attribute.name])).sum() <= 4, attribute.name
         measured = stored["attributes"][attribute.name]
@@ -92,16 +92,16 @@ def test_the_stored_confusion_is_what_the_classifier_does(module, classifier):
 def test_a_row_depends_on_its_image_alone(classifier, fresh):
     images = torch.from_numpy(np.array(fresh.images[:20]))
     whole = classifier.extract(images)
-    parts = [classifier.extract(part) for part in (images[:1], images[1:8], images[8:])]
+    parts = [classifier.extract(chunk) for chunk in (images[:1], images[1:8], images[8:])]
     turned = classifier.extract(images.flip(0))
-    for name, wanted in whole.items():
-        np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), wanted, atol=1e-5)
-        np.testing.assert_allclose(turned[name][::-1], wanted, atol=1e-5)
+    for name, expected in whole.items():
+        np.testing.assert_allclose(np.concatenate([chunk[name] for chunk in parts]), expected, atol=1e-5)
+        np.testing.assert_allclose(turned[name][::-1], expected, atol=1e-5)
 
 
 def test_no_images_give_no_rows(classifier):
-    found = classifier.extract(torch.zeros(0, 3, 32, 32, dtype=torch.uint8))
-    assert {name: p.shape for name, p in found.items()} == {a.name: (0, a.n_classes) for a in ATTRIBUTES}
+    actual = classifier.extract(torch.zeros(0, 3, 32, 32, dtype=torch.uint8))
+    assert {name: p.shape for name, p in actual.items()} == {a.name: (0, a.n_classes) for a in ATTRIBUTES}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -158,15 +158,15 @@ def test_a_network_survives_its_files(tmp_path, architecture):
     assert {(a.name, a.classes) for a in again.attributes} == {("a", ("u", "v")), ("b", ("x", "y", "z"))}
 
 
-@pytest.mark.parametrize(("mine", "other"), [MODULES, MODULES[::-1]])
-def test_a_folder_of_the_other_architecture_is_refused(mine, other):
-    wanted, found = mine.Extractor().network.architecture, other.Extractor().network.architecture
-    with pytest.raises(ConfigError, match=f"must describe a network of kind {wanted}, got '{found}'; give a folder"):
-        mine.Extractor(other.ASSET)
+@pytest.mark.parametrize(("module", "source"), [MODULES, MODULES[::-1]])
+def test_a_folder_of_the_other_architecture_is_refused(module, source):
+    expected, actual = module.Extractor().network.architecture, source.Extractor().network.architecture
+    with pytest.raises(ConfigError, match=f"must describe a network of kind {expected}, got '{actual}'; give a folder"):
+        module.Extractor(source.ASSET)
 
 
 def test_a_cnns_configuration_and_digest_are_as_they_were_before_there_were_two(tmp_path):
-    """What is stored under the shipped classifier's digest stays found."""
+    """Arrays stored under the shipped classifier's digest stay valid."""
     config = json.loads((ASSET / "config.json").read_text())
     assert set(config) == {"attributes", "size", "widths"}
     assert Extractor().digest == digest_of([file_digest(ASSET / "model.safetensors"), config])

@@ -26,17 +26,17 @@ def classified(**labels: np.ndarray) -> dict[str, np.ndarray]:
 def scores(after: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> dict[tuple[str, str], Score]:
     n = len(next(iter(after.values())))
     paired_baseline = None if before is None else Sample(before, {}, np.full(n, -1))
-    found = Evaluator().evaluate(Sample(after, {}, np.full(n, -1), paired_baseline=paired_baseline), TASK)
-    return {(s.metric, s.scope): s for s in found}
+    actual = Evaluator().evaluate(Sample(after, {}, np.full(n, -1), paired_baseline=paired_baseline), TASK)
+    return {(s.metric, s.scope): s for s in actual}
 
 
 def test_by_hand() -> None:
     before = np.repeat([0, 0, 1, 1], [50, 20, 5, 25])
     after = np.repeat([0, 1, 0, 1], [50, 20, 5, 25])  # 20 one way and 5 back: 25 of 100 changed, 15 net
     glasses = np.arange(100) % 2
-    found = scores(classified(glasses=1 - glasses, beard=after), classified(glasses=glasses, beard=before))
-    assert set(found) == {("drift_changed", "beard"), ("drift_l2", "beard")}  # that of the task is to change
-    changed, moved = found["drift_changed", "beard"], found["drift_l2", "beard"]
+    actual = scores(classified(glasses=1 - glasses, beard=after), classified(glasses=glasses, beard=before))
+    assert set(actual) == {("drift_changed", "beard"), ("drift_l2", "beard")}  # that of the task is to change
+    changed, moved = actual["drift_changed", "beard"], actual["drift_l2", "beard"]
     assert changed.value == 0.25
     wilson = scipy.stats.binomtest(25, 100).proportion_ci(0.95, method="wilson")
     assert (changed.ci_low, changed.ci_high) == pytest.approx((wilson.low, wilson.high), abs=1e-9)
@@ -64,9 +64,9 @@ def test_the_noise_floor_of_two_classes_is_mcnemars(m: int) -> None:
 
 def test_changes_in_both_directions_leave_the_shares_and_show_as_changes() -> None:
     before = np.arange(200) % 2
-    found = scores(classified(beard=1 - before), classified(beard=before))
-    assert found["drift_changed", "beard"].value == 1.0
-    assert found["drift_l2", "beard"].value == 0.0
+    actual = scores(classified(beard=1 - before), classified(beard=before))
+    assert actual["drift_changed", "beard"].value == 1.0
+    assert actual["drift_l2", "beard"].value == 0.0
     still = scores(classified(beard=before), classified(beard=before))
     assert (still["drift_changed", "beard"].value, still["drift_l2", "beard"].value) == (0.0, 0.0)
     assert still["drift_changed", "beard"].ci_high > 0  # a change that was not seen may still be there
@@ -85,12 +85,12 @@ def test_pairs_tell_what_the_shares_of_two_samples_cannot() -> None:
 def test_the_joint_of_several_others_changes_where_any_does() -> None:
     rng = np.random.default_rng(0)
     tone, beard = rng.integers(0, 3, 90), rng.integers(0, 2, 90)
-    other = (tone + (np.arange(90) < 30)) % 3, np.where(np.arange(90) % 3 == 0, 1 - beard, beard)
-    found = scores(classified(tone=other[0], beard=other[1]), classified(tone=tone, beard=beard))
-    assert [found["drift_changed", s].value for s in ("tone", "beard")] == pytest.approx([1 / 3, 1 / 3])
-    assert found["drift_changed", "beard+tone"].value == pytest.approx(1 / 3 + 1 / 3 - 1 / 9)
-    shares = [np.bincount(3 * b + a, minlength=6) / 90 for a, b in (other, (tone, beard))]
-    assert found["drift_l2", "beard+tone"].value == pytest.approx(np.linalg.norm(shares[0] - shares[1]))
+    another = (tone + (np.arange(90) < 30)) % 3, np.where(np.arange(90) % 3 == 0, 1 - beard, beard)
+    actual = scores(classified(tone=another[0], beard=another[1]), classified(tone=tone, beard=beard))
+    assert [actual["drift_changed", s].value for s in ("tone", "beard")] == pytest.approx([1 / 3, 1 / 3])
+    assert actual["drift_changed", "beard+tone"].value == pytest.approx(1 / 3 + 1 / 3 - 1 / 9)
+    shares = [np.bincount(3 * b + a, minlength=6) / 90 for a, b in (another, (tone, beard))]
+    assert actual["drift_l2", "beard+tone"].value == pytest.approx(np.linalg.norm(shares[0] - shares[1]))
 
 
 @settings(max_examples=25, deadline=None)
@@ -98,16 +98,16 @@ def test_the_joint_of_several_others_changes_where_any_does() -> None:
 def test_bounds_order_and_names_of_classes(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 3, n), rng.integers(0, 3, n)
-    found, order = scores(classified(tone=b), classified(tone=a)), rng.permutation(n)
-    assert scores(classified(tone=b[order]), classified(tone=a[order])) == found
+    actual, order = scores(classified(tone=b), classified(tone=a)), rng.permutation(n)
+    assert scores(classified(tone=b[order]), classified(tone=a[order])) == actual
     for name in ("drift_changed", "drift_l2"):
-        one = found[name, "tone"]
-        assert 0.0 <= one.ci_low <= one.value <= one.ci_high
+        result = actual[name, "tone"]
+        assert 0.0 <= result.ci_low <= result.value <= result.ci_high
         swapped = scores(classified(tone=a), classified(tone=b))[name, "tone"]
-        assert swapped.value == pytest.approx(one.value, abs=1e-12)
+        assert swapped.value == pytest.approx(result.value, abs=1e-12)
         renamed = scores(classified(tone=(b + 1) % 3), classified(tone=(a + 1) % 3))[name, "tone"]
-        assert renamed.value == pytest.approx(one.value, abs=1e-12)
-    assert found["drift_l2", "tone"].value <= np.sqrt(2) * found["drift_changed", "tone"].value + 1e-12
+        assert renamed.value == pytest.approx(result.value, abs=1e-12)
+    assert actual["drift_l2", "tone"].value <= np.sqrt(2) * actual["drift_changed", "tone"].value + 1e-12
 
 
 def test_intervals_cover_a_drift_about_as_often_as_they_say() -> None:
@@ -117,10 +117,10 @@ def test_intervals_cover_a_drift_about_as_often_as_they_say() -> None:
     want = {"drift_changed": 1 - truth.trace(), "drift_l2": float(shares_drift(truth))}
     for _ in range(300):
         a, b = np.unravel_index(rng.choice(9, 300, p=truth.ravel()), (3, 3))
-        found = scores(classified(tone=b), classified(tone=a))
+        actual = scores(classified(tone=b), classified(tone=a))
         for name in covered:
-            one = found[name, "tone"]
-            covered[name] += one.ci_low <= want[name] <= one.ci_high
+            result = actual[name, "tone"]
+            covered[name] += result.ci_low <= want[name] <= result.ci_high
     assert all(275 <= k <= 295 for k in covered.values()), covered  # 285 expected, standard error 3.8
 
 
@@ -129,17 +129,17 @@ def test_paired_baselines_that_are_alike_pass_the_noise_floor_as_often_as_it_say
     for _ in range(300):
         a = rng.integers(0, 3, 300)
         b = np.where(rng.random(300) < 0.3, rng.integers(0, 3, 300), a)  # symmetric: as often j to k as back
-        one = scores(classified(tone=b), classified(tone=a))["drift_l2", "tone"]
-        above += one.value > one.noise_floor
+        result = scores(classified(tone=b), classified(tone=a))["drift_l2", "tone"]
+        above += result.value > result.noise_floor
     assert 5 <= above <= 27, above  # 15 expected
 
 
 def test_abstentions_of_either_paired_baseline_are_left_out() -> None:
     before, after = classified(beard=np.arange(60) % 2), classified(beard=np.zeros(60, dtype=int))
     before["beard"][:10], after["beard"][5:20] = np.nan, np.nan
-    found = scores(after, before)
-    assert {s.n for s in found.values()} == {40}
-    assert found["drift_changed", "beard"].value == 0.5
+    actual = scores(after, before)
+    assert {s.n for s in actual.values()} == {40}
+    assert actual["drift_changed", "beard"].value == 0.5
     few = scores({"beard": after["beard"][:30]}, {"beard": before["beard"][:30]})["drift_l2", "beard"]
     assert (few.status, few.reason) == (
         "undefined",
@@ -151,9 +151,9 @@ def test_a_joint_needs_all_its_attributes_classified_in_both_paired_baselines() 
     before = classified(beard=np.arange(60) % 2, tone=np.arange(60) % 3)
     after = {name: array.copy() for name, array in before.items()}
     before["beard"][:10], after["tone"][5:20] = np.nan, np.nan
-    found = scores(after, before)
-    assert {s.scope: s.n for s in found.values()} == {"beard": 50, "tone": 45, "beard+tone": 40}
-    assert all(s.value == 0.0 for s in found.values())
+    actual = scores(after, before)
+    assert {s.scope: s.n for s in actual.values()} == {"beard": 50, "tone": 45, "beard+tone": 40}
+    assert all(s.value == 0.0 for s in actual.values())
 
 
 def test_shards_give_the_value_of_one_array() -> None:
@@ -167,9 +167,9 @@ def test_without_a_paired_baseline_or_another_attribute_it_says_so() -> None:
     lone = classified(glasses=np.arange(30) % 2)
     reason = "the attribute classifier predicts no attribute besides the task's"
     assert {s.reason for s in scores(lone, lone).values()} == {reason}
-    found = scores(classified(beard=np.arange(30) % 2), None)
-    assert {(s.status, s.scope) for s in found.values()} == {("undefined", "all")}
-    assert all("the suite has no method vanilla" in s.reason for s in found.values())
+    actual = scores(classified(beard=np.arange(30) % 2), None)
+    assert {(s.status, s.scope) for s in actual.values()} == {("undefined", "all")}
+    assert all("the suite has no method vanilla" in s.reason for s in actual.values())
     with pytest.raises(
         Incompatible, match="the paired baseline must have probabilities of beard, 30 rows of 2 classes"
     ):

@@ -20,8 +20,8 @@ from evaluators.classifiers.calibration import fit_temperature, negative_log_lik
 def test_two_classes_closed_form(share, gap):
     """A classifier that gives logits (gap, 0) and is right in a share of rows: sigmoid(gap / T) = share."""
     labels = (np.arange(100) >= 100 * share).astype(int)
-    found = fit_temperature({"a": np.tile([gap, 0.0], (100, 1))}, {"a": labels})
-    assert found == pytest.approx(gap / np.log(share / (1 - share)), rel=1e-3)
+    actual = fit_temperature({"a": np.tile([gap, 0.0], (100, 1))}, {"a": labels})
+    assert actual == pytest.approx(gap / np.log(share / (1 - share)), rel=1e-3)
 
 
 def test_the_temperature_that_labels_were_drawn_with_comes_back():
@@ -57,10 +57,10 @@ def test_no_temperature_is_best(labels):
 
 def test_abstentions():
     p = np.array([[0.5, 0.5], [0.7, 0.3], [0.2, 0.8]], np.float32)
-    found = abstain(p, 0.7)
-    assert found.dtype == np.float32
-    assert np.isnan(found[0]).all()
-    np.testing.assert_array_equal(found[1:], p[1:])  # at the threshold it answers
+    actual = abstain(p, 0.7)
+    assert actual.dtype == np.float32
+    assert np.isnan(actual[0]).all()
+    np.testing.assert_array_equal(actual[1:], p[1:])  # at the threshold it answers
     assert not np.isnan(abstain(p, 0.0)).any()
     assert np.isnan(abstain(p, 1.0)).all()
     assert abstain(p[:0], 0.7).shape == (0, 2)
@@ -79,17 +79,17 @@ def table_of(a, b, n_classes):
 @given(pairs)
 def test_kappa_is_scikit_learns(labels):
     a, b = labels
-    found = cohen_kappa(table_of(a, b, 4))
+    actual = cohen_kappa(table_of(a, b, 4))
     if len(np.unique(labels)) == 1:
-        assert np.isnan(found)
+        assert np.isnan(actual)
         return
-    assert found == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
-    assert cohen_kappa(table_of(a, b, 9)) == pytest.approx(found, abs=1e-12), "a class that nobody names"
-    assert cohen_kappa(table_of(b, a, 4) / len(a)) == pytest.approx(found, abs=1e-12), "symmetric, and of shares"
+    assert actual == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+    assert cohen_kappa(table_of(a, b, 9)) == pytest.approx(actual, abs=1e-12), "a class that nobody names"
+    assert cohen_kappa(table_of(b, a, 4) / len(a)) == pytest.approx(actual, abs=1e-12), "symmetric, and of shares"
 
 
 def test_kappa_closed_forms_of_many_tables_at_once():
     tables = np.array([[[3, 0], [0, 5]], [[1, 1], [1, 1]], [[0, 1], [1, 0]], [[4, 0], [0, 0]], [[0, 0], [0, 0]]])
-    found = cohen_kappa(tables.astype(np.float64).reshape(5, 1, 2, 2))
-    assert found.shape == (5, 1)
-    np.testing.assert_allclose(found[:, 0], [1, 0, -1, np.nan, np.nan], atol=1e-12)
+    actual = cohen_kappa(tables.astype(np.float64).reshape(5, 1, 2, 2))
+    assert actual.shape == (5, 1)
+    np.testing.assert_allclose(actual[:, 0], [1, 0, -1, np.nan, np.nan], atol=1e-12)

@@ -21,8 +21,8 @@ def sure(labels: np.ndarray) -> np.ndarray:
 
 def score(a: np.ndarray, b: np.ndarray):
     sample = Sample({"tone": a}, {}, np.full(len(a), -1), other_classifiers={"clip": {"tone": b}})
-    [found] = Evaluator().evaluate(sample, TASK)
-    return found
+    [actual] = Evaluator().evaluate(sample, TASK)
+    return actual
 
 
 def test_kappa_by_hand() -> None:
@@ -37,13 +37,13 @@ def test_kappa_agrees_with_scikit_learn_over_what_both_classified(seed: int) -> 
     rng = np.random.default_rng(seed)
     a = rng.integers(0, 3, 200)
     b = np.where(rng.random(200) < 0.6, a, rng.integers(0, 3, 200))
-    mine, other = sure(a), sure(b)
-    mine[:15] = np.nan
-    other[10:30] = np.nan
-    found = score(mine, other)
-    assert found.n == 170
-    assert found.value == pytest.approx(cohen_kappa_score(a[30:], b[30:]), abs=1e-12)
-    assert found.ci_low < found.value < found.ci_high
+    ours, another = sure(a), sure(b)
+    ours[:15] = np.nan
+    another[10:30] = np.nan
+    actual = score(ours, another)
+    assert actual.n == 170
+    assert actual.value == pytest.approx(cohen_kappa_score(a[30:], b[30:]), abs=1e-12)
+    assert actual.ci_low < actual.value < actual.ci_high
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -53,8 +53,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     for _ in range(200):
         cells = rng.choice(4, 300, p=truth.ravel())
         pair = [np.eye(3)[labels] for labels in np.unravel_index(cells, (2, 2))]
-        found = score(*pair)
-        covered += found.ci_low <= float(cohen_kappa(truth)) <= found.ci_high
+        actual = score(*pair)
+        covered += actual.ci_low <= float(cohen_kappa(truth)) <= actual.ci_high
     assert 180 <= covered <= 199  # 190 expected, standard error 3
 
 

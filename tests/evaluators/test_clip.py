@@ -62,11 +62,11 @@ def copy(tmp_path):
 
 
 def test_zero_shot_answers_on_fresh_faces_are_right(classifier, fresh):
-    found = classifier.extract(as_tensor(fresh))
-    assert list(found) == [a.name for a in ATTRIBUTES]
+    actual = classifier.extract(as_tensor(fresh))
+    assert list(actual) == [a.name for a in ATTRIBUTES]
     assert classifier.attributes == ATTRIBUTES
     for j, attribute in enumerate(ATTRIBUTES):
-        p = found[attribute.name]
+        p = actual[attribute.name]
         assert (p.shape, p.dtype) == ((200, attribute.n_classes), np.float32)
         np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
         accuracy = (p.argmax(1) == fresh.labels[:, j]).mean()
@@ -103,34 +103,34 @@ def test_probabilities_are_those_that_open_clip_computes(fresh):
                 x = transform(Image.fromarray(image.transpose(1, 2, 0)))[None]
                 cosine = network.encode_image(x, normalize=True) @ torch.cat(weights, dim=1)
                 expected.append((network.logit_scale.exp() * cosine / 20).softmax(-1)[0])
-        found = unsure.extract(as_tensor(fresh)[:8])[attribute.name]
-        assert found.max() < 0.95, "nearer to 1, differences of embeddings do not show"
-        np.testing.assert_allclose(found, torch.stack(expected).numpy(), atol=1e-5)
+        actual = unsure.extract(as_tensor(fresh)[:8])[attribute.name]
+        assert actual.max() < 0.95, "nearer to 1, differences of embeddings do not show"
+        np.testing.assert_allclose(actual, torch.stack(expected).numpy(), atol=1e-5)
 
 
 def test_a_class_is_the_mean_direction_of_its_sentences():
     """A long embedding weighs no more than a short one, which the embedded model's, all as long, would not show."""
     rows = {"u": [3.0, 0.0], "v": [0.0, 1.0], "w": [0.0, -2.0]}
     checkpoint = SimpleNamespace(
-        tokenize=lambda said: torch.tensor([[ord(s)] for s in said]),
-        embed_texts=lambda said: np.array([rows[s] for s in said], np.float32),
+        tokenize=lambda message: torch.tensor([[ord(s)] for s in message]),
+        embed_texts=lambda message: np.array([rows[s] for s in message], np.float32),
     )
     prompts = Prompts(templates=("{}",), attributes={"a": {"x": ("u", "v"), "y": ("w",)}})
-    found = class_embeddings(checkpoint, prompts, "a")
-    np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [0.0, -1.0]], rtol=1e-6)
+    actual = class_embeddings(checkpoint, prompts, "a")
+    np.testing.assert_allclose(actual, [[0.5**0.5, 0.5**0.5], [0.0, -1.0]], rtol=1e-6)
 
 
 def test_the_stored_confusion_is_what_the_classifier_does(classifier):
     stored = json.loads((ASSET / "heldout.json").read_text())
     heldout = load_data(stored["data"], 200)  # a longer set begins with the shorter one
-    found = classifier.extract(as_tensor(heldout))
+    actual = classifier.extract(as_tensor(heldout))
     for j, attribute in enumerate(ATTRIBUTES):
         measured = stored["attributes"][attribute.name]
         assert classifier.confusion[attribute.name] == measured["confusion"]
         assert np.sum(measured["confusion"]) == stored["n"] == 2000
         assert measured["accuracy"] == pytest.approx(np.trace(measured["confusion"]) / stored["n"])
         assert measured["accuracy"] >= 0.95
-        table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
+        table = confusion(heldout.labels[:, j], actual[attribute.name].argmax(1), attribute.n_classes)
         wrong, rate = 200 - np.trace(table), 1 - measured["accuracy"]
         assert wrong <= 200 * rate + 4 * (200 * rate * (1 - rate)) ** 0.5 + 1
     assert stored["temperature"] == classifier.temperature
@@ -148,9 +148,9 @@ def test_the_asset_is_small_and_was_trained_from_the_recipe_beside_it():
 def test_a_row_depends_on_its_image_alone(classifier, fresh):
     images = as_tensor(fresh)[:70]  # more than one batch
     whole = classifier.extract(images)
-    parts = [classifier.extract(part) for part in torch.split(images, [1, 8, 61])]
-    for name, wanted in whole.items():
-        np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), wanted, atol=1e-5)
+    parts = [classifier.extract(chunk) for chunk in torch.split(images, [1, 8, 61])]
+    for name, expected in whole.items():
+        np.testing.assert_allclose(np.concatenate([chunk[name] for chunk in parts]), expected, atol=1e-5)
 
 
 def test_the_transform_is_the_checkpoints_own(classifier, copy, fresh):
@@ -160,14 +160,14 @@ def test_the_transform_is_the_checkpoints_own(classifier, copy, fresh):
     config = json.loads((copy / "open_clip_config.json").read_text())
     config["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
     (copy / "open_clip_config.json").write_text(json.dumps(config))
-    other = Extractor(f"path:{copy}")
-    assert other.preprocess["mean"] == [0.1, 0.2, 0.3]
-    assert other.digest != classifier.digest
-    x = other.checkpoint.transform(Image.fromarray(np.zeros((48, 48, 3), np.uint8)))
+    another = Extractor(f"path:{copy}")
+    assert another.preprocess["mean"] == [0.1, 0.2, 0.3]
+    assert another.digest != classifier.digest
+    x = another.checkpoint.transform(Image.fromarray(np.zeros((48, 48, 3), np.uint8)))
     assert x.shape == (3, 32, 32), "other sizes are resized"
     torch.testing.assert_close(x[:, 0, 0], torch.tensor([-0.2, -0.4, -0.6]))
     images = as_tensor(fresh)[:4]
-    assert not np.allclose(other.extract(images)["skin_tone"], classifier.extract(images)["skin_tone"])
+    assert not np.allclose(another.extract(images)["skin_tone"], classifier.extract(images)["skin_tone"])
 
 
 def test_rows_below_the_threshold_are_nan_and_the_others_untouched(classifier, fresh):
@@ -176,10 +176,10 @@ def test_rows_below_the_threshold_are_nan_and_the_others_untouched(classifier, f
     sure = plain["facial_hair"].max(1)
     threshold = float(np.quantile(sure, 0.3))
     careful = Extractor(threshold=threshold)
-    found = careful.extract(images)["facial_hair"]
-    assert np.isnan(found).any(1).sum() == (sure < threshold).sum() > 0
-    assert (np.isnan(found).any(1) == np.isnan(found).all(1)).all()
-    np.testing.assert_array_equal(found[sure >= threshold], plain["facial_hair"][sure >= threshold])
+    actual = careful.extract(images)["facial_hair"]
+    assert np.isnan(actual).any(1).sum() == (sure < threshold).sum() > 0
+    assert (np.isnan(actual).any(1) == np.isnan(actual).all(1)).all()
+    np.testing.assert_array_equal(actual[sure >= threshold], plain["facial_hair"][sure >= threshold])
     assert careful.confusion == {}, "it was measured on all images"
     assert careful.digest != classifier.digest
 
@@ -197,9 +197,9 @@ def test_a_temperature_divides_the_logits(classifier, fresh):
 def test_other_prompts_do_not_borrow_the_confusion_and_the_temperature(tmp_path, classifier):
     path = tmp_path / "mine.yaml"
     path.write_text((SHIPPED / "avatars.yaml").read_text().replace("a cartoon face {}", "a small face {}"))
-    mine = Extractor(prompts=str(path))
-    assert (mine.confusion, mine.temperature) == ({}, 1.0)
-    assert mine.digest != classifier.digest
+    ours = Extractor(prompts=str(path))
+    assert (ours.confusion, ours.temperature) == ({}, 1.0)
+    assert ours.digest != classifier.digest
     shutil.copy(SHIPPED / "avatars.yaml", path)
     assert Extractor(prompts=str(path)).confusion == classifier.confusion
     assert Extractor(prompts=str(path)).digest == classifier.digest
@@ -208,12 +208,12 @@ def test_other_prompts_do_not_borrow_the_confusion_and_the_temperature(tmp_path,
 def test_features_are_the_embeddings_and_keep_their_length(classifier, fresh):
     extractor = clip_features.Extractor()
     images = as_tensor(fresh)[:3]
-    found = extractor.extract(images)["features"]
-    assert (found.shape, found.dtype) == ((3, 48), np.float32)
+    actual = extractor.extract(images)["features"]
+    assert (actual.shape, actual.dtype) == ((3, 48), np.float32)
     with torch.inference_mode():
         x = classifier.checkpoint.network.encode_image(images.float() / 127.5 - 1)
-    np.testing.assert_allclose(found, x.numpy(), rtol=1e-3, atol=1e-4)
-    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.01
+    np.testing.assert_allclose(actual, x.numpy(), rtol=1e-3, atol=1e-4)
+    assert np.abs(np.linalg.norm(actual, axis=1) - 1).min() > 0.01
     assert extractor.digest == classifier.checkpoint.digest != classifier.digest
     assert extractor.extract(images[:0])["features"].shape == (0, 48)
     assert {name: p.shape for name, p in classifier.extract(images[:0]).items()} == {
@@ -320,10 +320,10 @@ def test_any_architecture_with_any_weights_file(tmp_path, fresh):
     config["text_cfg"]["tokenizer_kwargs"]["bpe_path"] = str(ASSET / "bpe.txt.gz")
     (tmp_path / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path / f"{name}.json")
-    found = Extractor(name, pretrained=str(ASSET / FILES[1]))
-    assert found.preprocess["mean"] == pytest.approx([0.481, 0.458, 0.408], abs=1e-3), "open_clip's default transform"
-    assert (found.confusion, found.temperature) == ({}, 1.0)
-    assert found.extract(as_tensor(fresh)[:3])["skin_tone"].shape == (3, 3)
+    actual = Extractor(name, pretrained=str(ASSET / FILES[1]))
+    assert actual.preprocess["mean"] == pytest.approx([0.481, 0.458, 0.408], abs=1e-3), "open_clip's default transform"
+    assert (actual.confusion, actual.temperature) == ({}, 1.0)
+    assert actual.extract(as_tensor(fresh)[:3])["skin_tone"].shape == (3, 3)
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=f"cannot load {name} with .*other.pt"):
         load_checkpoint(name, str(tmp_path / "other.pt"))
@@ -359,12 +359,12 @@ def test_captions_say_what_is_stated_and_nothing_else():
     assert stated.float().mean().item() == pytest.approx(1 / 3 + 2 / 3 * 0.5, abs=0.05)
     captions = draw_captions(words, labels, stated, g)
     assert len(set(captions)) > 400
-    for caption, row, kept in zip(captions, labels.tolist(), stated.tolist(), strict=True):
+    for caption, row, selected in zip(captions, labels.tolist(), stated.tolist(), strict=True):
         opening = next(t[:-2] for t in words.templates if caption.startswith(t[:-2]))
-        said = set(caption.removeprefix(opening).split(", "))
-        assert len(said) == sum(kept)
+        message = set(caption.removeprefix(opening).split(", "))
+        assert len(message) == sum(selected)
         for j, classes in enumerate(words.attributes.values()):
-            assert bool(said & set(list(classes.values())[row[j]])) == kept[j]
+            assert bool(message & set(list(classes.values())[row[j]])) == selected[j]
 
 
 def test_a_caption_is_true_of_every_image_that_it_does_not_contradict():
@@ -383,11 +383,11 @@ def test_contrastive_loss_closed_forms():
     assert contrastive_loss(best, positive).item() == pytest.approx(2 / 3 * np.log(2), abs=1e-5), "log of the positives"
     logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     theirs = open_clip.ClipLoss()
-    one = torch.eye(4, dtype=torch.bool)
+    result = torch.eye(4, dtype=torch.bool)
     image = torch.nn.functional.normalize(logits, dim=1)
     text = torch.nn.functional.normalize(logits.flip(0), dim=1)
     expected = theirs(image, text, torch.tensor(3.0, dtype=torch.float64))
-    torch.testing.assert_close(contrastive_loss(3.0 * image @ text.T, one), expected)
+    torch.testing.assert_close(contrastive_loss(3.0 * image @ text.T, result), expected)
 
 
 RECIPE = """\

@@ -20,20 +20,20 @@ def unit(x: np.ndarray) -> np.ndarray:
 def test_two_points_of_the_sphere() -> None:
     # All samples at one point, all references at the opposite one: |x - y|^2 = 4, both estimates are the same.
     x = np.tile([0.0, 3.0], (20, 1))
-    found = scores_of(Evaluator(), x, -5 * x[:7])
+    actual = scores_of(Evaluator(), x, -5 * x[:7])
     expected = 1000 * (1 + 1 - 2 * np.exp(-4 / 200))
-    assert found["cmmd_v_net"].value == pytest.approx(expected, rel=1e-12)
-    assert found["cmmd_u_net"].value == pytest.approx(expected, rel=1e-12)
+    assert actual["cmmd_v_net"].value == pytest.approx(expected, rel=1e-12)
+    assert actual["cmmd_u_net"].value == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_v_statistic_of_a_set_with_itself_is_0_and_the_u_statistic_below() -> None:
     x = np.random.default_rng(0).standard_normal((30, 4))
-    found = scores_of(Evaluator(), x, x)
-    assert found["cmmd_v_net"].value == pytest.approx(0, abs=1e-11)
+    actual = scores_of(Evaluator(), x, x)
+    assert actual["cmmd_v_net"].value == pytest.approx(0, abs=1e-11)
     k = rbf_kernel(unit(x), gamma=1 / 200)
     off = (k.sum() - 30) / (30 * 29)
-    assert found["cmmd_u_net"].value == pytest.approx(2000 * (off - k.mean()), rel=1e-8)
-    assert found["cmmd_u_net"].value < 0
+    assert actual["cmmd_u_net"].value == pytest.approx(2000 * (off - k.mean()), rel=1e-8)
+    assert actual["cmmd_u_net"].value < 0
 
 
 @pytest.mark.parametrize("block", [7, 64])
@@ -42,9 +42,9 @@ def test_parity_with_torch_fidelity_s_estimators(block: int, monkeypatch: pytest
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((40, 6)), 3 * rng.standard_normal((40, 6)) + 0.5
     xx, xy, yy = (kernel_rbf(unit(a), unit(b), kid_kernel_rbf_sigma=10.0) for a, b in ((x, x), (x, y), (y, y)))
-    found = scores_of(Evaluator(), x, y)
-    assert found["cmmd_v_net"].value == pytest.approx(1000 * mmd2(xx, xy, yy, mmd_est="biased"), rel=1e-8)
-    assert found["cmmd_u_net"].value == pytest.approx(1000 * mmd2(xx, xy, yy, mmd_est="unbiased"), rel=1e-8)
+    actual = scores_of(Evaluator(), x, y)
+    assert actual["cmmd_v_net"].value == pytest.approx(1000 * mmd2(xx, xy, yy, mmd_est="biased"), rel=1e-8)
+    assert actual["cmmd_u_net"].value == pytest.approx(1000 * mmd2(xx, xy, yy, mmd_est="unbiased"), rel=1e-8)
 
 
 def test_replicates_are_the_estimates_without_each_sample() -> None:
@@ -52,12 +52,17 @@ def test_replicates_are_the_estimates_without_each_sample() -> None:
     x, y = rng.standard_normal((12, 3)), rng.standard_normal((8, 3)) + 1.0
     parts = mmd.within(x, cmmd.normalised, cmmd.gaussian), mmd.within(y, cmmd.normalised, cmmd.gaussian)
     cross = mmd.across(x, y, cmmd.normalised, cmmd.gaussian)
-    for name, of in (("biased", mmd.biased), ("unbiased", mmd.unbiased)):
-        found = of(*parts, cross)
-        for i, kept in enumerate([np.arange(12), *(np.delete(np.arange(12), j) for j in range(12))]):
-            k = [rbf_kernel(unit(a), unit(b), gamma=1 / 200) for a, b in ((x[kept], x[kept]), (y, y), (x[kept], y))]
-            own = [p.mean() if name == "biased" else (p.sum() - len(p)) / (len(p) * (len(p) - 1)) for p in k[:2]]
-            assert found[i] == pytest.approx(sum(own) - 2 * k[2].mean(), rel=1e-8)
+    for name, estimator in (("biased", mmd.biased), ("unbiased", mmd.unbiased)):
+        actual = estimator(*parts, cross)
+        for i, selected in enumerate([np.arange(12), *(np.delete(np.arange(12), j) for j in range(12))]):
+            k = [
+                rbf_kernel(unit(a), unit(b), gamma=1 / 200)
+                for a, b in ((x[selected], x[selected]), (y, y), (x[selected], y))
+            ]
+            within_sets = [
+                p.mean() if name == "biased" else (p.sum() - len(p)) / (len(p) * (len(p) - 1)) for p in k[:2]
+            ]
+            assert actual[i] == pytest.approx(sum(within_sets) - 2 * k[2].mean(), rel=1e-8)
 
 
 @settings(max_examples=20, deadline=None)
@@ -84,10 +89,10 @@ def test_float32_rows_cost_no_digits_and_shards_change_nothing() -> None:
 def test_the_interval_covers() -> None:
     rng = np.random.default_rng(4)
     evaluator, reference = Evaluator(), rng.standard_normal((200, 3))
-    found = [scores_of(evaluator, rng.standard_normal((60, 3)) + 0.5, reference) for _ in range(300)]
+    actual = [scores_of(evaluator, rng.standard_normal((60, 3)) + 0.5, reference) for _ in range(300)]
     for metric in ("cmmd_v_net", "cmmd_u_net"):
-        truth = np.mean([f[metric].value for f in found])
-        assert 0.89 <= np.mean([f[metric].ci_low <= truth <= f[metric].ci_high for f in found]) <= 0.985
+        truth = np.mean([f[metric].value for f in actual])
+        assert 0.89 <= np.mean([f[metric].ci_low <= truth <= f[metric].ci_high for f in actual]) <= 0.985
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, None])
@@ -103,6 +108,6 @@ def test_of_many_samples_the_first_are_used(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cmmd, "MAX_N", 25)
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((50, 5)), rng.standard_normal((45, 5))
-    found, expected = scores_of(Evaluator(), x, y), scores_of(Evaluator(), x[:25], y[:25])
-    assert numbers(found) == pytest.approx(numbers(expected))
-    assert found["cmmd_u_net"].reason == "the first 25 of 50 samples"
+    actual, expected = scores_of(Evaluator(), x, y), scores_of(Evaluator(), x[:25], y[:25])
+    assert numbers(actual) == pytest.approx(numbers(expected))
+    assert actual["cmmd_u_net"].reason == "the first 25 of 50 samples"

@@ -31,59 +31,59 @@ def attribute(name: str, probabilities: np.ndarray) -> Attribute:
     return Attribute(name, tuple(map(str, range(probabilities.shape[1]))))
 
 
-def sample_of(given: Arrays, task: tuple[Attribute, ...]) -> Sample:
+def sample_of(inputs: Arrays, task: tuple[Attribute, ...]) -> Sample:
     """The case's arrays as evaluators are handed them; "other" is of an attribute "b" that the task does not name."""
-    n = len(given.get("features", given.get("probabilities", ())))
-    named = {"a": "probabilities", "b": "other" if "other" in given else "probabilities_b"}
-    paired_baseline = {"b": given["paired_baseline_other"]} if "paired_baseline_other" in given else {}
+    n = len(inputs.get("features", inputs.get("probabilities", ())))
+    named = {"a": "probabilities", "b": "other" if "other" in inputs else "probabilities_b"}
+    paired_baseline = {"b": inputs["paired_baseline_other"]} if "paired_baseline_other" in inputs else {}
     return Sample(
-        probabilities={name: given[key] for name, key in named.items() if key in given},
-        features={"net": given["features"]} if "features" in given else {},
-        assigned_class=given.get("assigned_class", np.full(n, -1)),
-        confusion={task[0].name: given["confusion"]} if "confusion" in given else {},
-        detected={"net": given["detected"]} if "detected" in given else {},
-        other_classifiers={"second": {"a": given["second"]}} if "second" in given else {},
-        perceptual={"lpips": given["points"]} if "points" in given else {},
+        probabilities={name: inputs[key] for name, key in named.items() if key in inputs},
+        features={"net": inputs["features"]} if "features" in inputs else {},
+        assigned_class=inputs.get("assigned_class", np.full(n, -1)),
+        confusion={task[0].name: inputs["confusion"]} if "confusion" in inputs else {},
+        detected={"net": inputs["detected"]} if "detected" in inputs else {},
+        other_classifiers={"second": {"a": inputs["second"]}} if "second" in inputs else {},
+        perceptual={"lpips": inputs["points"]} if "points" in inputs else {},
         paired_baseline=Sample(
             paired_baseline,
-            {"net": given["paired_baseline"]},
+            {"net": inputs["paired_baseline"]},
             np.full(n, -1),
-            perceptual={"lpips": given["paired_baseline_points"]},
+            perceptual={"lpips": inputs["paired_baseline_points"]},
         )
-        if "paired_baseline" in given
+        if "paired_baseline" in inputs
         else None,
-        prompts=prompts_of(given),
+        prompts=prompts_of(inputs),
     )
 
 
-def prompts_of(given: Arrays) -> dict[str, slice]:
+def prompts_of(inputs: Arrays) -> dict[str, slice]:
     """Rows of the prompts p0, p1, ..., which end where "ends" says."""
-    ends = [0, *given.get("ends", np.zeros(0, int)).tolist()]
+    ends = [0, *inputs.get("ends", np.zeros(0, int)).tolist()]
     return {f"p{j}": slice(*rows) for j, rows in enumerate(itertools.pairwise(ends))}
 
 
-def reference_of(given: Arrays) -> Reference:
-    target = given.get("target", np.ones(1))
-    if "probabilities_b" in given:
-        task = (attribute("a", given["probabilities"]), attribute("b", given["probabilities_b"]))
+def reference_of(inputs: Arrays) -> Reference:
+    target = inputs.get("target", np.ones(1))
+    if "probabilities_b" in inputs:
+        task = (attribute("a", inputs["probabilities"]), attribute("b", inputs["probabilities_b"]))
     else:
         task = (Attribute("a", tuple(map(str, range(len(target))))),)
-    sets = {"net": {"real": given["reference"]}} if "reference" in given else {}
-    labels = {"real": given["labels"]} if "labels" in given else {}
+    sets = {"net": {"real": inputs["reference"]}} if "reference" in inputs else {}
+    labels = {"real": inputs["labels"]} if "labels" in inputs else {}
     names = ("biased", "balanced", "heldout")
-    learnt = {s: LabelledFeatures({"net": given[s]}, given[f"{s}_labels"]) for s in names if s in given}
+    learnt = {s: LabelledFeatures({"net": inputs[s]}, inputs[f"{s}_labels"]) for s in names if s in inputs}
     downstream = Downstream((*task, Attribute("b", ("0", "1"))), **learnt) if learnt else None
-    texts = {"net": dict(zip(prompts_of(given), given["texts"], strict=True))} if "texts" in given else {}
+    texts = {"net": dict(zip(prompts_of(inputs), inputs["texts"], strict=True))} if "texts" in inputs else {}
     return Reference(task, target, sets, labels, downstream=downstream, texts=texts)
 
 
 def scores_of(case: str, evaluator: str) -> dict[tuple[str, str], Score]:
-    given = arrays_of(case)
-    reference = reference_of(given)
-    found = plugins.load("evaluator", evaluator, "Evaluator")().evaluate(
-        sample_of(given, reference.attributes), reference
+    inputs = arrays_of(case)
+    reference = reference_of(inputs)
+    actual = plugins.load("evaluator", evaluator, "Evaluator")().evaluate(
+        sample_of(inputs, reference.attributes), reference
     )
-    return {(s.metric, s.scope): s for s in found}
+    return {(s.metric, s.scope): s for s in actual}
 
 
 def owner(score: str) -> str:
@@ -104,8 +104,8 @@ def test_a_case_has_the_values_that_are_expected(case: str, evaluator: str) -> N
         if row["case"] == case and owner(row["score"]) == evaluator:
             score = scores[row["score"], row["scope"]]
             expected = [float(row[c]) for c in ("value", "low", "high") if row[c]]
-            found = [score.value, score.ci_low, score.ci_high][: len(expected)]
-            assert found == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE), row
+            actual = [score.value, score.ci_low, score.ci_high][: len(expected)]
+            assert actual == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE), row
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""What every evaluator's card claims of its scores, measured on every evaluator that is found."""
+"""The claims of every evaluator's card about its scores, measured on every evaluator."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def real(rng: np.random.Generator, n: int) -> LabelledFeatures:
 
 def reference(seed: int = 1) -> Reference:
     rng = np.random.default_rng(seed)
-    known = real(rng, 200)
-    sets = {"real": known.features["net"]}
-    half = LabelledFeatures({"net": known.features["net"][:100]}, known.labels[:100])
+    labelled = real(rng, 200)
+    sets = {"real": labelled.features["net"]}
+    half = LabelledFeatures({"net": labelled.features["net"][:100]}, labelled.labels[:100])
     downstream = Downstream((GLASSES, HAIR), half, half, real(rng, 200))
     texts = {"net": dict.fromkeys("ab", np.array([1.0, 1.0, -1.0, -1.0]))}
     return Reference(
-        (GLASSES,), np.full(2, 0.5), {"net": sets}, {"real": known.labels[:, :1]}, downstream=downstream, texts=texts
+        (GLASSES,), np.full(2, 0.5), {"net": sets}, {"real": labelled.labels[:, :1]}, downstream=downstream, texts=texts
     )
 
 
@@ -62,10 +62,10 @@ def prediction(labels: np.ndarray) -> np.ndarray:
 
 
 def good(seed: int = 0, n: int = N) -> Sample:
-    """Even classes, the reference's features, nothing that tells what was asked for, and paired baselines near by."""
+    """Even classes, the reference's features, nothing that reveals the assigned class, and similar paired baselines."""
     rng = np.random.default_rng(seed)
-    known = real(rng, n)
-    labels, x = known.labels, known.features["net"]
+    labelled = real(rng, n)
+    labels, x = labelled.labels, labelled.features["net"]
     labels[:, 0] = rng.permutation(np.arange(n) % 2)
     classified = {a.name: prediction(labels[:, i]) for i, a in enumerate((GLASSES, HAIR))}
     paired_baseline = Sample(classified, {"net": x + 0.1}, np.full(n, -1), perceptual={"lpips": x + 0.1})
@@ -88,14 +88,14 @@ def bad(seed: int = 0, n: int = N) -> Sample:
     x = 0.1 * sample.features["net"] + 9.0
     x[:, 3] += 3 * sample.assigned_class
     classified = {a: prediction((rng.random(n) < 0.2).astype(int)) for a in sample.probabilities}
-    other = {a: prediction((rng.random(n) < 0.5).astype(int)) for a in sample.probabilities}
+    another = {a: prediction((rng.random(n) < 0.5).astype(int)) for a in sample.probabilities}
     gone = {a: np.where(rng.random((n, 1)) < 0.05, np.nan, p) for a, p in classified.items()}
     return replace(
         sample,
         probabilities=gone,
         features={"net": x},
         detected={"net": (rng.random(n) < 0.7).astype(float)},
-        other_classifiers={"second": other},
+        other_classifiers={"second": another},
         perceptual={"lpips": x},
     )
 
@@ -103,9 +103,9 @@ def bad(seed: int = 0, n: int = N) -> Sample:
 def rebuilt(value: Any, change: Any) -> Any:
     """A copy of a sample with `change` applied to each of its arrays of n rows."""
     if isinstance(value, Sample):
-        kept = ("confusion",)
+        selected = ("confusion",)
         changed = {f.name: getattr(value, f.name) for f in fields(value)}
-        return Sample(**{k: v if k in kept else rebuilt(v, change) for k, v in changed.items()})
+        return Sample(**{k: v if k in selected else rebuilt(v, change) for k, v in changed.items()})
     if isinstance(value, dict):
         return {k: rebuilt(v, change) for k, v in value.items()}
     return change(value) if isinstance(value, np.ndarray) else value
@@ -118,8 +118,8 @@ def _fewer_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluate(name: str, sample: Sample, against: Reference | None = None) -> list[Score]:
-    found: list[Score] = plugins.load("evaluator", name, "Evaluator")().evaluate(sample, against or reference())
-    return found
+    actual: list[Score] = plugins.load("evaluator", name, "Evaluator")().evaluate(sample, against or reference())
+    return actual
 
 
 def column_of(name: str, score: Score) -> Column:
@@ -132,7 +132,7 @@ def column_of(name: str, score: Score) -> Column:
 
 
 def check(name: str, scores: list[Score]) -> None:
-    """What holds of every score, whatever the samples."""
+    """Check what is true of every score for any samples."""
     for score in scores:
         column = column_of(name, score)
         if score.status != "ok":
@@ -192,9 +192,9 @@ def test_what_is_worse_in_every_respect_scores_worse(name: str) -> None:
     compared = 0
     for key in better.keys() & worse.keys():
         direction = column_of(name, better[key]).better
-        one, two = better[key].value, worse[key].value
-        if direction is not None and one is not None and two is not None:
-            assert one < two if direction == "lower" else one > two, key
+        first, second = better[key].value, worse[key].value
+        if direction is not None and first is not None and second is not None:
+            assert first < second if direction == "lower" else first > second, key
             compared += 1
     assert compared == len([s for s in better.values() if column_of(name, s).better is not None])
 
@@ -205,9 +205,11 @@ def test_how_the_arrays_are_stored_changes_nothing(name: str) -> None:
     sharded: Sample = rebuilt(sample, lambda array: in_shards(array, 37))
     sharded = replace(sharded, assigned_class=sample.assigned_class)
     expected = evaluate(name, sample)
-    found = evaluate(name, sharded)
-    assert [(s.metric, s.scope, s.n, s.status) for s in found] == [(s.metric, s.scope, s.n, s.status) for s in expected]
-    assert values(found) == pytest.approx(values(expected), rel=1e-7, abs=1e-9, nan_ok=True)
+    actual = evaluate(name, sharded)
+    assert [(s.metric, s.scope, s.n, s.status) for s in actual] == [
+        (s.metric, s.scope, s.n, s.status) for s in expected
+    ]
+    assert values(actual) == pytest.approx(values(expected), rel=1e-7, abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -236,10 +238,10 @@ def test_few_samples_have_a_score_or_a_reason(name: str, n: int) -> None:
 def test_the_order_of_the_samples_changes_no_value(name: str, seed: int) -> None:
     sample = bad(seed % 1000, 60)
     order = np.random.default_rng(seed).permutation(60)
-    expected, found = evaluate(name, sample), evaluate(name, rebuilt(sample, lambda array: array[order]))
+    expected, actual = evaluate(name, sample), evaluate(name, rebuilt(sample, lambda array: array[order]))
     check(name, expected)
-    assert values(found)[::4] == pytest.approx(values(expected)[::4], rel=1e-7, abs=1e-9, nan_ok=True)
-    assert [s.n for s in found] == [s.n for s in expected]
+    assert values(actual)[::4] == pytest.approx(values(expected)[::4], rel=1e-7, abs=1e-9, nan_ok=True)
+    assert [s.n for s in actual] == [s.n for s in expected]
 
 
 @pytest.mark.parametrize("name", NAMES)

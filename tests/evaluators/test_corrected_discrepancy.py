@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Reference, Sample, Score
-from evaluators.corrected_discrepancy import Evaluator, joint_confusion, rates, redraw_rates, true_shares
+from evaluators.corrected_discrepancy import Evaluator, draw_rates, joint_confusion, rates, true_shares
 
 TWO, THREE = Attribute("two", ("0", "1")), Attribute("three", ("0", "1", "2"))
 C2 = np.array([[0.9, 0.1], [0.25, 0.75]])
@@ -69,13 +69,13 @@ def scores(labels: np.ndarray, counts: np.ndarray, r: np.ndarray, attribute: Att
 def test_the_corrected_discrepancy_is_that_of_the_true_shares() -> None:
     rng, p, r = np.random.default_rng(0), np.array([0.6, 0.3, 0.1]), np.full(3, 1 / 3)
     labels = classified(p, C3, 20_000, rng)
-    found = scores(labels, np.rint(C3 * 1_000_000).astype(int), r, THREE)
+    actual = scores(labels, np.rint(C3 * 1_000_000).astype(int), r, THREE)
     plain = np.linalg.norm(np.bincount(labels) / 20_000 - r)
     truth = np.linalg.norm(p - r)
-    assert found["fd_l2_corrected", "three"].value == pytest.approx(truth, abs=0.02)
+    assert actual["fd_l2_corrected", "three"].value == pytest.approx(truth, abs=0.02)
     assert abs(plain - truth) > 0.05
     for k in range(3):
-        share = found["share_corrected", f"three={k}"]
+        share = actual["share_corrected", f"three={k}"]
         assert share.ci_low < p[k] < share.ci_high
 
 
@@ -90,21 +90,21 @@ def test_intervals_cover_the_true_shares_and_a_known_confusion_alone_would_not(
     hits, narrow = 0, 0
     for _ in range(runs):
         counts = np.stack([rng.multinomial(m, row) for row in confusion])
-        found = rng.multinomial(300, true @ confusion)
-        labels = np.repeat(np.arange(len(true)), found)
+        actual = rng.multinomial(300, true @ confusion)
+        labels = np.repeat(np.arange(len(true)), actual)
         share = scores(labels, counts, np.full(len(true), 1 / len(true)), attribute)[
             "share_corrected", f"{attribute.name}=0"
         ]
         hits += share.ci_low <= true[0] <= share.ci_high
-        draws = true_shares(rng.multinomial(300, found / 300, 100) / 300, rates(counts.astype(float)))[:, 0]
+        draws = true_shares(rng.multinomial(300, actual / 300, 100) / 300, rates(counts.astype(float)))[:, 0]
         low, high = np.quantile(draws, [0.025, 0.975])
         narrow += low <= true[0] <= high
     assert 0.93 <= hits / runs <= 0.97
     assert narrow / runs < 0.92
 
 
-def test_redrawn_confusion_keeps_room_for_an_error_that_was_not_seen() -> None:
-    draws = redraw_rates(np.array([[100, 0], [0, 100]]), 2000, np.random.default_rng(0))
+def test_drawn_confusion_allows_for_an_error_that_was_not_observed() -> None:
+    draws = draw_rates(np.array([[100, 0], [0, 100]]), 2000, np.random.default_rng(0))
     assert draws.shape == (2000, 2, 2)
     assert draws.sum(2) == pytest.approx(np.ones((2000, 2)))
     assert 0.001 < draws[:, 0, 1].mean() < 0.02
@@ -122,6 +122,6 @@ def test_what_cannot_be_corrected_is_undefined_with_a_reason(counts: np.ndarray 
     labels = np.arange(20) % 2
     confusion = {} if counts is None else {"two": counts}
     sample = Sample({"two": one_hot(labels, 2)}, {}, np.full(20, -1), confusion)
-    found = Evaluator().evaluate(sample, Reference((TWO,), np.array([0.5, 0.5])))
-    assert [s.metric for s in found] == ["fd_l2_corrected", "share_corrected", "share_corrected"]
-    assert all(s.status == "undefined" and reason in s.reason and s.value is None for s in found)
+    actual = Evaluator().evaluate(sample, Reference((TWO,), np.array([0.5, 0.5])))
+    assert [s.metric for s in actual] == ["fd_l2_corrected", "share_corrected", "share_corrected"]
+    assert all(s.status == "undefined" and reason in s.reason and s.value is None for s in actual)

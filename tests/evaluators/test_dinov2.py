@@ -48,10 +48,10 @@ def test_features_are_the_class_token_after_the_norm(tmp_path: Path, architectur
         network(torch.stack([transformed(Image.fromarray(i)) for i in images.permute(0, 2, 3, 1).numpy()]))
     tokens = normed[0]
     assert tokens.shape == (3, 1 + 4 * registers + 16 * 16, 24)
-    found = Extractor(f"path:{folder}").extract(images)["features"]
-    assert (found.shape, found.dtype) == ((3, 24), np.float32)
-    assert np.ptp(found, axis=0).max() > 0.03, "the images differ to the network"
-    np.testing.assert_allclose(found, tokens[:, 0].numpy(), rtol=1e-5, atol=1e-5)
+    actual = Extractor(f"path:{folder}").extract(images)["features"]
+    assert (actual.shape, actual.dtype) == ((3, 24), np.float32)
+    assert np.ptp(actual, axis=0).max() > 0.03, "the images differ to the network"
+    np.testing.assert_allclose(actual, tokens[:, 0].numpy(), rtol=1e-5, atol=1e-5)
 
 
 def cubic(x: np.ndarray, a: float) -> np.ndarray:
@@ -62,30 +62,30 @@ def cubic(x: np.ndarray, a: float) -> np.ndarray:
 
 
 def weights_of(registers: bool) -> np.ndarray:
-    """What each of 16 new positions takes of the 37 old ones along an axis, [16, 37]."""
+    """Weights of the 37 old positions in each of 16 new ones along an axis, [16, 37]."""
     new, old = np.arange(16)[:, None], np.arange(37)
     if registers:  # torch's antialiased filter is PIL's: a = -1/2, widened by the scale, its weights summing to 1
-        found = cubic((old + 0.5 - (new + 0.5) * 37 / 16) / (37 / 16), -0.5)
-        return np.asarray(found / found.sum(axis=1, keepdims=True))
+        actual = cubic((old + 0.5 - (new + 0.5) * 37 / 16) / (37 / 16), -0.5)
+        return np.asarray(actual / actual.sum(axis=1, keepdims=True))
     at = (new + 0.5) * 37 / 16.1 - 0.5  # the release's offset of 0.1; the plain filter has a = -3/4
-    found = np.zeros((16, 37))
+    actual = np.zeros((16, 37))
     for tap in range(-2, 4):  # beyond the border, the outermost position again
-        place = np.floor(at).astype(int) + tap
-        np.add.at(found, (new, np.clip(place, 0, 36)), cubic(at - place, -0.75))
-    return found
+        location = np.floor(at).astype(int) + tap
+        np.add.at(actual, (new, np.clip(location, 0, 36)), cubic(at - location, -0.75))
+    return actual
 
 
 @pytest.mark.parametrize("registers", [False, True])
 def test_positions_are_resampled_as_the_release_does(registers: bool) -> None:
     grid = torch.randn(1, 37 * 37, 2, generator=torch.Generator().manual_seed(0))
     first = torch.tensor([[[-7.0, 9.0]]])
-    found = resampled(torch.cat([first, grid], dim=1), 16, registers)
-    assert found.shape == (1, 1 + 256, 2)
-    assert torch.equal(found[:, :1], first), "the class token has no place on the grid"
+    actual = resampled(torch.cat([first, grid], dim=1), 16, registers)
+    assert actual.shape == (1, 1 + 256, 2)
+    assert torch.equal(actual[:, :1], first), "the class token has no place on the grid"
     w = weights_of(registers)
     expected = np.einsum("ir,rcd,jc->ijd", w, grid.reshape(37, 37, 2).numpy(), w)
-    np.testing.assert_allclose(found[0, 1:].reshape(16, 16, 2).numpy(), expected, atol=1e-5)
-    torch.testing.assert_close(resampled(grid, 16, registers), found[:, 1:])
+    np.testing.assert_allclose(actual[0, 1:].reshape(16, 16, 2).numpy(), expected, atol=1e-5)
+    torch.testing.assert_close(resampled(grid, 16, registers), actual[:, 1:])
 
 
 def test_positions_of_the_same_grid_are_left_alone() -> None:
@@ -177,5 +177,5 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 def test_the_digest_follows_the_weights_and_the_architecture(tmp_path: Path) -> None:
     first, again = save_dinov2(tmp_path / "a"), save_dinov2(tmp_path / "b")
-    other = save_dinov2(tmp_path / "c", seed=1)
-    assert Extractor(f"path:{first}").digest == Extractor(f"path:{again}").digest != Extractor(f"path:{other}").digest
+    another = save_dinov2(tmp_path / "c", seed=1)
+    assert Extractor(f"path:{first}").digest == Extractor(f"path:{again}").digest != Extractor(f"path:{another}").digest

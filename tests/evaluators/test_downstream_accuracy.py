@@ -57,13 +57,13 @@ def scores(sample: Sample, sets: Downstream | None = SETS, attributes: tuple[Att
     return Evaluator().evaluate(sample, Reference(attributes, np.full(k, 1 / k), downstream=sets))
 
 
-def generated(y: np.ndarray, s: np.ndarray, seed: int = 4, asked: bool = True) -> Sample:
+def generated(y: np.ndarray, s: np.ndarray, seed: int = 4, assigned: bool = True) -> Sample:
     classified = {"beard": np.eye(2)[y]}
-    return Sample({} if asked else classified, {"net": draw(y, s, seed)}, y if asked else np.full(len(y), -1))
+    return Sample({} if assigned else classified, {"net": draw(y, s, seed)}, y if assigned else np.full(len(y), -1))
 
 
-def by_metric(found: list[Score]) -> dict[str, Score]:
-    return {s.metric.removeprefix("downstream_").removesuffix("_net"): s for s in found}
+def by_metric(actual: list[Score]) -> dict[str, Score]:
+    return {s.metric.removeprefix("downstream_").removesuffix("_net"): s for s in actual}
 
 
 def worst_of_mix(share: float) -> float:
@@ -75,39 +75,39 @@ def worst_of_mix(share: float) -> float:
 
 
 def test_a_spurious_attribute_fools_and_what_breaks_it_mends_up_to_the_bayes_rate() -> None:
-    found = by_metric(scores(generated(Y, 1 - Y)))  # as many images in which s is never y: half and half in all
-    assert found["biased_only"].value < 0.02
-    assert found["ceiling"].value == pytest.approx(BAYES, abs=0.03)
-    assert found["worst_group"].value == pytest.approx(BAYES, abs=0.03)
-    assert found["gain"].value == pytest.approx(found["worst_group"].value - found["biased_only"].value)
-    assert found["gain"].ci_low < found["gain"].value < found["gain"].ci_high
-    assert found["worst_group"].scope == "beard by hat"
-    assert found["worst_group"].reason.endswith(f"labels: {N} as asked")
+    actual = by_metric(scores(generated(Y, 1 - Y)))  # as many images in which s is never y: half and half in all
+    assert actual["biased_only"].value < 0.02
+    assert actual["ceiling"].value == pytest.approx(BAYES, abs=0.03)
+    assert actual["worst_group"].value == pytest.approx(BAYES, abs=0.03)
+    assert actual["gain"].value == pytest.approx(actual["worst_group"].value - actual["biased_only"].value)
+    assert actual["gain"].ci_low < actual["gain"].value < actual["gain"].ci_high
+    assert actual["worst_group"].scope == "beard by hat"
+    assert actual["worst_group"].reason.endswith(f"labels: {N} as asked")
 
 
 def test_balanced_samples_beside_biased_images_give_the_bayes_rate_of_the_mix() -> None:
-    found = by_metric(scores(generated(Y, S)))  # s = y in 3/4 of what is learnt from
+    actual = by_metric(scores(generated(Y, S)))  # s = y in 3/4 of what is learnt from
     assert worst_of_mix(0.5) == pytest.approx(BAYES)
-    assert found["worst_group"].value == pytest.approx(worst_of_mix(0.75), abs=0.03)
+    assert actual["worst_group"].value == pytest.approx(worst_of_mix(0.75), abs=0.03)
     many = by_metric(scores(generated(*alternating(10_000))))  # and in (4000 + 5000) / 14000
     assert many["worst_group"].value == pytest.approx(worst_of_mix(9 / 14), abs=0.03)
-    assert found["worst_group"].value < many["worst_group"].value < BAYES
+    assert actual["worst_group"].value < many["worst_group"].value < BAYES
 
 
 def test_samples_of_the_same_bias_gain_nothing() -> None:
-    found = by_metric(scores(generated(Y, Y)))
-    assert abs(found["gain"].value) < 0.02
-    assert found["gain"].ci_low <= 0 <= found["gain"].ci_high
+    actual = by_metric(scores(generated(Y, Y)))
+    assert abs(actual["gain"].value) < 0.02
+    assert actual["gain"].ci_low <= 0 <= actual["gain"].ci_high
 
 
 def test_labels_are_those_asked_for_and_the_classifiers_where_none_was() -> None:
-    asked, classified = scores(generated(Y, 1 - Y)), scores(generated(Y, 1 - Y, asked=False))
-    assert [(s.value, s.ci_low, s.ci_high) for s in classified] == [(s.value, s.ci_low, s.ci_high) for s in asked]
+    requested, classified = scores(generated(Y, 1 - Y)), scores(generated(Y, 1 - Y, assigned=False))
+    assert [(s.value, s.ci_low, s.ci_high) for s in classified] == [(s.value, s.ci_low, s.ci_high) for s in requested]
     assert f"labels: {N} by the classifier" in classified[0].reason
-    wrong = generated(Y, 1 - Y)  # asked for, but not made: it teaches what is not so
+    wrong = generated(Y, 1 - Y)  # the images do not have their assigned class: wrong labels
     taught = Sample({"beard": np.eye(2)[Y]}, wrong.features, 1 - Y)
-    assert by_metric(scores(taught))["worst_group"].value < by_metric(asked)["worst_group"].value - 0.3
-    mixed = generated(Y, 1 - Y, asked=False)
+    assert by_metric(scores(taught))["worst_group"].value < by_metric(requested)["worst_group"].value - 0.3
+    mixed = generated(Y, 1 - Y, assigned=False)
     abstained = np.eye(2)[Y]
     abstained[:100] = np.nan
     assigned_class = np.where(np.arange(N) < N // 2, -1, Y)
@@ -123,16 +123,16 @@ def test_a_joint_that_was_asked_for_is_taken_apart() -> None:
     sets = Downstream((BEARD, HAT), SETS.biased, SETS.balanced, HELDOUT)
     alone = generated(y, 1 - y)
     joint = Sample({}, alone.features, 3 * y + tone)  # beard varies slower than tone
-    one, two = scores(alone, sets), scores(joint, sets, (BEARD, TONE))
-    assert [s.value for s in two[:4]] == [s.value for s in one]
-    assert {s.reason for s in two[4:]} == {"the real images have no labels of tone"}
+    first, second = scores(alone, sets), scores(joint, sets, (BEARD, TONE))
+    assert [s.value for s in second[:4]] == [s.value for s in first]
+    assert {s.reason for s in second[4:]} == {"the real images have no labels of tone"}
 
 
 def test_what_does_not_depend_on_the_method_is_the_same_for_all() -> None:
-    one, two = by_metric(scores(generated(Y, 1 - Y))), by_metric(scores(generated(Y, S, seed=9)))
+    first, second = by_metric(scores(generated(Y, 1 - Y))), by_metric(scores(generated(Y, S, seed=9)))
     for name in ("biased_only", "ceiling"):
-        assert (one[name].value, one[name].reason) == (two[name].value, two[name].reason)
-    assert one["worst_group"].value != two["worst_group"].value
+        assert (first[name].value, first[name].reason) == (second[name].value, second[name].reason)
+    assert first["worst_group"].value != second["worst_group"].value
 
 
 def test_shards_and_the_order_of_the_samples_do_not_matter() -> None:
@@ -149,46 +149,46 @@ def test_shards_and_the_order_of_the_samples_do_not_matter() -> None:
 def test_limits_of_one_share_are_clopper_and_pearsons_and_those_of_many_enclose_the_worst(
     pairs: list[tuple[int, int]],
 ) -> None:
-    right, of = (np.array(v) for v in zip(*((min(k, n), n) for k, n in pairs), strict=True))
-    low, high = worst_interval(right, of)
-    assert 0.0 <= low <= (right / of).min() <= high <= 1.0
-    each = [binomtest(int(k), int(n)).proportion_ci(0.95) for k, n in zip(right, of, strict=True)]
-    assert low == pytest.approx(min(ci.low for ci in each), abs=1e-9)
-    assert high >= min(ci.high for ci in each) - 1e-12
+    right, totals = (np.array(v) for v in zip(*((min(k, n), n) for k, n in pairs), strict=True))
+    low, high = worst_interval(right, totals)
+    assert 0.0 <= low <= (right / totals).min() <= high <= 1.0
+    intervals = [binomtest(int(k), int(n)).proportion_ci(0.95) for k, n in zip(right, totals, strict=True)]
+    assert low == pytest.approx(min(ci.low for ci in intervals), abs=1e-9)
+    assert high >= min(ci.high for ci in intervals) - 1e-12
     if len(pairs) == 1:
-        assert high == pytest.approx(each[0].high, abs=1e-9)
+        assert high == pytest.approx(intervals[0].high, abs=1e-9)
 
 
 @pytest.mark.parametrize("rates", [[0.9] * 6, [0.6, 0.9, 0.9, 0.9], [0.99, 0.98, 1.0, 0.97]])
 def test_the_interval_of_the_worst_group_covers(rates: list[float]) -> None:
     """Ties of all groups, one that is clearly the worst, and shares near 1."""
-    rng, of = np.random.default_rng(0), np.full(len(rates), 100)
-    ends = [worst_interval(rng.binomial(of, rates), of) for _ in range(400)]
+    rng, totals = np.random.default_rng(0), np.full(len(rates), 100)
+    ends = [worst_interval(rng.binomial(totals, rates), totals) for _ in range(400)]
     assert sum(low <= min(rates) <= high for low, high in ends) >= 375  # at least 380 expected, standard error 4.4
 
 
-def test_the_interval_of_a_tie_would_fail_as_a_percentile_of_redraws() -> None:
-    """The smallest of redrawn shares is too small twice over: what the exact interval is there to avoid."""
-    rng, of, covered = np.random.default_rng(0), np.full(6, 100), 0
+def test_the_interval_of_a_tie_would_fail_as_a_percentile_of_bootstrap_draws() -> None:
+    """The smallest of bootstrapped shares is biased downwards twice, which the exact interval avoids."""
+    rng, totals, covered = np.random.default_rng(0), np.full(6, 100), 0
     for _ in range(200):
-        draws = rng.binomial(of, rng.binomial(of, 0.9) / of, (1000, 6)).min(axis=1) / 100
+        draws = rng.binomial(totals, rng.binomial(totals, 0.9) / totals, (1000, 6)).min(axis=1) / 100
         covered += np.quantile(draws, 0.025) <= 0.9 <= np.quantile(draws, 0.975)
     assert covered < 150
 
 
 @pytest.mark.parametrize(
-    ("one", "two"),
+    ("before", "after"),
     [([0.6, 0.9, 0.9, 0.9], [0.9] * 4), ([0.5, 0.7, 0.9, 0.95], [0.85, 0.9, 0.95, 0.95]), ([0.9] * 4, [0.9] * 4)],
 )
-def test_the_interval_of_the_gain_covers(one: list[float], two: list[float]) -> None:
+def test_the_interval_of_the_gain_covers(before: list[float], after: list[float]) -> None:
     rng, size, covered = np.random.default_rng(0), 200, 0
     group = np.repeat(np.arange(4), size)
     for _ in range(200):
         u = rng.random((2, 4 * size))
         u[1] = np.where(rng.random(4 * size) < 0.6, u[0], u[1])  # both err on the same images, often
-        right = [u[i] < np.repeat(rates, size) for i, rates in enumerate((one, two))]
+        right = [u[i] < np.repeat(rates, size) for i, rates in enumerate((before, after))]
         low, high = gain_interval(right[0], right[1], group, 4, rng)
-        covered += low <= min(two) - min(one) <= high
+        covered += low <= min(after) - min(before) <= high
     assert covered >= 180, covered  # 190 expected of a perfect one; the reflected bootstrap has 93 to 98 % here
 
 
@@ -209,9 +209,9 @@ def test_the_partner_is_the_attribute_of_the_largest_cramers_v() -> None:
 def test_bounds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     y, s = rng.integers(0, 2, (2, 60))
-    for one in scores(generated(y, s, seed)):
-        low = -1.0 if "gain" in one.metric else 0.0
-        assert low <= one.ci_low <= one.value <= one.ci_high <= 1.0
+    for result in scores(generated(y, s, seed)):
+        low = -1.0 if "gain" in result.metric else 0.0
+        assert low <= result.ci_low <= result.value <= result.ci_high <= 1.0
 
 
 def test_what_is_missing_is_said() -> None:

@@ -77,7 +77,7 @@ def test_shape_and_type(extractor: Extractor, n: int) -> None:
 def test_a_row_depends_on_its_image_alone(extractor: Extractor) -> None:
     images = noise(66)  # more than one batch
     whole = extractor.extract(images)["features"]
-    parts = np.concatenate([extractor.extract(part)["features"] for part in torch.split(images, [1, 4, 61])])
+    parts = np.concatenate([extractor.extract(chunk)["features"] for chunk in torch.split(images, [1, 4, 61])])
     scale = np.abs(whole).max()
     np.testing.assert_allclose(parts, whole, atol=1e-5 * scale)
     assert np.abs(whole[0] - whole[1]).max() > 0.01 * scale  # different images do differ
@@ -117,12 +117,12 @@ def test_mistakes_are_named(extractor: Extractor) -> None:
 
 
 def test_tensors_that_do_not_fit_are_refused() -> None:
-    wanted = {"a.weight": torch.zeros(2), "a.bias": torch.zeros(2)}
+    expected = {"a.weight": torch.zeros(2), "a.bias": torch.zeros(2)}
     stored = {"b.weight": torch.ones(2), "b.bias": torch.zeros(2)}
-    assert match_in_order(stored, wanted)["a.weight"] is stored["b.weight"]
+    assert match_in_order(stored, expected)["a.weight"] is stored["b.weight"]
     with pytest.raises(ConfigError, match="2 tensors, got 1"):
-        match_in_order({"b.weight": torch.zeros(2)}, wanted)
+        match_in_order({"b.weight": torch.zeros(2)}, expected)
     with pytest.raises(ConfigError, match=r"a\.bias must have shape \[2\]"):
-        match_in_order({"b.weight": torch.zeros(2), "b.bias": torch.zeros(3)}, wanted)
+        match_in_order({"b.weight": torch.zeros(2), "b.bias": torch.zeros(3)}, expected)
     with pytest.raises(ConfigError, match=r"got b\.bias"):
-        match_in_order({"b.bias": torch.zeros(2), "b.weight": torch.zeros(2)}, wanted)
+        match_in_order({"b.bias": torch.zeros(2), "b.weight": torch.zeros(2)}, expected)

@@ -24,8 +24,8 @@ THREE = Reference((Attribute("a", ("0", "1", "2")),), np.full(3, 1 / 3))
 
 
 def score(features: np.ndarray, assigned_class: np.ndarray, reference: Reference = TWO) -> Score:
-    (found,) = Evaluator().evaluate(Sample({}, {"toy": features}, assigned_class), reference)
-    return found
+    (actual,) = Evaluator().evaluate(Sample({}, {"toy": features}, assigned_class), reference)
+    return actual
 
 
 def gaussians(distance: float, n: int, groups: int = 2, seed: int = 0, dims: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +45,10 @@ def test_balanced_error_is_the_mean_over_groups_not_over_samples() -> None:
 
 @pytest.mark.parametrize(("groups", "reference"), [(2, TWO), (3, THREE)])
 def test_groups_that_do_not_differ_are_at_chance(groups: int, reference: Reference) -> None:
-    found = score(*gaussians(0.0, 300, groups, seed=2), reference)
-    assert found.metric == "epsilon_toy"
-    assert found.ci_low <= (groups - 1) / groups <= found.ci_high
-    assert found.noise_floor < found.value
+    actual = score(*gaussians(0.0, 300, groups, seed=2), reference)
+    assert actual.metric == "epsilon_toy"
+    assert actual.ci_low <= (groups - 1) / groups <= actual.ci_high
+    assert actual.noise_floor < actual.value
 
 
 def test_cross_validation_is_not_biased_where_there_is_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,26 +57,26 @@ def test_cross_validation_is_not_biased_where_there_is_nothing_to_tell(monkeypat
     errors = []
     for seed in range(25):
         x, group = gaussians(0.0, 150, 3, seed)
-        found, _, _ = cross_validated(x, group)
-        errors.append(balanced_error(found != group, group, 3))
+        actual, _, _ = cross_validated(x, group)
+        errors.append(balanced_error(actual != group, group, 3))
     assert abs(np.mean(errors) - 2 / 3) < 4 * np.std(errors) / 5
 
 
 def test_groups_far_apart_are_always_told() -> None:
-    found = score(*gaussians(20.0, 200))
-    assert found.value == 0.0
-    assert found.ci_high > 0.0  # 200 samples do not prove that no error is ever made
-    assert found.value < found.noise_floor
+    actual = score(*gaussians(20.0, 200))
+    assert actual.value == 0.0
+    assert actual.ci_high > 0.0  # 200 samples do not prove that no error is ever made
+    assert actual.value < actual.noise_floor
 
 
 @pytest.mark.parametrize("distance", [1.0, 2.0])
 def test_at_a_distance_the_error_is_the_bayes_rate_from_above(distance: float) -> None:
     n = 600
-    found = score(*gaussians(distance, n, dims=2))
+    actual = score(*gaussians(distance, n, dims=2))
     bayes = norm.cdf(-distance / 2)
     spread = (bayes * (1 - bayes) / n) ** 0.5
-    assert bayes - 2 * spread < found.value < bayes + 0.04
-    assert found.reason.startswith("best probe: ")
+    assert bayes - 2 * spread < actual.value < bayes + 0.04
+    assert actual.reason.startswith("best probe: ")
 
 
 def test_what_only_a_bent_border_tells_is_told() -> None:
@@ -87,27 +87,27 @@ def test_what_only_a_bent_border_tells_is_told() -> None:
         rng.uniform(0, 2 * np.pi, 400),
         np.where(assigned_class == 0, 1.0, 3.0) + 0.2 * rng.standard_normal(400),
     )
-    found = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), assigned_class)
-    assert found.value < 0.05
-    assert "logistic" not in found.reason
+    actual = score(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1), assigned_class)
+    assert actual.value < 0.05
+    assert "logistic" not in actual.reason
 
 
 def test_the_null_is_that_of_predictions_that_know_nothing() -> None:
     rng = np.random.default_rng(0)
-    group, found, fold = np.arange(500) % 2, rng.integers(2, size=500), np.arange(500) // 2 % 5
-    draws = null_draws(found, group, fold, 2, rng)
+    group, actual, fold = np.arange(500) % 2, rng.integers(2, size=500), np.arange(500) // 2 % 5
+    draws = null_draws(actual, group, fold, 2, rng)
     assert draws.mean() == pytest.approx(0.5, abs=0.005)
     assert draws.std() == pytest.approx(0.5 / 500**0.5, rel=0.1)
 
 
 def nearest_means(x: np.ndarray, group: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Out-of-fold predictions of a probe that is linear in the groups it learnt from: the nearer class mean."""
-    found = np.empty_like(group)
+    actual = np.empty_like(group)
     for k in range(5):
         train, test = fold != k, fold == k
-        one, two = (x[train & (group == s)].mean(axis=0) for s in (0, 1))
-        found[test] = (x[test] - (one + two) / 2) @ (two - one) > 0
-    return found
+        first, second = (x[train & (group == s)].mean(axis=0) for s in (0, 1))
+        actual[test] = (x[test] - (first + second) / 2) @ (second - first) > 0
+    return actual
 
 
 def test_images_that_tell_nothing_fall_below_the_noise_floor_no_more_often_than_stated(
@@ -118,9 +118,9 @@ def test_images_that_tell_nothing_fall_below_the_noise_floor_no_more_often_than_
     rng, fold, below, plainly = np.random.default_rng(0), np.arange(100) // 2 % 5, 0, 0
     for _ in range(400):
         x, group = rng.standard_normal((100, 8)), np.tile([0, 1], 50)
-        found = nearest_means(x, group, fold)
-        draws = null_draws(found, group, fold, 2, rng)
-        value = balanced_error(found != group, group, 2)
+        actual = nearest_means(x, group, fold)
+        draws = null_draws(actual, group, fold, 2, rng)
+        value = balanced_error(actual != group, group, 2)
         below += value < noise_floor(draws)
         plainly += value < np.quantile(draws, 0.05)
     assert plainly / 400 > 0.075
@@ -144,8 +144,8 @@ def test_nothing_asked_or_too_little_is_undefined_with_a_reason() -> None:
     few = score(x[:30], assigned_class[:30])
     assert few.status == "undefined"
     assert "must have 20 samples, got [15, 15]" in few.reason
-    one = score(x, np.zeros(60, dtype=np.int64))
-    assert one.status == "undefined"
+    result = score(x, np.zeros(60, dtype=np.int64))
+    assert result.status == "undefined"
     x[7] = np.nan  # no face was found there
     assert score(x, assigned_class).reason == "every sample must have features, got none of 1; take another extractor"
 

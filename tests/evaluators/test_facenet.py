@@ -51,10 +51,10 @@ def embedder(weights: Path) -> Extractor:
 
 
 def test_a_face_is_found_where_there_is_one() -> None:
-    found = Extractor().extract(face_and_none())
-    assert list(found) == ["detected"]
-    assert found["detected"].tolist() == [1, 0, 0, 1]
-    assert found["detected"].dtype == np.float32
+    actual = Extractor().extract(face_and_none())
+    assert list(actual) == ["detected"]
+    assert actual["detected"].tolist() == [1, 0, 0, 1]
+    assert actual["detected"].dtype == np.float32
 
 
 def test_the_face_is_where_it_is_in_the_photograph() -> None:
@@ -75,15 +75,15 @@ def test_the_crop_is_the_packages_own() -> None:
 
 
 def test_an_embedding_is_the_networks_of_the_crop_and_nan_without_a_face(embedder: Extractor, weights: Path) -> None:
-    found = embedder.extract(face_and_none())
+    actual = embedder.extract(face_and_none())
     network: Any = InceptionResnetV1()
     network.load_state_dict(torch.load(weights, weights_only=True), strict=False)
     crops = torch.from_numpy(Extractor().crops(face_and_none())).float()
     with torch.inference_mode():
         expected = network.eval()(fixed_image_standardization(crops)).numpy()
-    np.testing.assert_allclose(found["features"][[0, 3]], expected, atol=1e-5)
-    assert found["features"].shape == (4, 512)
-    assert np.isnan(found["features"][[1, 2]]).all()
+    np.testing.assert_allclose(actual["features"][[0, 3]], expected, atol=1e-5)
+    assert actual["features"].shape == (4, 512)
+    assert np.isnan(actual["features"][[1, 2]]).all()
     assert np.abs(expected[0] - expected[1]).max() > 1e-4  # different crops do differ
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, rtol=1e-5)
 
@@ -92,7 +92,7 @@ def test_a_row_depends_on_its_image_alone(embedder: Extractor) -> None:
     images = face_and_none()
     whole, parts = embedder.extract(images), [embedder.extract(image[None]) for image in images]
     for key, rows in whole.items():
-        np.testing.assert_allclose(rows, np.concatenate([part[key] for part in parts]), atol=1e-5)
+        np.testing.assert_allclose(rows, np.concatenate([chunk[key] for chunk in parts]), atol=1e-5)
 
 
 def test_weights_of_other_formats_and_damaged_ones(weights: Path, tmp_path: Path, embedder: Extractor) -> None:
@@ -165,14 +165,14 @@ def test_a_probe_is_logistic_regression_and_is_read_back_as_it_was(tmp_path: Pat
     probe = fit_probe(features, labels, (TWO, THREE), "source")
     save_probe(probe, tmp_path)
     again = load_probe(tmp_path)
-    found = again.probabilities(features)
+    actual = again.probabilities(features)
     assert again.digest == probe.digest
-    assert np.isnan(found["two"][7]).all()
-    assert np.isnan(found["three"][7]).all()
+    assert np.isnan(actual["two"][7]).all()
+    assert np.isnan(actual["three"][7]).all()
     for a in (TWO, THREE):
-        rest = np.delete(found[a.name], 7, axis=0)
-        np.testing.assert_allclose(rest.sum(axis=1), 1, rtol=1e-5)
-        assert (rest.argmax(1) == np.delete(labels[a.name], 7)).mean() > 0.97
+        remaining = np.delete(actual[a.name], 7, axis=0)
+        np.testing.assert_allclose(remaining.sum(axis=1), 1, rtol=1e-5)
+        assert (remaining.argmax(1) == np.delete(labels[a.name], 7)).mean() > 0.97
         confusion = np.array(again.confusion[a.name])
         assert confusion.sum() == 100  # a quarter of 399
         assert np.trace(confusion) >= 97
@@ -182,12 +182,14 @@ def test_a_probe_is_logistic_regression_and_is_read_back_as_it_was(tmp_path: Pat
 def test_its_probabilities_are_scikit_learns(attribute: Attribute, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[LogisticRegression] = []
     original = LogisticRegression.fit
-    monkeypatch.setattr(LogisticRegression, "fit", lambda self, *rest: (fitted.append(self), original(self, *rest))[1])
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, *remaining: (fitted.append(self), original(self, *remaining))[1]
+    )
     features, labels = labelled()
     probe = fit_probe(features, labels, (attribute,), "source", penalty=3.0)
-    rest = np.delete(features, 7, axis=0)
-    theirs = fitted[0].predict_proba(rest)
-    np.testing.assert_allclose(probe.probabilities(rest)[attribute.name], theirs, atol=1e-5)
+    remaining = np.delete(features, 7, axis=0)
+    theirs = fitted[0].predict_proba(remaining)
+    np.testing.assert_allclose(probe.probabilities(remaining)[attribute.name], theirs, atol=1e-5)
     inverse = fitted[0].C
     assert inverse == pytest.approx(1 / 3)
 
@@ -207,13 +209,13 @@ def test_the_extractor_reads_attributes_by_its_probe(tmp_path: Path, embedder: E
     probe = fit_probe(features, labels, (TWO,), embedder.embedding_digest)
     save_probe(probe, tmp_path)
     spec = Extractor(embed=True, weights=weights, probe=tmp_path)
-    found = spec.extract(face_and_none())
+    actual = spec.extract(face_and_none())
     assert spec.attributes == (TWO,)
     assert spec.confusion == probe.confusion
     assert not hasattr(embedder, "attributes")
     assert len({spec.digest, embedder.digest}) == 2
-    np.testing.assert_array_equal(found["two"], probe.probabilities(found["features"])["two"])
-    assert np.isnan(found["two"]).all(axis=1).tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(actual["two"], probe.probabilities(actual["features"])["two"])
+    assert np.isnan(actual["two"]).all(axis=1).tolist() == [False, True, True, False]
 
 
 def test_a_probe_of_other_weights_or_a_damaged_one_is_refused(
@@ -239,13 +241,13 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     features, labels = labelled(40)
     few = np.zeros(40, dtype=np.int64)
     few[: FEWEST - 1] = 1
-    for given, match in (
+    for inputs, match in (
         ({}, "got none"),
         ({"two": labels["two"][:-1]}, r"shape \[40\], one per image, got \[39\]"),
         ({"two": labels["three"]}, r"in \[0, 2\), got 0 to 2"),
         ({"two": few}, "must have 8 labelled images with a face"),
     ):
         with pytest.raises(ConfigError, match=match):
-            fit_probe(features, given, (TWO,), "s")
+            fit_probe(features, inputs, (TWO,), "s")
     with pytest.raises(ConfigError, match="penalty must be a number above 0"):
         fit_probe(features, labels, (TWO,), "s", penalty=0)

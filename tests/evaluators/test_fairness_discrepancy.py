@@ -126,8 +126,8 @@ def test_joint_probabilities_are_outer_products_with_the_last_attribute_fastest(
 def test_soft_joint_is_the_mean_of_outer_products_not_the_product_of_means() -> None:
     second = Attribute("hat", ("no", "yes"))
     classified = {"eyeglasses": np.array([[0.9, 0.1], [0.1, 0.9]]), "hat": np.array([[0.9, 0.1], [0.1, 0.9]])}
-    seen = tally(sample_of(classified), (GLASSES, second))
-    np.testing.assert_allclose(seen.mean, [0.41, 0.09, 0.09, 0.41])
+    observed = tally(sample_of(classified), (GLASSES, second))
+    np.testing.assert_allclose(observed.mean, [0.41, 0.09, 0.09, 0.41])
 
 
 def test_a_class_that_the_target_excludes_makes_the_divergence_undefined() -> None:
@@ -183,10 +183,10 @@ def test_chunks_and_the_order_of_samples_make_no_difference(monkeypatch: pytest.
     np.testing.assert_allclose(base.covariance, np.cov(whole.T), rtol=1e-9, atol=1e-15)
     order = rng.permutation(n)
     monkeypatch.setattr(shares, "CHUNK", 100)
-    other = tally(sample_of({name: array[order] for name, array in classified.items()}), BOTH)
-    np.testing.assert_array_equal(other.counts, base.counts)
-    np.testing.assert_allclose(other.mean, base.mean, rtol=1e-12)
-    np.testing.assert_allclose(other.covariance, base.covariance, rtol=1e-9, atol=1e-15)
+    another = tally(sample_of({name: array[order] for name, array in classified.items()}), BOTH)
+    np.testing.assert_array_equal(another.counts, base.counts)
+    np.testing.assert_allclose(another.mean, base.mean, rtol=1e-12)
+    np.testing.assert_allclose(another.covariance, base.covariance, rtol=1e-9, atol=1e-15)
 
 
 @settings(max_examples=50, deadline=None)

@@ -55,19 +55,19 @@ def pytorch_fid(path: Path, features: np.ndarray) -> float:
 def measured(features: np.ndarray, fitted: Gaussian) -> dict[str, Any]:
     sample = Sample({}, {"net": features}, np.zeros(len(features), dtype=np.int64))
     reference = Reference((), np.ones(1), statistics={"net": {"file": fitted}})
-    found = [s for e in (Frechet(), FdInfinity()) for s in e.evaluate(sample, reference)]
-    assert {s.scope for s in found} == {"file"}
-    return {s.metric: s for s in found}
+    actual = [s for e in (Frechet(), FdInfinity()) for s in e.evaluate(sample, reference)]
+    assert {s.scope for s in actual} == {"file"}
+    return {s.metric: s for s in actual}
 
 
 def test_ours_come_back_and_pytorch_fid_finds_the_same_distance(tmp_path: Path) -> None:
     path = tmp_path / "a" / "y.npz"
     write_statistics(path, fit(Y), "digest")
-    found, extractor = read_statistics(path)
+    actual, extractor = read_statistics(path)
     assert extractor == "digest"
-    assert np.array_equal(found.mean, fit(Y).mean)
-    np.testing.assert_allclose(found.covariance, fit(Y).covariance, rtol=1e-14)
-    assert frechet_distance(X.mean(axis=0), np.cov(X.T), found.mean, found.covariance) == pytest.approx(
+    assert np.array_equal(actual.mean, fit(Y).mean)
+    np.testing.assert_allclose(actual.covariance, fit(Y).covariance, rtol=1e-14)
+    assert frechet_distance(X.mean(axis=0), np.cov(X.T), actual.mean, actual.covariance) == pytest.approx(
         pytorch_fid(path, X), rel=1e-8
     )
 
@@ -75,14 +75,14 @@ def test_ours_come_back_and_pytorch_fid_finds_the_same_distance(tmp_path: Path) 
 def test_distances_to_a_file_are_those_to_the_images_it_was_made_of(tmp_path: Path) -> None:
     path = tmp_path / "y.npz"
     np.savez(path, mu=Y.mean(axis=0), sigma=np.cov(Y.T))  # as pytorch-fid writes it
-    found = measured(X, read_statistics(path)[0])
+    actual = measured(X, read_statistics(path)[0])
     sample = Sample({}, {"net": X}, np.zeros(60, dtype=np.int64))
     for evaluator in (Frechet(), FdInfinity()):
         (expected,) = evaluator.evaluate(sample, Reference((), np.ones(1), {"net": {"file": Y}}))
-        score = found[expected.metric]
+        score = actual[expected.metric]
         ends = (score.value, score.ci_low, score.ci_high)
         assert ends == pytest.approx((expected.value, expected.ci_low, expected.ci_high), rel=1e-9)
-    assert found["frechet_net"].value == pytest.approx(pytorch_fid(path, X), rel=1e-8)
+    assert actual["frechet_net"].value == pytest.approx(pytorch_fid(path, X), rel=1e-8)
 
 
 def test_sets_come_before_files_and_what_needs_images_has_no_score_of_a_file() -> None:
@@ -173,9 +173,9 @@ def test_rounding_is_no_reason_to_refuse(tmp_path: Path) -> None:
     sigma = np.cov(features.T)
     sigma[0, 1] += 1e-12
     np.savez(tmp_path / "s.npz", mu=features.mean(axis=0).astype(np.float32), sigma=sigma.astype(">f8"))
-    found, _ = read_statistics(tmp_path / "s.npz")
-    assert found.mean.dtype == found.covariance.dtype == np.float64
-    assert np.array_equal(found.covariance, found.covariance.T)
+    actual, _ = read_statistics(tmp_path / "s.npz")
+    assert actual.mean.dtype == actual.covariance.dtype == np.float64
+    assert np.array_equal(actual.covariance, actual.covariance.T)
     np.savez(tmp_path / "flat.npz", mu=np.zeros(2), sigma=np.zeros((2, 2)))
     assert not read_statistics(tmp_path / "flat.npz")[0].covariance.any()
 
@@ -232,9 +232,9 @@ FEATURES = {"name": "clip_features", "label": "tower"}
 
 
 def suite_with(folder: Path, **changes: Any) -> Path:
-    given = {"real": {"file": str(folder / "real.npz"), "features": "tower"}}
+    inputs = {"real": {"file": str(folder / "real.npz"), "features": "tower"}}
     common: dict[str, Any] = {"methods": [{"name": "vanilla"}], "tasks": [{"attributes": ["eyeglasses"]}]}
-    measured = {"features": [FEATURES], "metrics": ["frechet"], "statistics": given}
+    measured = {"features": [FEATURES], "metrics": ["frechet"], "statistics": inputs}
     return small_suite(folder, **common, **{**measured, **changes})
 
 
@@ -246,11 +246,11 @@ def results(out: Path) -> dict[tuple[str, str], dict[str, str]]:
 def test_a_set_written_by_the_command_measures_a_run_as_the_set_does(tmp_path: Path, call: Call) -> None:
     file, out = tmp_path / "real.npz", tmp_path / "out"
     suite = suite_with(tmp_path, references={"avatars-balanced": 30})
-    code, said, _ = call("statistics", "avatars-balanced", "--features", "clip_features", "--n", 30, "--out", file)
-    assert (code, "mu [48] and sigma [48, 48] of clip_features" in said) == (0, True)
+    code, message, _ = call("statistics", "avatars-balanced", "--features", "clip_features", "--n", 30, "--out", file)
+    assert (code, "mu [48] and sigma [48, 48] of clip_features" in message) == (0, True)
     assert call("run", suite, "--workers", "1", "--out", out)[0] == 0
-    found = results(out)
-    value, expected = (found["frechet_tower", scope]["value"] for scope in ("real", "avatars-balanced"))
+    actual = results(out)
+    value, expected = (actual["frechet_tower", scope]["value"] for scope in ("real", "avatars-balanced"))
     assert float(value) == pytest.approx(float(expected), rel=1e-9)
 
     # The samples of that run, as the next one's reference.
@@ -262,9 +262,9 @@ def test_a_set_written_by_the_command_measures_a_run_as_the_set_does(tmp_path: P
     with np.load(samples) as stored:
         np.testing.assert_allclose(stored["mu"], features.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(stored["sigma"], np.cov(features.T), rtol=1e-9, atol=1e-15)
-    said = refusal(call("statistics", out / "small", "--features", "clip_features", "--out", samples, "--seed", 3))
-    assert "unknown seed of" in said
-    assert "known: 0" in said
+    message = refusal(call("statistics", out / "small", "--features", "clip_features", "--out", samples, "--seed", 3))
+    assert "unknown seed of" in message
+    assert "known: 0" in message
 
     # Another file of that name is another reference: nothing of the old scores is kept.
     assert "nothing to do" in call("run", suite, "--workers", "1", "--out", out)[2]
@@ -277,11 +277,11 @@ def test_a_file_of_features_that_are_skipped_is_not_asked_for_and_the_next_run_t
     tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inception, "DOWNLOADS", tmp_path)
-    given = {"ffhq": {"file": "absent.npz", "features": "inception"}}
-    suite = suite_with(tmp_path, features=["inception"], statistics=given)
+    inputs = {"ffhq": {"file": "absent.npz", "features": "inception"}}
+    suite = suite_with(tmp_path, features=["inception"], statistics=inputs)
     for _ in range(2):
-        code, _, said = call("run", suite, "--workers", "1", "--out", tmp_path / "out")
-        assert (code, "skipped: inception: " in said, "nothing to do" in said) == (0, True, False)
+        code, _, message = call("run", suite, "--workers", "1", "--out", tmp_path / "out")
+        assert (code, "skipped: inception: " in message, "nothing to do" in message) == (0, True, False)
         assert results(tmp_path / "out")["", "inception"]["status"] == "skipped"
 
 
@@ -299,12 +299,12 @@ def test_a_suite_with_a_wrong_file_is_refused_before_anything_is_drawn(
     assert "must have the width of tower, 48, got 3" in refused()
     write_statistics(file, Gaussian(np.zeros(48), np.eye(48)), "another")
     assert "got those of an extractor with other weights or fields" in refused()
-    given = {"file": str(file), "features": "tower"}
+    inputs = {"file": str(file), "features": "tower"}
     assert "unknown features 'towr'; did you mean 'tower'?" in refused(
-        statistics={"real": given | {"features": "towr"}}
+        statistics={"real": inputs | {"features": "towr"}}
     )
     assert "is a reference set already" in refused(
-        statistics={"avatars-balanced": given}, references={"avatars-balanced": 30}
+        statistics={"avatars-balanced": inputs}, references={"avatars-balanced": 30}
     )
     assert "unknown key 'statistics.real.fil'; did you mean 'file'?" in refused(
         statistics={"real": {"fil": "x", "features": "tower"}}

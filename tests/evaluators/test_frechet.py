@@ -129,8 +129,10 @@ def test_both_forms_give_the_distance_of_the_fits_and_of_each_jackknife_replicat
     reference = fit(y)
     expected = []
     for group in (None, *range(10)):
-        kept = x[np.arange(n) % 10 != group] if group is not None else x
-        expected.append(frechet_distance(kept.mean(axis=0), np.cov(kept.T), reference.mean, reference.covariance))
+        selected = x[np.arange(n) % 10 != group] if group is not None else x
+        expected.append(
+            frechet_distance(selected.mean(axis=0), np.cov(selected.T), reference.mean, reference.covariance)
+        )
     np.testing.assert_allclose(form(x)(reference), expected, rtol=1e-6)
 
 

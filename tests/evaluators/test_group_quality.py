@@ -33,9 +33,9 @@ def run(
     sample = Sample(probabilities, {"net": x}, np.full(len(x), -1))
     k = int(np.prod([a.n_classes for a in attributes]))
     reference = Reference(attributes, np.full(k, 1 / k), {"net": {"real": y}}, {"real": of_y})
-    found = Evaluator().evaluate(sample, reference)
-    keyed = {(s.metric, s.scope): s for s in found}
-    assert len(keyed) == len(found)
+    actual = Evaluator().evaluate(sample, reference)
+    keyed = {(s.metric, s.scope): s for s in actual}
+    assert len(keyed) == len(actual)
     return keyed
 
 
@@ -48,8 +48,8 @@ def test_every_class_against_its_own_real_images_equally_many_of_each() -> None:
     rng = np.random.default_rng(0)
     (x, of_x), (y, of_y) = two(rng, 400), two(rng, 300)
     n, m = 400 // 12, int(np.bincount(of_y[:, 0]).min())
-    found = run(x, of_x, y, of_y)
-    assert list(found) == [
+    actual = run(x, of_x, y, of_y)
+    assert list(actual) == [
         ("group_frechet_net", "hair=no to real"),
         ("group_frechet_net", "hair=yes to real"),
         ("worst_group_frechet_net", "hair to real"),
@@ -58,12 +58,12 @@ def test_every_class_against_its_own_real_images_equally_many_of_each() -> None:
         ("worst_group_coverage_k5_net", "hair to real"),
     ]
     for k, name in enumerate(HAIR.classes):
-        score = found["group_frechet_net", f"hair={name} to real"]
-        own, real = x[of_x[:, 0] == k][:n], y[of_y[:, 0] == k][:m]
-        assert (score.value, score.n) == (pytest.approx(fid(own, real), rel=1e-6), n)
-        squared = ((real[:, None] - np.concatenate([real, own])) ** 2).sum(axis=2)
+        score = actual["group_frechet_net", f"hair={name} to real"]
+        members, real = x[of_x[:, 0] == k][:n], y[of_y[:, 0] == k][:m]
+        assert (score.value, score.n) == (pytest.approx(fid(members, real), rel=1e-6), n)
+        squared = ((real[:, None] - np.concatenate([real, members])) ** 2).sum(axis=2)
         radius = np.sort(squared[:, :m], axis=1)[:, 5]  # the first is the image itself
-        coverage = found["group_coverage_k5_net", f"hair={name} to real"]
+        coverage = actual["group_coverage_k5_net", f"hair={name} to real"]
         assert coverage.value == pytest.approx(np.mean(squared[:, m:].min(axis=1) <= radius))
         assert coverage.ci_low <= coverage.value <= coverage.ci_high <= 1
 
@@ -72,13 +72,13 @@ def test_the_worst_class_is_the_one_that_is_drawn_badly() -> None:
     rng = np.random.default_rng(1)
     (x, of_x), (y, of_y) = two(rng, 400), two(rng, 300)
     noisy = x + 2.0 * rng.standard_normal(x.shape) * (of_x == 1)
-    found = run(noisy, of_x, y, of_y)
+    actual = run(noisy, of_x, y, of_y)
     for metric in ("group_frechet_net", "group_coverage_k5_net"):
-        worst, own = found[f"worst_{metric}", "hair to real"], found[metric, "hair=yes to real"]
-        assert (worst.value, worst.reason) == (own.value, "worst class: yes")
+        worst, of_class = actual[f"worst_{metric}", "hair to real"], actual[metric, "hair=yes to real"]
+        assert (worst.value, worst.reason) == (of_class.value, "worst class: yes")
         assert worst.ci_low is not None
     assert (
-        found["group_frechet_net", "hair=no to real"].value
+        actual["group_frechet_net", "hair=no to real"].value
         == run(x, of_x, y, of_y)["group_frechet_net", "hair=no to real"].value
     )
 
@@ -89,9 +89,9 @@ def test_the_other_class_s_samples_and_how_many_they_are_change_nothing() -> Non
     key = ("group_frechet_net", "hair=yes to real")
     before = run(x, of_x, y, of_y)[key].value
     rows = np.flatnonzero(of_x[:, 0] == 1)[40:]
-    turned, other = of_x.copy(), x.copy()
-    turned[rows], other[rows] = 0, -9.0
-    assert run(other, turned, y, of_y)[key].value == before
+    turned, another = of_x.copy(), x.copy()
+    turned[rows], another[rows] = 0, -9.0
+    assert run(another, turned, y, of_y)[key].value == before
     abstained = of_x.copy()
     abstained[rows] = -1
     assert run(x, abstained, y, of_y)[key].value == before
@@ -101,11 +101,11 @@ def test_several_attributes_have_their_joint_too() -> None:
     rng = np.random.default_rng(3)
     of_x, of_y = (np.stack([rng.integers(0, 2, n), rng.integers(0, 3, n)], axis=1) for n in (600, 500))
     x, y = rng.standard_normal((600, 3)), rng.standard_normal((500, 3))
-    found = run(x, of_x, y, of_y, (HAIR, TONE))
-    scopes = {scope for metric, scope in found if metric.startswith("worst_group_frechet")}
+    actual = run(x, of_x, y, of_y, (HAIR, TONE))
+    scopes = {scope for metric, scope in actual if metric.startswith("worst_group_frechet")}
     assert scopes == {"hair to real", "tone to real", "hair+tone to real"}
-    assert found["group_frechet_net", "hair+tone=yes+dark to real"].n == 20
-    assert found["group_frechet_net", "tone=dark to real"].n == 600 // 18
+    assert actual["group_frechet_net", "hair+tone=yes+dark to real"].n == 20
+    assert actual["group_frechet_net", "tone=dark to real"].n == 600 // 18
 
 
 def test_a_class_of_too_few_has_no_value_and_so_has_the_worst() -> None:
@@ -119,17 +119,17 @@ def test_a_class_of_too_few_has_no_value_and_so_has_the_worst() -> None:
     assert none["group_frechet_net", "hair=no to real"].status == "ok"
     few = of_y.copy()
     few[np.flatnonzero(of_y)[19:]] = 0
-    found = run(x, of_x, y, few)
-    assert "images of hair=yes in the reference set real, got" in found["group_frechet_net", "hair=yes to real"].reason
-    assert found["group_frechet_net", "hair=no to real"].status == "ok"
+    actual = run(x, of_x, y, few)
+    assert "images of hair=yes in the reference set real, got" in actual["group_frechet_net", "hair=yes to real"].reason
+    assert actual["group_frechet_net", "hair=no to real"].status == "ok"
 
 
 def test_a_set_without_labels_is_said_to_have_none() -> None:
     x = np.zeros((50, 2))
     sample = Sample({"hair": np.eye(2)[np.arange(50) % 2]}, {"net": x}, np.full(50, -1))
-    found = Evaluator().evaluate(sample, Reference((HAIR,), np.full(2, 0.5), {"net": {"real": x}}))
-    assert {s.status for s in found} == {"undefined"}
-    assert found[0].reason == "the reference set real has no labels of hair"
+    actual = Evaluator().evaluate(sample, Reference((HAIR,), np.full(2, 0.5), {"net": {"real": x}}))
+    assert {s.status for s in actual} == {"undefined"}
+    assert actual[0].reason == "the reference set real has no labels of hair"
 
 
 def test_shards_change_nothing() -> None:

@@ -31,10 +31,10 @@ def test_features_are_those_of_clean_fids_own_class(tmp_path: Path) -> None:
     x = torch.stack([torch.from_numpy(resize(p)).permute(2, 0, 1) for p in images.permute(0, 2, 3, 1).numpy()])
     with torch.inference_mode():
         expected = theirs(x).numpy()
-    found = Extractor(**fields).extract(images)["features"]
-    assert (found.shape, found.dtype) == ((3, 2048), np.float32)
+    actual = Extractor(**fields).extract(images)["features"]
+    assert (actual.shape, actual.dtype) == ((3, 2048), np.float32)
     assert np.ptp(expected, axis=0).max() > 0.01, "the images differ to the network"
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_row_depends_on_its_image_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,17 +66,17 @@ def test_without_weights_it_is_skipped_and_says_how_to_get_them(
 
 
 def test_clean_fids_own_download_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requested = []
 
     class Asked:
         def __init__(self, path: str, **_: Any) -> None:
-            asked.append(Path(path))
+            requested.append(Path(path))
             raise InterruptedError
 
     monkeypatch.setattr(cleanfid.features, "InceptionV3W", Asked)
     with pytest.raises(InterruptedError):
         cleanfid.features.feature_extractor(device=torch.device("cpu"))
-    assert asked == [inception.DOWNLOADS], "it looks elsewhere by now"
+    assert requested == [inception.DOWNLOADS], "it looks elsewhere by now"
     monkeypatch.setattr(inception, "DOWNLOADS", tmp_path)
     fields = save_detector(tmp_path / FILE)
     assert Extractor(sha256=fields["sha256"]).digest == Extractor(**fields).digest

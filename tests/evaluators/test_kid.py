@@ -24,10 +24,10 @@ def test_three_samples_and_two_references_by_hand() -> None:
     # d = 1, k(x, y) = (x y + 1)^3. Pairs of x = (0, 1, 2): k(0,1) = k(0,2) = 1, k(1,2) = 27; mean 29 / 3.
     # Pair of y = (1, -1): k = 0. Across: rows 0: 1, 1; 1: 8, 0; 2: 27, -1; mean 36 / 6.
     x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [-1.0]])
-    found = estimate(x, y)
-    assert found[0] == pytest.approx(29 / 3 - 2 * 6)
+    actual = estimate(x, y)
+    assert actual[0] == pytest.approx(29 / 3 - 2 * 6)
     # Without x_0: pairs 27, across (8 + 0 + 27 - 1) / 4.
-    assert found[1] == pytest.approx(27 - 2 * 34 / 4)
+    assert actual[1] == pytest.approx(27 - 2 * 34 / 4)
 
 
 @pytest.mark.parametrize("block", [7, 64])
@@ -44,9 +44,11 @@ def test_unequal_sizes_and_every_replicate_against_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((13, 4)), rng.standard_normal((9, 4)) + 1.0
     expected = []
-    for kept in (np.arange(13), *(np.delete(np.arange(13), i) for i in range(13))):
-        xx, xy, yy = (polynomial_kernel(a, b, degree=3) for a, b in ((x[kept], x[kept]), (x[kept], y), (y, y)))
-        n, m = len(kept), len(y)
+    for selected in (np.arange(13), *(np.delete(np.arange(13), i) for i in range(13))):
+        xx, xy, yy = (
+            polynomial_kernel(a, b, degree=3) for a, b in ((x[selected], x[selected]), (x[selected], y), (y, y))
+        )
+        n, m = len(selected), len(y)
         off = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
         expected.append(off - 2 * xy.mean())
     np.testing.assert_allclose(estimate(x, y), expected, rtol=1e-9)
@@ -57,9 +59,9 @@ def test_unbiased_and_its_standard_error_is_that_of_the_estimate() -> None:
     # E (y y' + 1)^3 = 1 + 3 = 4, with E x^2 = 2 and E x^3 = 4. MMD^2 = 32 - 2 * 7 + 4 = 22.
     rng = np.random.default_rng(2)
     evaluator, reference = Evaluator(), rng.standard_normal((1000, 1))
-    found = [scores_of(evaluator, rng.standard_normal((60, 1)) + 1.0, reference) for _ in range(200)]
-    values = np.array([f["kid_net"].value for f in found])
-    errors = np.array([f["kid_se_net"].value for f in found])
+    actual = [scores_of(evaluator, rng.standard_normal((60, 1)) + 1.0, reference) for _ in range(200)]
+    values = np.array([f["kid_net"].value for f in actual])
+    errors = np.array([f["kid_se_net"].value for f in actual])
     assert abs(values.mean() - 22) < 4 * values.std() / 200**0.5 + 2.0  # the second: of the reference
     assert errors.mean() == pytest.approx(values.std(), rel=0.25)
 
@@ -67,9 +69,9 @@ def test_unbiased_and_its_standard_error_is_that_of_the_estimate() -> None:
 def test_the_interval_covers() -> None:
     rng = np.random.default_rng(3)
     evaluator, reference = Evaluator(), rng.standard_normal((300, 3))
-    found = [scores_of(evaluator, rng.standard_normal((80, 3)) + 0.5, reference)["kid_net"] for _ in range(300)]
-    truth = np.mean([f.value for f in found if f.value is not None])
-    assert 0.89 <= np.mean([f.ci_low <= truth <= f.ci_high for f in found]) <= 0.985
+    actual = [scores_of(evaluator, rng.standard_normal((80, 3)) + 0.5, reference)["kid_net"] for _ in range(300)]
+    truth = np.mean([f.value for f in actual if f.value is not None])
+    assert 0.89 <= np.mean([f.ci_low <= truth <= f.ci_high for f in actual]) <= 0.985
 
 
 @settings(max_examples=20, deadline=None)
@@ -85,7 +87,7 @@ def test_permutation_and_rotation_change_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_more_noise_is_worse(seed: int) -> None:
-    """Of enough samples: the cubic kernel's tails are heavy, and of 40 with a noise of 6 any order may come out."""
+    """Needs enough samples: the cubic kernel's tails are heavy, and 40 samples with a noise of 6 may have any order."""
     rng = np.random.default_rng(seed)
     y, noise = rng.standard_normal((2, 800, 5))
     values = [scores_of(Evaluator(), y + s * noise, y)["kid_net"].value for s in (0.0, 1.0, 2.0, 3.0)]
@@ -105,9 +107,9 @@ def test_of_many_samples_the_first_are_used_and_the_score_says_so(monkeypatch: p
     monkeypatch.setattr(kid, "MAX_N", 30)
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((50, 5)), rng.standard_normal((45, 5))
-    found, expected = scores_of(Evaluator(), in_shards(x, 8), y), scores_of(Evaluator(), x[:30], y[:30])
-    assert numbers(found) == pytest.approx(numbers(expected))
-    assert (found["kid_net"].n, found["kid_net"].reason) == (30, "the first 30 of 50 samples")
+    actual, expected = scores_of(Evaluator(), in_shards(x, 8), y), scores_of(Evaluator(), x[:30], y[:30])
+    assert numbers(actual) == pytest.approx(numbers(expected))
+    assert (actual["kid_net"].n, actual["kid_net"].reason) == (30, "the first 30 of 50 samples")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -132,6 +134,6 @@ def test_a_reference_is_summed_once_and_another_array_of_its_name_again() -> Non
     rng = np.random.default_rng(0)
     x, first, second = rng.standard_normal((30, 4)), rng.standard_normal((30, 4)), rng.standard_normal((30, 4)) + 5
     evaluator = Evaluator()
-    one, two = (numbers(scores_of(evaluator, x, first)) for _ in range(2))
-    assert one == two
+    before, after = (numbers(scores_of(evaluator, x, first)) for _ in range(2))
+    assert before == after
     assert numbers(scores_of(evaluator, x, second)) == numbers(scores_of(Evaluator(), x, second))

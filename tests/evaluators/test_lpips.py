@@ -43,17 +43,17 @@ def test_squared_distances_are_those_of_the_package(weights: Path) -> None:
 
         package = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     stored = torch.load(weights, weights_only=True)
-    for part in range(1, 6):
-        for number, layer in getattr(package.net, f"slice{part}").named_children():
+    for stage in range(1, 6):
+        for number, layer in getattr(package.net, f"slice{stage}").named_children():
             if hasattr(layer, "weight"):
                 layer.load_state_dict({k: stored[f"features.{number}.{k}"] for k in ("weight", "bias")})
     a, b = pictures(6), pictures(6, seed=1)
     b[3:] = (a[3:] // 8) * 8  # nearly alike
     with torch.no_grad():
         want = package(a / 127.5 - 1, b / 127.5 - 1).flatten().numpy()
-    made = Extractor(weights=weights)
-    assert distances(made.embed(a), made.embed(b)) == pytest.approx(want, rel=1e-5)
-    half = [made.extract(x)["perceptual"] for x in (a, b)]
+    created = Extractor(weights=weights)
+    assert distances(created.embed(a), created.embed(b)) == pytest.approx(want, rel=1e-5)
+    half = [created.extract(x)["perceptual"] for x in (a, b)]
     assert half[0].dtype == np.float16
     assert distances(*half) == pytest.approx(want, rel=5e-3)
     assert want[3:].max() < want[:3].min()
@@ -66,12 +66,12 @@ def test_heads_weigh_every_layer_and_none_is_negative() -> None:
 
 
 def test_images_of_any_side_are_seen_at_one_and_batches_do_not_matter(weights: Path) -> None:
-    made = Extractor(weights=weights)
-    small, large = made.extract(pictures(70, 32))["perceptual"], made.extract(pictures(2, 100))["perceptual"]
+    created = Extractor(weights=weights)
+    small, large = created.extract(pictures(70, 32))["perceptual"], created.extract(pictures(2, 100))["perceptual"]
     assert small.shape[1] == large.shape[1]
-    assert (made.extract(pictures(70, 32)[66:])["perceptual"] == small[66:]).all()
+    assert (created.extract(pictures(70, 32)[66:])["perceptual"] == small[66:]).all()
     assert Extractor(weights=weights, side=32).extract(pictures(1))["perceptual"].shape[1] < small.shape[1]
-    assert Extractor(weights=weights, side=32).digest != made.digest == Extractor(weights=weights).digest
+    assert Extractor(weights=weights, side=32).digest != created.digest == Extractor(weights=weights).digest
 
 
 def test_a_run_scores_the_distance_to_the_paired_baseline_alone(tmp_path: Path, weights: Path) -> None:

@@ -31,16 +31,16 @@ TASK = Reference((), np.ones(1))
 
 
 def of(x: Any, paired_baseline: Any | None, kind: str = "features") -> Sample:
-    def sample(array: Any, other: Sample | None) -> Sample:
+    def sample(array: Any, baseline: Sample | None) -> Sample:
         arrays = {"features": {}, "perceptual": {}, kind: {"net": array}}
-        return Sample({}, assigned_class=np.full(len(array), -1), paired_baseline=other, **arrays)
+        return Sample({}, assigned_class=np.full(len(array), -1), paired_baseline=baseline, **arrays)
 
     return sample(x, None if paired_baseline is None else sample(paired_baseline, None))
 
 
 def score(x: Any, paired_baseline: Any | None, kind: str = "features") -> Score:
-    [found] = Evaluator().evaluate(of(x, paired_baseline, kind), TASK)
-    return found
+    [actual] = Evaluator().evaluate(of(x, paired_baseline, kind), TASK)
+    return actual
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,9 +53,9 @@ def test_distances_are_scipys(seed: int) -> None:
 def test_mean_and_interval_are_those_of_students_t() -> None:
     a, b = np.random.default_rng(0).standard_normal((2, 50, 4))
     for kind, distances in (("features", cosine_distance(a, b)), ("perceptual", squared_distance(a, b))):
-        found = score(a, b, kind)
+        actual = score(a, b, kind)
         low, high = scipy.stats.ttest_1samp(distances, 0.0).confidence_interval(0.95)
-        assert (found.value, found.ci_low, found.ci_high) == pytest.approx((distances.mean(), low, high), abs=1e-12)
+        assert (actual.value, actual.ci_low, actual.ci_high) == pytest.approx((distances.mean(), low, high), abs=1e-12)
     assert score(a, b).metric == "paired_cosine_net"
     assert score(a, b, "perceptual").metric == "paired_distance_net"
 
@@ -79,12 +79,12 @@ def test_it_is_zero_on_itself_symmetric_bounded_and_blind_to_order(seed: int, no
     y = x + noise * rng.standard_normal((n, 5))
     order = rng.permutation(n)
     for kind, top in (("features", 2.0), ("perceptual", np.inf)):
-        found = score(x, y, kind)
+        actual = score(x, y, kind)
         assert score(x, x.copy(), kind).value == 0.0
-        assert score(y, x, kind).value == pytest.approx(found.value, abs=1e-12)
-        assert score(x[order], y[order], kind).value == pytest.approx(found.value, rel=1e-12)
-        assert 0.0 <= found.ci_low <= found.value <= found.ci_high
-        assert found.value <= top
+        assert score(y, x, kind).value == pytest.approx(actual.value, abs=1e-12)
+        assert score(x[order], y[order], kind).value == pytest.approx(actual.value, rel=1e-12)
+        assert 0.0 <= actual.ci_low <= actual.value <= actual.ci_high
+        assert actual.value <= top
 
 
 def test_the_more_a_method_moves_the_larger_the_distance() -> None:
@@ -114,16 +114,16 @@ def test_images_without_features_are_left_out_on_either_side() -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 50, 3))
     gaps = x.copy()
     gaps[:7], y[5:10], gaps[49] = np.nan, np.nan, 0.0  # the last has no direction
-    found = score(gaps, y)
-    assert found.n == 39
-    assert found.value == pytest.approx(float(cosine_distance(x[10:49], y[10:49]).mean()), abs=1e-12)
+    actual = score(gaps, y)
+    assert actual.n == 39
+    assert actual.value == pytest.approx(float(cosine_distance(x[10:49], y[10:49]).mean()), abs=1e-12)
     assert score(gaps[:20], y[:20]).reason == f"needs {MIN_N} pairs or more in which both images have features, got 10"
 
 
 def test_without_a_paired_baseline_it_says_what_to_add() -> None:
-    found = score(np.ones((30, 2)), None)
-    assert (found.status, found.value) == ("undefined", None)
-    assert "add it to the suite's methods" in found.reason
+    actual = score(np.ones((30, 2)), None)
+    assert (actual.status, actual.value) == ("undefined", None)
+    assert "add it to the suite's methods" in actual.reason
     with pytest.raises(
         Incompatible, match=r"the paired baseline must have features of net of shape \[30, 2\], got \[29, 2\]"
     ):
@@ -222,9 +222,9 @@ def test_the_paired_baseline_decides_the_scores_and_so_is_in_their_key(tmp_path:
         == vanilla.sample_key
         != guided.sample_key
     )
-    other = replace(guided, paired_baseline=replace(guided.paired_baseline, sample_key="0" * 64))
+    another = replace(guided, paired_baseline=replace(guided.paired_baseline, sample_key="0" * 64))
     fewer = replace(guided, downstream=suite.downstream.model_copy(update={"n": 100}))
-    keys = {scores_key(work, context, metrics) for work in (guided, other, fewer)}
+    keys = {scores_key(work, context, metrics) for work in (guided, another, fewer)}
     assert len(keys) == 3
     plain = read_suite(str(small_suite(tmp_path, metrics=["fairness_discrepancy"], **common)))
     [_, (work, _)], _ = prepare(plain, Options(tmp_path / "out"))

@@ -118,14 +118,14 @@ def test_fid_kid_precision_and_recall_are_torch_fidelitys(
         **{"cuda": False, "cache": False, "save_cpu_ram": True, "verbose": False},
     )
     samples, reals = features_of(extractor)
-    found = {
+    actual = {
         name: score.value
         for evaluator in (Frechet(), Kid(), Prdc())
         for name, score in scores_of(evaluator, samples, reals).items()
     }
-    assert found["frechet_net"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
-    assert found["kid_net"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
-    assert found["precision_k5_net"] == pytest.approx(theirs["precision"])
-    assert found["recall_k5_net"] == pytest.approx(theirs["recall"])
-    assert 0 < found["recall_k5_net"] < 1, "a value that could have come out otherwise"
-    assert 0 < found["precision_k5_net"] < 1
+    assert actual["frechet_net"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    assert actual["kid_net"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-6)
+    assert actual["precision_k5_net"] == pytest.approx(theirs["precision"])
+    assert actual["recall_k5_net"] == pytest.approx(theirs["recall"])
+    assert 0 < actual["recall_k5_net"] < 1, "a value that could have come out otherwise"
+    assert 0 < actual["precision_k5_net"] < 1

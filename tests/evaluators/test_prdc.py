@@ -18,9 +18,9 @@ NAMES = ("precision", "recall", "density", "coverage")
 
 
 def values(x: np.ndarray, y: np.ndarray, evaluator: Evaluator | None = None) -> list[float]:
-    found = scores_of(evaluator or Evaluator(), x, y)
-    assert list(found) == [f"{name}_k5_net" for name in NAMES]
-    return [float(s.value) for s in found.values() if s.value is not None]
+    actual = scores_of(evaluator or Evaluator(), x, y)
+    assert list(actual) == [f"{name}_k5_net" for name in NAMES]
+    return [float(s.value) for s in actual.values() if s.value is not None]
 
 
 def test_sets_on_a_line() -> None:
@@ -85,22 +85,22 @@ def test_every_replicate_is_the_measure_without_that_group() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((47, 3)) + 0.5, rng.standard_normal((40, 3))
     reals = reals_of(y)
-    found = count(samples_of(x), reals)
+    actual = count(samples_of(x), reals)
     for group in range(10):
-        kept = x[np.arange(47) % 10 != group]
-        without = count(samples_of(kept), reals)
-        assert found.recalled[:, 1 + group].mean() == without.recalled[:, 0].mean()
-        rest = np.delete(found.nearest, group, axis=1).min(axis=1)
-        np.testing.assert_allclose(rest, without.nearest.min(axis=1), rtol=1e-12)
+        selected = x[np.arange(47) % 10 != group]
+        without = count(samples_of(selected), reals)
+        assert actual.recalled[:, 1 + group].mean() == without.recalled[:, 0].mean()
+        remaining = np.delete(actual.nearest, group, axis=1).min(axis=1)
+        np.testing.assert_allclose(remaining, without.nearest.min(axis=1), rtol=1e-12)
 
 
 def test_expectations_for_a_sampler_of_the_set_s_own_distribution() -> None:
     rng, m, n = np.random.default_rng(5), 60, 40
-    found = np.array([values(rng.standard_normal((n, 2)), rng.standard_normal((m, 2))) for _ in range(150)])
+    actual = np.array([values(rng.standard_normal((n, 2)), rng.standard_normal((m, 2))) for _ in range(150)])
     expected = 1 - np.prod([(m - i) / (m + n - i) for i in range(1, 6)])
-    error = found.std(axis=0) / 150**0.5
-    assert abs(found[:, 2].mean() - 1) < 4 * error[2]
-    assert abs(found[:, 3].mean() - expected) < 4 * error[3]
+    error = actual.std(axis=0) / 150**0.5
+    assert abs(actual[:, 2].mean() - 1) < 4 * error[2]
+    assert abs(actual[:, 3].mean() - expected) < 4 * error[3]
 
 
 def test_direction() -> None:
@@ -139,9 +139,9 @@ def test_shards_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_intervals_cover_the_expected_values_at_this_n() -> None:
     rng, evaluator = np.random.default_rng(8), Evaluator()
     reference = rng.standard_normal((80, 2))
-    found = [scores_of(evaluator, rng.standard_normal((80, 2)) + 0.7, reference) for _ in range(200)]
+    actual = [scores_of(evaluator, rng.standard_normal((80, 2)) + 0.7, reference) for _ in range(200)]
     for name in NAMES:
-        scores = [f[f"{name}_k5_net"] for f in found]
+        scores = [f[f"{name}_k5_net"] for f in actual]
         truth = np.mean([s.value for s in scores])
         assert 0.89 <= np.mean([s.ci_low <= truth <= s.ci_high for s in scores]) <= 1, name
 
@@ -158,6 +158,6 @@ def test_what_has_no_value_is_undefined_and_of_many_samples_the_first_are_used(
     assert scores_of(Evaluator(), good, good[:6])["recall_k5_net"].status == "ok"
     monkeypatch.setattr(prdc, "MAX_N", 30)
     y = rng.standard_normal((45, 4))
-    found, expected = scores_of(Evaluator(), in_shards(good, 8), y), scores_of(Evaluator(), good[:30], y[:30])
-    assert numbers(found) == pytest.approx(numbers(expected))
-    assert found["density_k5_net"].reason == "the first 30 of 50 samples"
+    actual, expected = scores_of(Evaluator(), in_shards(good, 8), y), scores_of(Evaluator(), good[:30], y[:30])
+    assert numbers(actual) == pytest.approx(numbers(expected))
+    assert actual["density_k5_net"].reason == "the first 30 of 50 samples"

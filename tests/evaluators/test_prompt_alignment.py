@@ -23,8 +23,8 @@ def scores(
     features: np.ndarray, texts: dict[str, np.ndarray], prompts: dict[str, slice]
 ) -> dict[tuple[str, str], Score]:
     sample = Sample({}, {"clip": features}, np.full(len(features), -1), prompts=prompts)
-    found = Evaluator().evaluate(sample, Reference(NOTHING, np.array([1.0]), texts={"clip": texts}))
-    return {(score.metric, score.scope): score for score in found}
+    actual = Evaluator().evaluate(sample, Reference(NOTHING, np.array([1.0]), texts={"clip": texts}))
+    return {(score.metric, score.scope): score for score in actual}
 
 
 def test_planted_angles_give_their_cosines_whatever_the_lengths() -> None:
@@ -35,13 +35,13 @@ def test_planted_angles_give_their_cosines_whatever_the_lengths() -> None:
 
 def test_each_image_is_held_against_its_own_text() -> None:
     features = np.repeat([[1.0, 0.0], [0.0, 1.0]], [40, 60], axis=0)
-    own = {"a": np.array([2.0, 0.0]), "b": np.array([1.0, 1.0])}
-    found = scores(features, own, PROMPTS)
-    assert found["clip_by_prompt_clip", "all at a"].value == pytest.approx(100.0)
-    assert found["clip_by_prompt_clip", "all at b"].value == pytest.approx(100 / math.sqrt(2))
-    assert found["clip_score_clip", "all"].value == pytest.approx((40 * 100 + 60 * 100 / math.sqrt(2)) / 100)
-    assert [found[key].n for key in found] == [100, 40, 60]
-    swapped = scores(features, {"a": own["b"], "b": own["a"]}, PROMPTS)
+    embeddings = {"a": np.array([2.0, 0.0]), "b": np.array([1.0, 1.0])}
+    actual = scores(features, embeddings, PROMPTS)
+    assert actual["clip_by_prompt_clip", "all at a"].value == pytest.approx(100.0)
+    assert actual["clip_by_prompt_clip", "all at b"].value == pytest.approx(100 / math.sqrt(2))
+    assert actual["clip_score_clip", "all"].value == pytest.approx((40 * 100 + 60 * 100 / math.sqrt(2)) / 100)
+    assert [actual[key].n for key in actual] == [100, 40, 60]
+    swapped = scores(features, {"a": embeddings["b"], "b": embeddings["a"]}, PROMPTS)
     assert swapped["clip_by_prompt_clip", "all at b"].value == pytest.approx(0.0)
 
 
@@ -49,15 +49,15 @@ def test_it_is_torchmetrics_formula_on_the_embedded_model() -> None:
     """torchmetrics' CLIPScore: normalise both, 100 times the row-wise product, mean, and no less than 0."""
     extractor = Extractor()
     images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    said = ["a face with glasses", "a face without glasses"]
-    features, texts = extractor.extract(images)["features"], extractor.embed_texts(said)
+    message = ["a face with glasses", "a face without glasses"]
+    features, texts = extractor.extract(images)["features"], extractor.embed_texts(message)
     a, b = torch.from_numpy(np.asarray(features)), torch.from_numpy(np.repeat(texts, [2, 4], axis=0))
     a, b = a / a.norm(p=2, dim=-1, keepdim=True), b / b.norm(p=2, dim=-1, keepdim=True)
     theirs = 100 * (a * b).sum(dim=-1)
-    found = scores(features, dict(zip("ab", texts, strict=True)), {"a": slice(0, 2), "b": slice(2, 6)})
+    actual = scores(features, dict(zip("ab", texts, strict=True)), {"a": slice(0, 2), "b": slice(2, 6)})
     assert float(theirs.min()) > 0  # nothing is clipped, so the means are the same thing
-    assert found["clip_score_clip", "all"].value == pytest.approx(float(theirs.mean()), rel=1e-5)
-    assert found["clip_by_prompt_clip", "all at b"].value == pytest.approx(float(theirs[2:].mean()), rel=1e-5)
+    assert actual["clip_score_clip", "all"].value == pytest.approx(float(theirs.mean()), rel=1e-5)
+    assert actual["clip_by_prompt_clip", "all at b"].value == pytest.approx(float(theirs[2:].mean()), rel=1e-5)
     by_torch = 100 * torch.nn.functional.cosine_similarity(torch.from_numpy(features), b, dim=-1)
     assert torch.allclose(by_torch, theirs, rtol=1e-5)
 
@@ -67,13 +67,13 @@ def test_the_interval_of_one_prompt_is_students_and_that_of_all_is_stratified() 
     features = rng.normal([3.0, 0.0], 1.0, (100, 2))
     features[40:] = rng.normal([0.0, 5.0], 1.0, (60, 2))
     texts = {"a": np.array([1.0, 0.0]), "b": np.array([1.0, 1.0])}
-    found = scores(features, texts, PROMPTS)
-    rows = {name: clip_scores(features[of], texts[name]) for name, of in PROMPTS.items()}
-    one = found["clip_by_prompt_clip", "all at a"]
-    wanted = scipy_stats.ttest_1samp(rows["a"], 0).confidence_interval(0.95)
-    assert (one.ci_low, one.ci_high) == pytest.approx(tuple(wanted))
+    actual = scores(features, texts, PROMPTS)
+    rows = {name: clip_scores(features[prompt_rows], texts[name]) for name, prompt_rows in PROMPTS.items()}
+    result = actual["clip_by_prompt_clip", "all at a"]
+    expected = scipy_stats.ttest_1samp(rows["a"], 0).confidence_interval(0.95)
+    assert (result.ci_low, result.ci_high) == pytest.approx(tuple(expected))
     error = math.sqrt(sum(len(r) * r.var(ddof=1) for r in rows.values())) / 100
-    score = found["clip_score_clip", "all"]
+    score = actual["clip_score_clip", "all"]
     assert score.ci_high is not None
     assert score.value is not None
     assert score.ci_high - score.value == pytest.approx(scipy_stats.t.ppf(0.975, 98) * error)
@@ -96,9 +96,9 @@ def test_what_has_no_value_says_why() -> None:
         (score,) = Evaluator().evaluate(sample, Reference(NOTHING, np.array([1.0]), texts=texts))
         assert (score.status, score.value, score.n) == ("undefined", None, 4)
         assert reason in score.reason
-    one = scores(features, {"a": np.ones(2), "b": np.ones(2)}, {"a": slice(0, 3), "b": slice(3, 4)})
-    assert one["clip_score_clip", "all"].reason == "needs 2 images or more per prompt, got 1"
-    assert one["clip_by_prompt_clip", "all at a"].status == "ok"
+    result = scores(features, {"a": np.ones(2), "b": np.ones(2)}, {"a": slice(0, 3), "b": slice(3, 4)})
+    assert result["clip_score_clip", "all"].reason == "needs 2 images or more per prompt, got 1"
+    assert result["clip_by_prompt_clip", "all at a"].status == "ok"
     blank = scores(np.zeros((4, 2)), {"a": np.ones(2)}, {"a": slice(0, 4)})
     assert blank["clip_score_clip", "all"].status == "undefined"
 

@@ -30,8 +30,8 @@ def planted(counts: list[list[int]], attribute: Attribute = GLASSES, shuffled: b
 
 
 def scores(sample: Sample, reference: Reference | None = None) -> dict[tuple[str, str], Score]:
-    found = Evaluator().evaluate(sample, reference or Reference((GLASSES,), HALF))
-    return {(score.metric, score.scope): score for score in found}
+    actual = Evaluator().evaluate(sample, reference or Reference((GLASSES,), HALF))
+    return {(score.metric, score.scope): score for score in actual}
 
 
 def distances(sample: Sample) -> dict[tuple[str, str], Score]:
@@ -45,26 +45,26 @@ def distance(share: float) -> float:
 
 def test_planted_shares_give_their_distances_and_their_summaries() -> None:
     present = [10, 25, 50, 60, 95, 100, 40, 20, 70, 30]
-    found = scores(planted([[100 - k, k] for k in present]))
+    actual = scores(planted([[100 - k, k] for k in present]))
     d = [distance(k / 100) for k in present]
     for i, value in enumerate(d):
-        assert found["fd_l2_by_prompt", f"eyeglasses at p{i}"].value == pytest.approx(value, abs=1e-12)
-        assert found["fd_l2_by_prompt", f"eyeglasses at p{i}"].n == 100
-    assert found["fd_l2_prompt_mean", "eyeglasses"].value == pytest.approx(sum(d) / 10)
-    assert found["fd_l2_prompt_worst", "eyeglasses"].value == pytest.approx(math.sqrt(2) / 2)
+        assert actual["fd_l2_by_prompt", f"eyeglasses at p{i}"].value == pytest.approx(value, abs=1e-12)
+        assert actual["fd_l2_by_prompt", f"eyeglasses at p{i}"].n == 100
+    assert actual["fd_l2_prompt_mean", "eyeglasses"].value == pytest.approx(sum(d) / 10)
+    assert actual["fd_l2_prompt_worst", "eyeglasses"].value == pytest.approx(math.sqrt(2) / 2)
     # Type 7 of ten numbers: 0.9 * 9 = 8.1 steps up from the smallest, a tenth of the way from the 9th to the 10th.
     ninth, tenth = sorted(d)[8:]
-    p90 = found["fd_l2_prompt_p90", "eyeglasses"].value
+    p90 = actual["fd_l2_prompt_p90", "eyeglasses"].value
     assert p90 == pytest.approx(0.9 * ninth + 0.1 * tenth)
     assert p90 == pytest.approx(scipy_stats.mstats.mquantiles(d, 0.9, alphap=1, betap=1)[0])  # an independent type 7
     assert p90 == pytest.approx(-np.percentile(-np.array(d), 10))  # the 10th percentile of fairness
-    assert found["fd_l2_prompt_mean", "eyeglasses"].n == 1000
+    assert actual["fd_l2_prompt_mean", "eyeglasses"].n == 1000
     for i, k in enumerate(present):
-        share = found["share_by_prompt", f"eyeglasses=present at p{i}"]
+        share = actual["share_by_prompt", f"eyeglasses=present at p{i}"]
         wilson = scipy_stats.binomtest(k, 100).proportion_ci(method="wilson")
         assert (share.value, share.ci_low, share.ci_high) == pytest.approx((k / 100, wilson.low, wilson.high))
-        assert found["share_by_prompt", f"eyeglasses=absent at p{i}"].value == pytest.approx(1 - k / 100)
-    assert len(found) == 3 + 10 + 20
+        assert actual["share_by_prompt", f"eyeglasses=absent at p{i}"].value == pytest.approx(1 - k / 100)
+    assert len(actual) == 3 + 10 + 20
 
 
 def test_biases_that_cancel_are_seen_by_prompt_alone() -> None:
@@ -91,7 +91,7 @@ def test_attributes_and_their_joint_have_scopes_of_their_own_and_targets() -> No
         {"eyeglasses": glasses, "skin_tone": tone}, {}, np.full(60, -1), prompts={"a": slice(0, 30), "b": slice(30, 60)}
     )
     target = np.outer([0.25, 0.75], THIRD).ravel()
-    found = scores(sample, Reference((GLASSES, TONE), target))
+    actual = scores(sample, Reference((GLASSES, TONE), target))
     joint = np.einsum("ni,nj->nij", glasses, tone).reshape(60, 6)
     for scope, classified, r in (
         ("eyeglasses", glasses, np.array([0.25, 0.75])),
@@ -99,19 +99,19 @@ def test_attributes_and_their_joint_have_scopes_of_their_own_and_targets() -> No
         ("eyeglasses+skin_tone", joint, target),
     ):
         d = [np.linalg.norm(classified[rows].mean(0) - r) for rows in (slice(0, 30), slice(30, 60))]
-        assert found["fd_l2_prompt_mean", scope].value == pytest.approx(np.mean(d))
-        assert found["fd_l2_prompt_worst", scope].value == pytest.approx(max(d))
-        assert [found["fd_l2_by_prompt", f"{scope} at {name}"].value for name in "ab"] == pytest.approx(d)
+        assert actual["fd_l2_prompt_mean", scope].value == pytest.approx(np.mean(d))
+        assert actual["fd_l2_prompt_worst", scope].value == pytest.approx(max(d))
+        assert [actual["fd_l2_by_prompt", f"{scope} at {name}"].value for name in "ab"] == pytest.approx(d)
 
 
 def test_the_noise_floors_are_those_of_a_perfect_sampler_and_grow_with_the_summary() -> None:
-    found = scores(planted([[50, 50]] * 8))
+    actual = scores(planted([[50, 50]] * 8))
     rng = np.random.default_rng(9)
     null = math.sqrt(2) * np.abs(rng.binomial(100, 0.5, (20_000, 8)) / 100 - 0.5)
-    wanted = {"mean": null.mean(1), "worst": null.max(1), "p90": np.quantile(null, 0.9, axis=1)}
+    expected = {"mean": null.mean(1), "worst": null.max(1), "p90": np.quantile(null, 0.9, axis=1)}
     bounds = {}
-    for name, draws in wanted.items():
-        score = found[f"fd_l2_prompt_{name}", "eyeglasses"]
+    for name, draws in expected.items():
+        score = actual[f"fd_l2_prompt_{name}", "eyeglasses"]
         bounds[name] = score.noise_floor
         assert score.noise_floor == pytest.approx(
             np.quantile(draws, 0.95),
@@ -119,7 +119,7 @@ def test_the_noise_floors_are_those_of_a_perfect_sampler_and_grow_with_the_summa
         )
         assert (score.value, score.ci_low) == (0.0, 0.0)
     assert bounds["mean"] < bounds["p90"] < bounds["worst"]
-    assert found["fd_l2_by_prompt", "eyeglasses at p0"].noise_floor == pytest.approx(
+    assert actual["fd_l2_by_prompt", "eyeglasses at p0"].noise_floor == pytest.approx(
         np.quantile(null[:, 0], 0.95), abs=0.012
     )
 
@@ -128,8 +128,8 @@ def test_the_noise_floors_are_those_of_a_perfect_sampler_and_grow_with_the_summa
 def test_the_interval_is_that_of_the_value_at_this_n(metric: str) -> None:
     rng = np.random.default_rng(3)
     present = np.linspace(0.1, 0.9, 6)
-    seen = math.sqrt(2) * np.abs(rng.binomial(100, present, (20_000, 6)) / 100 - 0.5)
-    expected = seen.mean(1).mean() if metric.endswith("mean") else seen.max(1).mean()
+    observed = math.sqrt(2) * np.abs(rng.binomial(100, present, (20_000, 6)) / 100 - 0.5)
+    expected = observed.mean(1).mean() if metric.endswith("mean") else observed.max(1).mean()
     hits, repeats = 0, 60
     for _ in range(repeats):
         counts = rng.binomial(100, present)
@@ -147,10 +147,10 @@ def test_one_prompt_is_its_own_mean_and_worst() -> None:
 
 def test_without_prompts_and_with_too_few_samples_of_one_there_is_no_value() -> None:
     plain = Sample({"eyeglasses": np.eye(2)}, {}, np.full(2, -1))
-    found = Evaluator().evaluate(plain, Reference((GLASSES,), HALF))
-    assert [s.metric for s in found] == ["fd_l2_prompt_mean", "fd_l2_prompt_worst", "fd_l2_prompt_p90"]
-    assert {(s.status, s.value) for s in found} == {("undefined", None)}
-    assert "the suite has no prompts" in found[0].reason
+    actual = Evaluator().evaluate(plain, Reference((GLASSES,), HALF))
+    assert [s.metric for s in actual] == ["fd_l2_prompt_mean", "fd_l2_prompt_worst", "fd_l2_prompt_p90"]
+    assert {(s.status, s.value) for s in actual} == {("undefined", None)}
+    assert "the suite has no prompts" in actual[0].reason
     few = scores(planted([[30, 70], [1, 0]]))
     assert few["fd_l2_by_prompt", "eyeglasses at p0"].status == "ok"
     assert few["fd_l2_by_prompt", "eyeglasses at p1"].status == "undefined"
@@ -161,10 +161,10 @@ def test_samples_that_the_classifier_left_out_are_counted_in_no_prompt() -> None
     sample = planted([[30, 70], [60, 40]])
     classified = np.array(sample.probabilities["eyeglasses"])
     classified[0:30] = np.nan  # all of p0 without glasses
-    found = scores(Sample({"eyeglasses": classified}, {}, sample.assigned_class, prompts=sample.prompts))
-    assert found["fd_l2_by_prompt", "eyeglasses at p0"].value == pytest.approx(distance(1.0))
-    assert found["fd_l2_by_prompt", "eyeglasses at p0"].n == 70
-    assert found["fd_l2_prompt_mean", "eyeglasses"].n == 170
+    actual = scores(Sample({"eyeglasses": classified}, {}, sample.assigned_class, prompts=sample.prompts))
+    assert actual["fd_l2_by_prompt", "eyeglasses at p0"].value == pytest.approx(distance(1.0))
+    assert actual["fd_l2_by_prompt", "eyeglasses at p0"].n == 70
+    assert actual["fd_l2_prompt_mean", "eyeglasses"].n == 170
 
 
 def test_the_noise_floor_is_that_of_the_target_and_n_whatever_was_seen() -> None:
@@ -184,6 +184,6 @@ def test_a_value_that_a_perfect_sampler_may_show_has_an_interval_that_reaches_0(
 
 
 def test_prompts_of_other_sizes_count_the_same_and_are_shares_of_their_own_samples() -> None:
-    found = scores(planted([[30, 70], [4, 16]]))
-    assert found["fd_l2_prompt_mean", "eyeglasses"].value == pytest.approx((distance(0.7) + distance(0.8)) / 2)
-    assert found["fd_l2_prompt_worst", "eyeglasses"].value == pytest.approx(distance(0.8))
+    actual = scores(planted([[30, 70], [4, 16]]))
+    assert actual["fd_l2_prompt_mean", "eyeglasses"].value == pytest.approx((distance(0.7) + distance(0.8)) / 2)
+    assert actual["fd_l2_prompt_worst", "eyeglasses"].value == pytest.approx(distance(0.8))

@@ -35,10 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         id2label=dict(enumerate(LABELS)),
         label2id={label: i for i, label in enumerate(LABELS)},
     )
-    place = tmp_path_factory.mktemp("vit")
-    transformers.ViTForImageClassification(config).save_pretrained(place)
-    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(place)
-    return place
+    location = tmp_path_factory.mktemp("vit")
+    transformers.ViTForImageClassification(config).save_pretrained(location)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(location)
+    return location
 
 
 def listed(classes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def noise(n: int) -> torch.Tensor:
 
 
 def logits_of(folder: Path, images: torch.Tensor) -> torch.Tensor:
-    """As the library's own documentation asks a model: from a list of pictures."""
+    """Logits as the library's documentation computes them: from a list of pictures."""
     from PIL import Image
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -70,13 +70,13 @@ def logits_of(folder: Path, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_probabilities_are_the_models_summed_within_classes(folder: Path, temperature: float) -> None:
     images = noise(35)  # more than one batch
-    found = extractor(folder, temperature=temperature).extract(images)
+    actual = extractor(folder, temperature=temperature).extract(images)
     p = (logits_of(folder, images) / temperature).softmax(-1).numpy()
     pets, wild = p[:, :2].sum(1), p[:, 2:4].sum(1)
-    assert list(found) == ["kind"]
-    assert found["kind"].dtype == np.float32
-    np.testing.assert_allclose(found["kind"], np.stack([pets, wild], 1) / (pets + wild)[:, None], atol=1e-4)
-    assert np.ptp(found["kind"][:, 0]) > 0.01  # different images do differ
+    assert list(actual) == ["kind"]
+    assert actual["kind"].dtype == np.float32
+    np.testing.assert_allclose(actual["kind"], np.stack([pets, wild], 1) / (pets + wild)[:, None], atol=1e-4)
+    assert np.ptp(actual["kind"][:, 0]) > 0.01  # different images do differ
 
 
 def test_no_images_and_rows_on_their_own(folder: Path) -> None:
@@ -90,9 +90,9 @@ def test_it_abstains_below_its_threshold(folder: Path) -> None:
     images = noise(20)
     sure = extractor(folder).extract(images)["kind"]
     middle = float(np.median(sure.max(1)))
-    found = extractor(folder, threshold=middle).extract(images)["kind"]
-    np.testing.assert_array_equal(np.isnan(found).all(1), sure.max(1) < middle)
-    assert 0 < np.isnan(found).all(1).mean() < 1
+    actual = extractor(folder, threshold=middle).extract(images)["kind"]
+    np.testing.assert_array_equal(np.isnan(actual).all(1), sure.max(1) < middle)
+    assert 0 < np.isnan(actual).all(1).mean() < 1
 
 
 def test_grouping_by_hand() -> None:
@@ -135,11 +135,11 @@ def test_fields_that_are_missing_or_contradict_each_other_are_refused(folder: Pa
         extractor(folder).extract(torch.zeros(1, 3, 48, 48))
 
 
-def changed(folder: Path, place: Path, **keys: Any) -> Path:
-    shutil.copytree(folder, place)
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps({**config, **keys}))
-    return place
+def changed(folder: Path, location: Path, **keys: Any) -> Path:
+    shutil.copytree(folder, location)
+    config = json.loads((location / "config.json").read_text())
+    (location / "config.json").write_text(json.dumps({**config, **keys}))
+    return location
 
 
 def test_pickled_weights_foreign_code_and_half_a_model_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_pickled_weights_foreign_code_and_half_a_model_are_refused(folder: Path,
     )
     (code / "m.py").write_text("raise SystemExit('ran')")
     (code / "c.py").write_text("raise SystemExit('ran')")
-    for place in (pickled, code):
+    for location in (pickled, code):
         with pytest.raises(ConfigError, match="with safetensors and without code"):
-            extractor(place)
+            extractor(location)
     half = changed(folder, tmp_path / "half")
     save_file({k: v for k, v in stored.items() if k != "classifier.bias"}, half / "model.safetensors", {"format": "pt"})
     with pytest.raises(ConfigError, match=r"no weights for classifier\.bias"):
@@ -179,7 +179,7 @@ def test_the_digest_names_weights_classes_and_fields(folder: Path, tmp_path: Pat
         extractor(folder, classes=listed(CLASSES)[::-1]),
         extractor(changed(folder, tmp_path / "other", note="x")),
     ]
-    assert len({base, *(other.digest for other in others)}) == 5
+    assert len({base, *(another.digest for another in others)}) == 5
 
 
 def test_a_measured_confusion_is_taken_as_it_is_given(folder: Path, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_value_and_replicates_are_those_of_the_kernel_matrix(n: int, d: int, mon
     x = np.random.default_rng(0).standard_normal((n, d)) + 0.5
     expected = []
     for group in (None, *range(10)):
-        kept = x if group is None else x[np.arange(n) % 10 != group]
-        values = np.linalg.eigvalsh(cosine_similarity(kept) / len(kept))
+        selected = x if group is None else x[np.arange(n) % 10 != group]
+        values = np.linalg.eigvalsh(cosine_similarity(selected) / len(selected))
         expected.append(np.exp(entropy(np.clip(values, 0, None))))
     np.testing.assert_allclose(replicates(x), expected, rtol=1e-9)
 
@@ -74,9 +74,9 @@ def test_shards_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_interval_covers_the_expected_score_at_this_n() -> None:
     rng = np.random.default_rng(2)
     scale = np.array([3.0, 2.0, 1.0, 0.5])
-    found = [scores_of(Evaluator(), rng.standard_normal((100, 4)) * scale, np.eye(4))["vendi_net"] for _ in range(300)]
-    truth = np.mean([f.value for f in found if f.value is not None])
-    assert 0.91 <= np.mean([f.ci_low <= truth <= f.ci_high for f in found]) <= 0.985
+    actual = [scores_of(Evaluator(), rng.standard_normal((100, 4)) * scale, np.eye(4))["vendi_net"] for _ in range(300)]
+    truth = np.mean([f.value for f in actual if f.value is not None])
+    assert 0.91 <= np.mean([f.ci_low <= truth <= f.ci_high for f in actual]) <= 0.985
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
