@@ -35,7 +35,7 @@ from bench.recipes.classifier_files import save_network
 from bench.report.page import document
 from bench.report.paper.formats import FORMATS
 from bench.report.paper.table import build
-from bench.report.paper.template import read_layout
+from bench.report.paper.template import read_template
 from bench.results.read import read_results
 from bench.results.run import Run
 from bench.storage.gaussian_files import read_statistics
@@ -263,7 +263,7 @@ def test_a_hostile_name_is_a_text_wherever_it_is_shown(hostile: Path) -> None:
     page = document.page(found)
     assert "<script>alert" not in page
     assert NAME in [m["name"] for m in document.data(found)["methods"]]
-    table = build(read_layout("costs"), found, None)
+    table = build(read_template("costs"), found, None)
     assert "<script>" not in FORMATS["html"](table)
     assert "\\input" not in FORMATS["latex"](table)
 
@@ -289,7 +289,7 @@ def test_hostile_texts_of_every_column_are_inert(tmp_path: Path, column: str) ->
     found = Run.open(folder)
     embedded = document.embedded([*document._tasks(found), *found.metrics])
     assert "<" not in embedded
-    table = build(read_layout("balancing_act"), found, None)
+    table = build(read_template("balancing_act"), found, None)
     assert "<script>" not in FORMATS["html"](table)
     assert "\\input" not in FORMATS["latex"](table)
 

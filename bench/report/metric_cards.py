@@ -92,7 +92,7 @@ def card_text(name: str, card: MetricCard) -> str:
         "Smallest n": card.min_n,
         "Bias in n": card.bias,
         "Interval": card.interval,
-        "Limits": card.limits,
+        "What it does not measure": card.limits,
         "Classes": CLASSIFIERS[card.classifier],
     }
     lines = [f"- **{what}**: {prose(text)}" for what, text in facts.items()]

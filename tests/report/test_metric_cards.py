@@ -61,7 +61,7 @@ def test_a_card_as_markdown() -> None:
         "- **Smallest n**: 3",
         "- **Bias in n**: none",
         "- **Interval**: its own",
-        "- **Limits**: much",
+        "- **What it does not measure**: much",
         "- **Classes**: by the first classifier",
     ]
 
