@@ -84,13 +84,25 @@ def run(suite: SuiteLike, **options: Unpack[RunOptions]) -> Run:
 
 def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
     """Run a suite as `run` does, and return its folder and the cells that failed or were skipped, with reasons."""
-    from bench.engine import runner
     from bench.environment.requirements import refuse_missing
 
     how, chosen = options_of(options), load_suite(suite)
     if chosen.suite in list_suites():
         refuse_missing(chosen)
-    return runner.run(chosen, how)
+    return run_suite(chosen, how)
+
+
+def run_suite(suite: Suite, options: Options) -> Outcome:
+    """Run a validated suite: preflight, execute, write the tables, then the pictures that are drawn from them.
+
+    Raises:
+        ConfigError: something in the suite cannot be run here; nothing is written.
+    """
+    from bench.engine import runner
+    from bench.estimate.show import warn_of_memory
+    from bench.report.plots.pictures import draw_pictures
+
+    return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
 
 
 def open_run(folder: str | Path) -> Run:

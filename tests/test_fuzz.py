@@ -33,8 +33,8 @@ from bench.core.gaussian import Gaussian
 from bench.core.yaml_models import Strict, read_yaml
 from bench.data import load_data
 from bench.engine.options import Options
-from bench.engine.preflight import prepare
-from bench.engine.runner import _nothing_to_do
+from bench.engine.preflight import preflight
+from bench.engine.runner import unchanged
 from bench.models.unet import load_unet
 from bench.recipes.classifier_files import save_network, save_probe
 from bench.report.page import document, records
@@ -161,7 +161,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
     out = Options(folder / "out", workers=1)
     kind = "diffusion_pytorch_model.safetensors"
     return {
-        "suite": Subject(suite, lambda: prepare(read_suite(str(suite)), out)),
+        "suite": Subject(suite, lambda: preflight(read_suite(str(suite)), out)),
         "gates": Subject(folder / "gates.yaml", lambda: read_gates(folder / "gates.yaml", known)),
         "prompts": Subject(folder / "prompts.yaml", lambda: read_prompts(str(folder / "prompts.yaml")).as_json()),
         "template": Subject(folder / "template.yaml", lambda: laid_out(folder / "template.yaml", run)),
@@ -188,7 +188,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
         "store manifest": Subject(entry / "manifest.json", lambda: read_arrays(entry)),
         "store array": Subject(entry / "images.npy", lambda: read_arrays(entry)),
         "store scores": Subject(folder / "store/scores/ab/ab.json", lambda: store.read_scores("ab")),
-        "finished.json": Subject(small / "finished.json", lambda: _nothing_to_do(whole, out, small)),
+        "finished.json": Subject(small / "finished.json", lambda: unchanged(whole, out, small)),
     }  # fmt: skip
 
 

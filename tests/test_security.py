@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.api import run_suite as run
 from bench.config.data_source import DataSource
 from bench.config.suite import read_suite
 from bench.core import plugins
@@ -29,7 +30,6 @@ from bench.data.formats import parquet
 from bench.data.labels import read_labels
 from bench.data.table import FilePictures, Table
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.models.unet import load_unet
 from bench.recipes.classifier_files import save_network
 from bench.report.page import document

@@ -42,14 +42,12 @@ def statistics(
             f"a data set ({', '.join(known)}) or the folder of a finished run must be named, got {source!r}"
         )
 
-    import json
-
     from bench.config.build import build_extractor
-    from bench.config.components import ExtractorSpec
+    from bench.core.specs import ExtractorSpec, Fields
     from bench.results.feature_statistics import Cell, of_run, of_set
     from bench.storage.gaussian_files import write_statistics
 
-    extractor = build_extractor(ExtractorSpec(features, json.dumps(_fields(field or [])), features))
+    extractor = build_extractor(ExtractorSpec(features, Fields(_fields(field or [])), features))
     if source in known:
         fitted = of_set(source, extractor, n, 32 if size is None else size)
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import (
 
 from bench.core.errors import UnknownName
 from bench.core.plugins import with_member
+from bench.core.specs import ExtractorSpec, Fields, ModelSpec, SamplerSpec
 from bench.core.yaml_models import JsonFields, Strict
 
 
@@ -45,14 +44,19 @@ class ModelChoice(Strict):
         return self.label or self.name
 
     @property
-    def settings(self) -> str:
-        """JSON of the fields: it can be hashed, and travels between processes."""
-        return json.dumps(self.fields, sort_keys=True)
+    def spec(self) -> ModelSpec:
+        """The model as a run uses it."""
+        return ModelSpec(self.name, Fields(self.fields))
 
 
-def _known(kind: str, name: str, known: list[str]) -> str:
-    if name not in known:
-        raise ValueError(str(UnknownName(kind, name, known)))
+def check_name(kind: str, name: str, existing: list[str]) -> str:
+    """Return a name that exists.
+
+    Raises:
+        ValueError: it does not; the nearest names are offered.
+    """
+    if name not in existing:
+        raise ValueError(str(UnknownName(kind, name, existing)))
     return name
 
 
@@ -74,36 +78,21 @@ class ExtractorChoice(Strict):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        return _known("extractor", name, with_member("evaluator", "Extractor"))
+        return check_name("extractor", name, with_member("evaluator", "Extractor"))
 
     @property
     def spec(self) -> ExtractorSpec:
-        """The extractor, as workers know it."""
-        return ExtractorSpec(self.name, json.dumps(self.fields, sort_keys=True), self.label or self._backbone)
+        """The extractor as a run uses it."""
+        return ExtractorSpec(self.name, Fields(self.fields), self.label or self._backbone)
 
     @property
     def _backbone(self) -> str:
         model = self.fields.get("model")
         if not isinstance(model, str) or not model:
             return self.name
-        kind, _, place = model.partition(":")
-        short = Path(place.partition("@")[0]).name if kind in ("path", "hub") else model
+        kind, _, location = model.partition(":")
+        short = Path(location.partition("@")[0]).name if kind in ("path", "hub") else model
         return f"{self.name}_{re.sub(r'[^A-Za-z0-9._-]+', '-', short)}"
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractorSpec:
-    """An extractor by its name and fields; it can be hashed, and travels between processes.
-
-    Attributes:
-        name: the public name.
-        fields: JSON of the arguments that are not the defaults.
-        title: what the tables call it.
-    """
-
-    name: str
-    fields: str
-    title: str
 
 
 class StatisticsChoice(Strict):
@@ -113,18 +102,18 @@ class StatisticsChoice(Strict):
     features: str
 
 
-def check_choices(found: Mapping[str, StatisticsChoice], references: Collection[str], titles: list[str]) -> None:
+def check_choices(files: Mapping[str, StatisticsChoice], references: Collection[str], titles: list[str]) -> None:
     """Check that names are free and features are there.
 
     Args:
-        found: the files of a suite, by the names that tables give them.
+        files: the files of a suite, by the names that tables give them.
         references: names of the suite's reference sets.
         titles: of the suite's feature extractors.
 
     Raises:
         ValueError: a name that a reference set has, or features that the suite does not name.
     """
-    for name, choice in found.items():
+    for name, choice in files.items():
         if name in references:
             raise ValueError(f"{name!r} is a reference set already; give the file another name")
         if choice.features not in titles:
@@ -132,7 +121,7 @@ def check_choices(found: Mapping[str, StatisticsChoice], references: Collection[
 
 
 class SamplerChoice(Strict):
-    """As `bench.sampling.loop.Sampler`."""
+    """How samples are drawn, as `SamplerSpec` describes it."""
 
     name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
     steps: int = Field(default=50, ge=1)
@@ -146,6 +135,11 @@ class SamplerChoice(Strict):
         if eta and info.data.get("name", "ddim") != "ddim":
             raise ValueError(f"eta is a setting of ddim, got {eta} for {info.data['name']}; leave it out")
         return eta
+
+    @property
+    def spec(self) -> SamplerSpec:
+        """The sampler as a run uses it."""
+        return SamplerSpec(self.name, self.steps, self.eta, self.precision, self.spacing)
 
 
 class DownstreamChoice(Strict):

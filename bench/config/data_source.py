@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -156,7 +157,12 @@ class DataSource(Strict):
     def _whole(self) -> DataSource:
         if self.name in SETS:
             known = {"name", "label", "n", "size"}
-            extra = sorted(self.model_fields_set - known)
+            fields = type(self).model_fields
+            extra = sorted(
+                key
+                for key in self.model_fields_set - known
+                if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+            )
             if extra:
                 raise ValueError(f"{self.name} is a shipped set, without {', '.join(extra)}; leave that out")
         elif self.name not in names("data format"):
@@ -169,6 +175,21 @@ class DataSource(Strict):
                 f"{', '.join(self.subsample.over)}"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSetSpec:
+    """An image set as a run uses it.
+
+    Attributes:
+        source: the declaration.
+        n: how many images; None takes the set's own number.
+        size: side in pixels.
+    """
+
+    source: DataSource
+    n: int | None
+    size: int
 
 
 def shipped(name: str, declared: Collection[str] = ()) -> DataSource:

@@ -7,23 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bench.assets import asset_folder
 from bench.config.components import (
     DownstreamChoice,
     ExtractorChoice,
-    ExtractorSpec,
     ModelChoice,
     SamplerChoice,
     StatisticsChoice,
-    _known,
     check_choices,
+    check_name,
 )
 from bench.config.data_source import DataSource, check_set_name, shipped
 from bench.core.attributes import check_distribution
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names, with_member
+from bench.core.specs import ExtractorSpec
 from bench.core.yaml_models import Strict, describe, read_yaml
 
 HERE = asset_folder("suites")
@@ -66,7 +75,7 @@ class MethodChoice(Strict):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        return _known("method", name, names("method"))
+        return check_name("method", name, names("method"))
 
     @property
     def title(self) -> str:
@@ -136,7 +145,7 @@ class Suite(Strict):
     @field_validator("methods")
     @classmethod
     def _titles_differ(cls, methods: tuple[MethodChoice, ...]) -> tuple[MethodChoice, ...]:
-        twice = _twice([m.title for m in methods])
+        twice = repeated([m.title for m in methods])
         if twice is not None:
             raise ValueError(f"two methods are called {twice!r}; give one a `label`")
         return methods
@@ -149,7 +158,7 @@ class Suite(Strict):
         titles = [choice.spec.title for choice in found]
         if info.field_name == "other_classifiers" and "classifier" in info.data:
             titles.append(info.data["classifier"].spec.title)
-        twice = _twice(titles)
+        twice = repeated(titles)
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once, or give one a `label`")
         return found
@@ -157,11 +166,11 @@ class Suite(Strict):
     @field_validator("metrics")
     @classmethod
     def _metrics_exist(cls, found: tuple[str, ...]) -> tuple[str, ...]:
-        twice = _twice(list(found))
+        twice = repeated(list(found))
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once")
         for name in found:
-            _known("metric", name, with_member("evaluator", "Evaluator"))
+            check_name("metric", name, with_member("evaluator", "Evaluator"))
         return found
 
     @field_validator("prompts")
@@ -178,7 +187,7 @@ class Suite(Strict):
     def _named_apart(cls, found: dict[str, DataSource]) -> dict[str, DataSource]:
         for name, source in found.items():
             check_set_name(name)
-            if source.label is not None:
+            if source.label not in (None, name):
                 raise ValueError(f"{name}: a set of a suite goes by the name it has there; leave `label` out")
         return {name: source.model_copy(update={"label": name}) for name, source in found.items()}
 
@@ -212,8 +221,17 @@ class Suite(Strict):
         return found
 
 
-def _twice(found: list[str]) -> str | None:
-    return next((name for name, times in Counter(found).items() if times > 1), None)
+class RecordedSuite(BaseModel):
+    """The suite in the run.json of a finished run."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    suite: Suite
+
+
+def repeated(texts: list[str]) -> str | None:
+    """Return the first text that stands twice in a list; None where all differ."""
+    return next((name for name, times in Counter(texts).items() if times > 1), None)
 
 
 def list_suites() -> dict[str, str]:
@@ -222,7 +240,7 @@ def list_suites() -> dict[str, str]:
 
 
 def read_suite(name: str) -> Suite:
-    """A shipped suite by its name, or any by its file.
+    """Return a suite: a shipped one by its name, any by its YAML file, or that of a finished run by its run.json.
 
     Raises:
         UnknownName: no shipped suite of this name.
@@ -230,6 +248,8 @@ def read_suite(name: str) -> Suite:
     """
     if name.endswith((".yaml", ".yml")):
         return read_yaml(Path(name), Suite)
+    if name.endswith(".json"):
+        return read_yaml(Path(name), RecordedSuite).suite
     if name not in list_suites():
         raise UnknownName("suite", name, [*list_suites(), "FILE.yaml"])
     return read_yaml(HERE / f"{name}.yaml", Suite)

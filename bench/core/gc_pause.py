@@ -1,4 +1,7 @@
-"""Many objects that live on: the collector of cycles would go through all of them again and again, and find nothing."""
+"""Pauses of Python's cycle collector, for hundreds of thousands of objects that live on.
+
+The collector would go through all of them again and again, and find nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def many_made() -> Iterator[None]:
-    """Make objects by the hundred thousand, without a search for cycles in between."""
-    was = gc.isenabled()
+def gc_paused() -> Iterator[None]:
+    """Collect no cycles within the block: it makes many objects."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep what there is by now out of the searches for cycles."""
+def gc_frozen() -> Iterator[None]:
+    """Keep the objects that exist out of every collection within the block."""
     gc.freeze()
     try:
         yield

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Set
-from typing import Any
 
 from bench.config.build import built_methods
-from bench.config.suite import Suite, TaskChoice, _twice
+from bench.config.suite import Suite, TaskChoice, repeated
 from bench.core.attributes import Attribute, check_distribution, product, target_name
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.specs import Fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Cell:
     Attributes:
         title: what the leaderboard calls the method.
         method: the method's public name.
-        fields: every field of the method, defaults included, JSON-able.
+        fields: every field of the method, defaults included.
         attributes: of the task.
         target: float per class of the joint of `attributes`.
         seed: of noise, assigned classes and fit.
@@ -28,7 +28,7 @@ class Cell:
 
     title: str
     method: str
-    fields: dict[str, Any]
+    fields: Fields
     attributes: tuple[Attribute, ...]
     target: tuple[float, ...]
     seed: int
@@ -39,14 +39,16 @@ class Cell:
         return f"{product(self.attributes).name} {target_name(self.target)}"
 
 
-def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tuple[Attribute, ...], tuple[float, ...]]:
-    """The attributes and the distribution over their joint that a task asks for.
+def resolve_target(
+    choice: TaskChoice, classified: tuple[Attribute, ...]
+) -> tuple[tuple[Attribute, ...], tuple[float, ...]]:
+    """Return the attributes of a task and its target distribution over their joint.
 
     Raises:
         UnknownName: an attribute that the classifier does not know.
         ConfigError: an attribute named twice, or a target that is no distribution over the joint.
     """
-    by_name = {a.name: a for a in known}
+    by_name = {a.name: a for a in classified}
     for name in choice.attributes:
         if name not in by_name:
             raise UnknownName("attribute", name, by_name)
@@ -60,13 +62,13 @@ def resolve_target(choice: TaskChoice, known: tuple[Attribute, ...]) -> tuple[tu
     return attributes, tuple(values.tolist())
 
 
-def cells(suite: Suite, known: tuple[Attribute, ...], only: Mapping[str, Set[str]] | None = None) -> list[Cell]:
-    """The cells of a suite, in the order of tasks, methods and seeds.
+def cells(suite: Suite, classified: tuple[Attribute, ...], only: Mapping[str, Set[str]] | None = None) -> list[Cell]:
+    """Return the cells of a suite, in the order of tasks, methods and seeds.
 
     Args:
         suite: the suite.
-        known: the attributes that the classifier knows.
-        only: of "task", "method" and "seed", the values to keep; a task is named by its attributes joined by "+",
+        classified: the attributes that the classifier knows.
+        only: of "task", "method" and "seed", the values to run; a task is named by its attributes joined by "+",
             or by its full name.
 
     Raises:
@@ -76,22 +78,22 @@ def cells(suite: Suite, known: tuple[Attribute, ...], only: Mapping[str, Set[str
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
-    fields = {title: dataclasses.asdict(method) for title, method in built_methods(suite).items()}
-    tasks = [resolve_target(t, known) for t in suite.tasks]
-    twice = _twice([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
+    fields = {title: Fields(dataclasses.asdict(method)) for title, method in built_methods(suite).items()}
+    tasks = [resolve_target(t, classified) for t in suite.tasks]
+    twice = repeated([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
     if twice is not None:
         raise ConfigError(f"two tasks of suite {suite.suite} are {twice!r}; keep one")
-    found = [
+    every = [
         Cell(m.title, m.name, fields[m.title], attributes, target, seed)
         for attributes, target in tasks
         for m in suite.methods
         for seed in suite.seeds
     ]
-    for key, wanted in only.items():
-        offered = {name for c in found for name in _answers(c, key)}
-        for name in wanted - offered:
+    for key, values in only.items():
+        offered = {name for c in every for name in _answers(c, key)}
+        for name in values - offered:
             raise UnknownName(f"{key} of suite {suite.suite}", name, offered)
-    return [c for c in found if all(wanted & _answers(c, key) for key, wanted in only.items())]
+    return [c for c in every if all(values & _answers(c, key) for key, values in only.items())]
 
 
 def _answers(cell: Cell, key: str) -> set[str]:

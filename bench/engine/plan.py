@@ -1,142 +1,145 @@
-"""What a run will do: the cells of a suite, and the key of everything that decides a result."""
+"""The jobs of a suite's cells, each with the key of everything that decides its samples."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.build import built_methods
-from bench.config.components import ExtractorSpec
 from bench.config.suite import Suite
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
-from bench.core.gc_pause import many_made
+from bench.core.gc_pause import gc_paused
 from bench.core.plugins import load
+from bench.core.specs import Fields
+from bench.engine.cell_job import CellJob, SamplingSpec, ScoringSpec
 from bench.engine.cells import Cell, cells
+from bench.engine.context import RunContext
+from bench.engine.keys import LEARNT_FROM, joined_key, sample_key
 from bench.engine.prompts import prompt_seed
 
 if TYPE_CHECKING:
     from bench.protocols.method import Traits  # whose module loads torch
-from bench.engine.work import LEARNT_FROM, Context, Work, joined_key, sample_key
 
-# Rows the network runs on at once on a CPU, unless told: the activations of more leave a core's cache, and a row then
-# takes longer. A method that couples its batch gets it whole, since its parts would cost it another half pass each.
+# The default compute batch on a CPU: the activations of more rows leave a core's cache, and a row then takes longer. A
+# method that couples its batch gets it whole, since its parts would cost it another half pass each.
 CPU_ROWS = 25
 
 
-def keyed(
-    cell: Cell, traits: Traits, shared: dict[str, Any], context: Context, paired_baseline: Work | None = None
-) -> Work:
-    """A cell's work with its sample key, and of a suite with prompts with its parts, each of `n` samples.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the jobs of a method's cells share.
 
-    Args:
-        cell: the cell.
-        traits: its method's.
-        shared: what the works of all of the method's cells have, by the fields of `Work`.
+    Attributes:
+        sampling: how samples are drawn.
+        scoring: what they are scored by.
+        store: the store's root.
+        n: number of samples; per prompt, where the suite has prompts.
         context: what every cell of the run shares.
-        paired_baseline: as `Work.paired_baseline`.
     """
-    sampling = traits, shared["sampler"], shared["guidance_batch"]
-    if not context.prompts:
-        return Work(
-            cell=cell, sample_key=sample_key(cell, *sampling, context), paired_baseline=paired_baseline, **shared
-        )
-    parts = []
-    for prompt in context.prompts:
-        of_prompt = dataclasses.replace(cell, seed=prompt_seed(cell.seed, prompt.text))
-        key = sample_key(of_prompt, *sampling, dataclasses.replace(context, model_digest=prompt.model_digest))
-        said = {"prompt": prompt.name, "text": prompt.text, "model_fields": prompt.fields}
-        parts.append(Work(cell=of_prompt, sample_key=key, **shared | said))
-    key, n = joined_key([part.sample_key for part in parts]), shared["n"] * len(parts)
-    return Work(cell=cell, sample_key=key, paired_baseline=paired_baseline, prompted=tuple(parts), **shared | {"n": n})
+
+    sampling: SamplingSpec
+    scoring: ScoringSpec
+    store: Path
+    n: int
+    context: RunContext
 
 
 def learnt_from(suite: Suite) -> dict[str, str]:
-    """The image sets that methods of a suite may learn from, by their place in a task."""
-    return {place: name for place in LEARNT_FROM if (name := getattr(suite, place)) is not None}
+    """Return the names of the image sets that methods of a suite may learn from, by their names in a task."""
+    names = {need: getattr(suite, need) for need in LEARNT_FROM}
+    return {need: name for need, name in names.items() if name is not None}
 
 
 def needs(metrics: tuple[str, ...]) -> set[str]:
-    """What metrics need beyond features and predictions, as `bench.protocols.evaluator.Need` has it."""
+    """Return what metrics need beyond features and predictions, see `bench.protocols.evaluator.Need`."""
     return {need for name in metrics for need in load("evaluator", name, "Evaluator").card.needs}
 
 
 def guides(suite: Suite) -> set[str]:
-    """Names of the classifiers that methods of a suite guide with."""
+    """Return the names of the classifiers that methods of a suite guide with."""
     return {m.classifier for m in built_methods(suite).values() if "classifier" in m.traits.needs}
 
 
-@many_made()
 def plan(
     suite: Suite,
-    known: tuple[Attribute, ...],
-    context: Context,
-    store: Path,
-    device: str,
+    classified: tuple[Attribute, ...],
+    shared: Shared,
     compute_batch: int | None,
-    specs: tuple[tuple[ExtractorSpec, ...], tuple[ExtractorSpec, ...], tuple[tuple[str, str], ...]],
     only: Mapping[str, Set[str]] | None = None,
-) -> list[Work]:
-    """The work of a suite, one entry a cell.
+) -> tuple[CellJob, ...]:
+    """Return the jobs of a suite, one per cell, in the order of `bench.engine.cells.cells`.
 
     Args:
         suite: the suite.
-        known: the attributes that the classifier knows.
-        context: what every cell shares.
-        store: the store's root.
-        device: a torch device.
+        classified: the attributes that the classifier knows.
+        shared: what all jobs share; the compute batch of each method takes the place of its own.
         compute_batch: largest number of rows the network runs on at once; unless given, the guidance batch, or
             CPU_ROWS on a CPU where a method does not couple its batch.
-        specs: `classifiers`, `features` and `missing` of every `Work`.
-        only: as `bench.engine.cells.cells`.
+        only: see `bench.engine.cells.cells`.
 
     Raises:
-        ConfigError: as `bench.engine.cells.cells`, a method learns from images that the suite does not name, or guides
-            with the network that classifies it and the suite does not allow that.
+        ConfigError: see `bench.engine.cells.cells`; or a method learns from images that the suite does not name, or
+            guides with the network that classifies it and the suite does not allow that.
     """
-    needed, methods, of_suite = needs(suite.metrics), built_methods(suite), cells(suite, known, only)
-    shared = {
-        "model": suite.model.name,
-        "model_fields": suite.model.settings,
-        "sampler": suite.sampler.model_dump(),
-        "data": learnt_from(suite),
-        "guidance_batch": suite.guidance_batch,
-        "n": suite.n,
-        "device": device,
-        "store": store,
-        "classifiers": specs[0],
-        "features": specs[1],
-        "missing": specs[2],
-        "statistics": context.statistics,
-        "sets": suite.data,
-        "downstream": suite.downstream if "downstream" in needed else None,
-    }
-    of_method: dict[str, dict[str, Any]] = {}
+    with gc_paused():
+        return tuple(_jobs(suite, cells(suite, classified, only), shared, compute_batch))
+
+
+def _jobs(suite: Suite, of_suite: list[Cell], shared: Shared, compute_batch: int | None) -> list[CellJob]:
+    methods = built_methods(suite)
+    by_method: dict[str, tuple[Shared, bool]] = {}
     for title in dict.fromkeys(cell.title for cell in of_suite):
-        traits = methods[title].traits
-        apart = device == "cpu" and not traits.couples_batch
-        rows = compute_batch or (min(CPU_ROWS, suite.guidance_batch) if apart else suite.guidance_batch)
-        guided = _guided_by_classifier(suite, title, methods[title], context)
-        of_method[title] = {**shared, "compute_batch": rows, "guided_by_classifier": guided}
+        rows = compute_batch or _default_rows(methods[title].traits, shared.sampling)
+        sampling = dataclasses.replace(shared.sampling, compute_batch=rows)
+        guided = _guided_by_classifier(suite, title, methods[title], shared.context)
+        by_method[title] = dataclasses.replace(shared, sampling=sampling), guided
     # Vanilla is sampled for a cell also where `only` leaves it out, so that scores do not differ.
-    vanilla = next((m for m in suite.methods if m.name == "vanilla"), None) if "paired_baseline" in needed else None
-    found = []
+    paired = "paired_baseline" in needs(suite.metrics)
+    vanilla = next((m for m in suite.methods if m.name == "vanilla"), None) if paired else None
+    unguided = None if vanilla is None else methods[vanilla.title]
+    fields = Fields({} if unguided is None else dataclasses.asdict(unguided))
+    jobs = []
     for cell in of_suite:
-        paired_baseline = None
-        if vanilla is not None:
-            method = methods[vanilla.title]
-            same = dataclasses.replace(cell, title=vanilla.title, method="vanilla", fields=dataclasses.asdict(method))
-            paired_baseline = keyed(
-                same, method.traits, of_method[cell.title] | {"guided_by_classifier": False}, context
-            )
-        found.append(keyed(cell, methods[cell.title].traits, of_method[cell.title], context, paired_baseline))
-    return found
+        of_method, guided = by_method[cell.title]
+        baseline = None
+        if vanilla is not None and unguided is not None:
+            same = dataclasses.replace(cell, title=vanilla.title, method="vanilla", fields=fields)
+            baseline = _job(same, unguided.traits, of_method, False, None)
+        jobs.append(_job(cell, methods[cell.title].traits, of_method, guided, baseline))
+    return jobs
 
 
-def _guided_by_classifier(suite: Suite, title: str, method: Any, context: Context) -> bool:
-    """Whether a method guides with a network that classifies it; refused where the suite does not allow it."""
+def _default_rows(traits: Traits, sampling: SamplingSpec) -> int:
+    apart = sampling.device == "cpu" and not traits.couples_batch
+    return min(CPU_ROWS, sampling.guidance_batch) if apart else sampling.guidance_batch
+
+
+def _job(cell: Cell, traits: Traits, shared: Shared, guided: bool, baseline: CellJob | None) -> CellJob:
+    """Return the job of a cell; in a suite with prompts, with the jobs of its prompts, each of `shared.n` samples."""
+    sampling, context = shared.sampling, shared.context
+
+    def key_of(part: Cell, model_digest: str = "") -> str:
+        return sample_key(part, traits, sampling.sampler, sampling.guidance_batch, context, model_digest)
+
+    if not context.prompts:
+        key = key_of(cell)
+        return CellJob(cell, sampling, shared.scoring, shared.store, shared.n, key, guided, baseline)
+    parts = []
+    for prompt in context.prompts:
+        of_prompt = dataclasses.replace(cell, seed=prompt_seed(cell.seed, prompt.text))
+        asked_so = dataclasses.replace(sampling, model=prompt.model)
+        key = key_of(of_prompt, prompt.model_digest)
+        parts.append(CellJob(of_prompt, asked_so, shared.scoring, shared.store, shared.n, key, guided, prompt=prompt))
+    key, n = joined_key([part.sample_key for part in parts]), shared.n * len(parts)
+    return CellJob(cell, sampling, shared.scoring, shared.store, n, key, guided, baseline, prompt_jobs=tuple(parts))
+
+
+def _guided_by_classifier(suite: Suite, title: str, method: Any, context: RunContext) -> bool:
+    """Return whether a method guides with a network that classifies it; refuse it where the suite does not allow it."""
     for need in LEARNT_FROM:
         if need in method.traits.needs and getattr(suite, need) is None:
             name = next(m.name for m in suite.methods if m.title == title)

@@ -1,52 +1,56 @@
-"""The prompts of a suite, each with the model that is asked in its words."""
+"""The prompts of a suite, each with the model that takes its words."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.config.prompt_set import check_phrases, read_prompt_set
 from bench.config.suite import Suite
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
 from bench.core.seeds import derive_seed
+from bench.core.specs import Fields, ModelSpec
+
+if TYPE_CHECKING:
+    from bench.engine.resources import Resources
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt of a set, as the model takes it.
 
     Attributes:
-        name: as tables have it.
-        fields: JSON of the model's fields, the prompt's texts among them.
-        model_digest: hash of the model with these fields.
+        name: what the tables call it.
+        text: its words where no class is asked for.
+        model: the model with the prompt's texts among its fields.
+        model_digest: hash of that model.
     """
 
     name: str
-    fields: str
+    text: str
+    model: ModelSpec
     model_digest: str
-
-    @property
-    def text(self) -> str:
-        """What it says where no class is asked for."""
-        return str(json.loads(self.fields)["prompts"]["none"])
 
 
 def prompt_seed(seed: int, text: str) -> int:
-    """The seed of a prompt's samples and fits: of one cell, no two prompts begin from the same noise.
+    """Return the seed of a prompt's samples and fits: within a cell, no two prompts begin from the same noise.
 
-    Else samples of different prompts would go together, and every interval over all of them be too narrow.
+    Otherwise samples of different prompts would be correlated, and every interval over all of them too narrow.
     """
     return derive_seed("prompt", seed, text, bits=48)
 
 
-def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tuple[Prompt, ...]:
-    """The prompts of the suite's set; none where it names no set. Each is read by the model: what is too long is said.
+def read_prompts(
+    suite: Suite, device: str, attributes: tuple[Attribute, ...], resources: Resources
+) -> tuple[Prompt, ...]:
+    """Return the prompts of the suite's set; none where it names no set. The model reads each, and refuses long ones.
 
     Args:
         suite: the suite.
         device: a torch device.
-        known: the attributes that the classifier knows.
+        attributes: those that the classifier knows.
+        resources: loads the model.
 
     Raises:
         UnknownName: no such prompt set, or a phrase for a class that an attribute has not.
@@ -54,18 +58,17 @@ def read_prompts(suite: Suite, device: str, known: tuple[Attribute, ...]) -> tup
     """
     if suite.prompts is None:
         return ()
-    from bench.engine.resources import counted_model
     from bench.models import takes_prompts
 
-    said = read_prompt_set(suite.prompts)
-    check_phrases(said, known)
+    prompt_set = read_prompt_set(suite.prompts)
+    check_phrases(prompt_set, attributes)
     if not takes_prompts(suite.model.name):
         raise ConfigError(
             f"a suite with prompts must have a text-to-image model, got {suite.model.title}, which takes none; leave "
             "`prompts` out, or name another model"
         )
-    found = []
-    for name, texts in said.prompts.items():
-        fields = json.dumps({**suite.model.fields, "prompts": texts}, sort_keys=True)
-        found.append(Prompt(name, fields, counted_model(suite.model.name, device, fields).digest))
-    return tuple(found)
+    prompts = []
+    for name, texts in prompt_set.prompts.items():
+        model = ModelSpec(suite.model.name, Fields({**suite.model.fields, "prompts": texts}))
+        prompts.append(Prompt(name, texts["none"], model, resources.model(model, device).digest))
+    return tuple(prompts)

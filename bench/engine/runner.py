@@ -1,32 +1,47 @@
-"""A run: plan the cells, sample and classifier what is missing, write the tables and the pictures."""
+"""A run: check, sample and score what is missing, and write the tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from bench.config.suite import Suite
 from bench.core.digest import file_digest
 from bench.core.errors import ConfigError
-from bench.core.gc_pause import kept, many_made
+from bench.core.gc_pause import gc_frozen
 from bench.core.progress import bar, console
 from bench.engine.fingerprint import fingerprint
 from bench.engine.options import Options
-from bench.engine.preflight import prepare
+from bench.results.run_record import NAME as RUN_RECORD
 from bench.storage.files import has_arrays, write_bytes, write_json
 
+if TYPE_CHECKING:  # a rerun with nothing to do loads no torch
+    from bench.engine.cell_result import CellResult
+    from bench.engine.jobs import Job
+    from bench.engine.preflight import RunPlan
+    from bench.engine.resources import Resources
+    from bench.engine.scoring import CellScore
+    from bench.protocols.evaluator import Status
+
 FINISHED = "finished.json"  # beside the tables: what they rest on, so that a rerun can tell that nothing changed
+FAILURES = "failures.log"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the folder of its tables, and the cells that failed or were skipped, with reasons."""
+    """The end of a run.
+
+    Attributes:
+        folder: of its tables.
+        problems: status, cell and reason of each cell that failed or was skipped.
+    """
 
     folder: Path
-    problems: list[tuple[str, str, str]]  # (status, cell, reason)
+    problems: Sequence[tuple[str, str, str]]
 
     @property
     def failed(self) -> bool:
@@ -34,28 +49,45 @@ class Outcome:
         return any(status == "failed" for status, _, _ in self.problems)
 
 
-def run(suite: Suite, options: Options) -> Outcome:
-    """Run a suite, or what is missing of it.
+def run(
+    suite: Suite,
+    options: Options,
+    draw: Callable[[Path], list[Path]] | None = None,
+    before: Callable[[RunPlan], None] | None = None,
+    resources: Resources | None = None,
+) -> Outcome:
+    """Run a suite, or what is missing of it: preflight, execute, write the tables, then the pictures.
+
+    Args:
+        suite: what to run.
+        options: how to run it.
+        draw: draws the pictures of a folder of tables, and returns their files; None draws none.
+        before: called with the checked plan before anything is written or sampled.
+        resources: of this process, where runs follow each other.
 
     Raises:
-        ConfigError: something in the suite or the options cannot be run; nothing is written.
+        ConfigError: something in the suite cannot be run here; nothing is written.
     """
     folder = options.out / suite.suite
-    finished = _nothing_to_do(suite, options, folder)
+    finished = unchanged(suite, options, folder)
     if finished is not None:
         return finished
+    from bench.engine.preflight import preflight
+
+    started = datetime.now(UTC)
     with bar():
-        return _run(suite, options, folder)
+        plan = preflight(suite, options, resources)
+        plan.draw_images()
+        if before is not None:
+            before(plan)
+        results = execute(plan)
+        files = write_results(plan, results, folder, started)
+        files += draw(folder) if draw is not None else []
+        return finish(plan, results, folder, files)
 
 
-def _check_writable(folder: Path) -> None:
-    probe = folder / ".writable"
-    write_json(probe, {})
-    probe.unlink(missing_ok=True)
-
-
-def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | None:
-    """The outcome of a finished run whose inputs, tables and store entries are all as it left them."""
+def unchanged(suite: Suite, options: Options, folder: Path) -> Outcome | None:
+    """Return the outcome of a finished run whose inputs, tables and store entries are all as it left them."""
     try:
         record = json.loads((folder / FINISHED).read_text())
         same = record["fingerprint"] == fingerprint(suite, options.only) and all(
@@ -69,48 +101,56 @@ def _nothing_to_do(suite: Suite, options: Options, folder: Path) -> Outcome | No
     return None
 
 
-def _run(suite: Suite, options: Options, folder: Path) -> Outcome:
-    from bench.engine.jobs import Job
+def execute(plan: RunPlan) -> tuple[CellResult, ...]:
+    """Sample and score what the store lacks of a run, and return the result of every cell, in the plan's order.
+
+    Raises:
+        ConfigError: the folders cannot be written, or the reference images cannot be read.
+    """
+    from bench.engine.cell_result import CellResult
+    from bench.engine.job_graph import job_graph
     from bench.engine.leaderboard import last_line
     from bench.storage.store import Store
 
-    works, size = prepare(suite, options)
-    _warn_of_memory(suite, options, works[0][0])
-    _check_writable(folder)
-    _check_writable(options.out / "store")
+    options = plan.options
+    _check_writable(options.out / plan.suite.suite)
+    _check_writable(options.store)
     if options.bucket is not None:
-        Store(options.out / "store").join(options.bucket)
-    reference_jobs, cell_jobs, evaluations = make_jobs(suite, works, size, options)
-    total = sum(job.rows for job in (*reference_jobs, *cell_jobs))
+        Store(options.store).join(options.bucket)
+    graph = job_graph(plan)
+    jobs = graph.in_order
     with bar() as progress:
-        line = progress.add_task(f"images of suite {suite.suite}", total=total)
+        line = progress.add_task(f"images of suite {plan.suite.suite}", total=sum(job.rows for job in jobs))
 
         def ended(job: Job) -> None:
             progress.advance(line, job.rows)
 
-        with kept():
-            _execute([*cell_jobs, *reference_jobs, *evaluations.values()], options, ended)
+        with gc_frozen():
+            _run_jobs(jobs, plan, ended)
         progress.remove_task(line)
-    broken = next((job for job in reference_jobs if job.status != "ok"), None)
+    broken = next((job for job in graph.references if job.status != "ok"), None)
     if broken:
         raise ConfigError(f"the reference images could not be read: {last_line(broken.reason)}")
-    return _write(suite, options, folder, works, evaluations)
+    results = []
+    for cell_job, job in zip(plan.jobs, graph.evaluations, strict=True):
+        scores = cast("tuple[CellScore, ...]", job.result or ())
+        status = cast("Status", job.status)  # every job has ended
+        results.append(CellResult.of(cell_job, plan.context, status, job.reason, scores))
+    return tuple(results)
 
 
-def _warn_of_memory(suite: Suite, options: Options, work: Any) -> None:
-    from bench.estimate.memory import memory_warning
-
-    processes = 1 if options.processes else options.workers or 1
-    said = None if options.cluster else memory_warning(suite, work, options.device, processes)
-    if said:
-        console.print(said, markup=False, soft_wrap=True)
+def _check_writable(folder: Path) -> None:
+    probe = folder / ".writable"
+    write_json(probe, {})
+    probe.unlink(missing_ok=True)
 
 
-def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) -> None:
-    if options.cluster:
+def _run_jobs(jobs: list[Job], plan: RunPlan, ended: Callable[[Job], None]) -> None:
+    options, cluster = plan.options, plan.options.cluster
+    if cluster is not None:
         from bench.engine.executors import ray
 
-        ray.run_jobs(jobs, options.cluster, ended, options.job_seconds)
+        ray.run_jobs(jobs, cluster, ended, options.job_seconds)
     elif options.processes:
         from bench.engine.executors import distributed
 
@@ -118,106 +158,40 @@ def _execute(jobs: list[Any], options: Options, ended: Callable[[Any], None]) ->
     else:
         from bench.engine.executors import local
 
-        local.run_jobs(jobs, options.local_workers, ended, options.job_seconds)
+        local.run_jobs(jobs, options.local_workers, ended, options.job_seconds, plan.resources)
 
 
-@many_made()
-def make_jobs(
-    suite: Suite, works: list[Any], size: int, options: Options
-) -> tuple[list[Any], list[Any], dict[int, Any]]:
-    """Jobs for the references, for fits and shards, and for the evaluation of each cell by its place in `works`.
-
-    Cells that share their samples, such as vanilla on several tasks, share their jobs.
-    """
-    from bench.config.build import built_methods
-    from bench.engine import scoring, worker
-    from bench.engine.jobs import Job
-    from bench.engine.work import scores_key
-
-    store = options.out / "store"
-    features, downstream = works[0][0].features, works[0][0].downstream
-    sets = dict.fromkeys((*suite.references.items(), *(downstream.sets.items() if downstream else ())))
-    reference_jobs = [
-        Job(worker.extract_reference, (store, suite.source(name), n, size, features, block), rows=block[1] - block[0])
-        for name, n in sets
-        for block in worker.reference_blocks(n)
-    ]
-    # One job that waits for all of them: a grid's evaluations would else name a thousand blocks each.
-    reference_jobs += [Job(worker.referred, (), after=tuple(reference_jobs))] if reference_jobs else []
-    sampled: dict[str, list[Any]] = {}
-    fits, shards, methods = [], [], built_methods(suite)
-    every = (each for cell_work, _ in works for each in (cell_work, cell_work.paired_baseline) if each)
-    for work in (part for each in every for part in each.parts):
-        if work.sample_key not in sampled:
-            traits = methods[work.cell.title].traits
-            weight = work.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
-            # Fits on the labelled images rest on one predictor: a worker makes it and goes on with the others of its
-            # model, while the rest of the workers do what need not wait for it.
-            learns = f"labelled {work.model_fields}" if "labelled" in traits.needs else work.sample_key
-            fit = Job(worker.fit, (work,), group=learns, weight=weight)
-            fits.append(fit)
-            sampled[work.sample_key] = [
-                Job(worker.sample_shard, (work, i, s), (fit,), s, work.sample_key, weight, together=True)
-                for i, s in work.shards()
-            ]
-            shards += sampled[work.sample_key]
-    evaluations = {
-        i: Job(
-            scoring.evaluate,
-            (work, suite.metrics, dict(suite.references), size, scores_key(work, context, suite.metrics)),
-            after=(
-                *(
-                    job
-                    for each in (work, work.paired_baseline)
-                    if each
-                    for part in each.parts
-                    for job in sampled[part.sample_key]
-                ),
-                *reference_jobs[-1:],
-            ),
-        )
-        for i, (work, context) in enumerate(works)
-    }
-    return reference_jobs, [*fits, *shards], evaluations
-
-
-def _write(
-    suite: Suite,
-    options: Options,
-    folder: Path,
-    works: list[Any],
-    evaluations: dict[int, Any],
-) -> Outcome:
-    from bench.engine.cell_result import CellResult
-    from bench.engine.leaderboard import last_line
+def write_results(plan: RunPlan, results: Sequence[CellResult], folder: Path, started: datetime) -> list[Path]:
+    """Write the tables, run.json, and the log of failures if there are any; return tables and run.json."""
+    from bench.engine.record import run_record
     from bench.engine.tables import write_tables
-    from bench.report.plots.curves import write_curves
-    from bench.report.plots.finished import Finished
-    from bench.report.plots.sheets import write_grids
 
-    results = []
-    for i, (work, context) in enumerate(works):
-        job = evaluations[i]
-        results.append(CellResult.of(work, context, job.status, job.reason, job.result or []))
-    problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
-    files = write_tables(suite, folder, results)
-    finished = Finished.open(folder)  # the pictures are drawn from the tables, as `plot` draws them later
-    files += write_grids(finished, folder / "grids")
-    files += write_curves(finished, folder / "curves")
-    log = folder / "failures.log"
+    files = write_tables(plan.suite, folder, results, plan.resources)
+    write_bytes(folder / RUN_RECORD, run_record(plan.suite, plan.options, started).to_json().encode())
+    log = folder / FAILURES
     log.unlink(missing_ok=True)
-    if problems:
-        text = "\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in results if r.status != "ok") + "\n"
-        write_bytes(log, text.encode())
-    # What failed is tried again, and so is what was skipped for want of weights: they may be there by then.
-    if not works[0][0].missing and not any(status == "failed" for status, _, _ in problems):
-        entries = sorted(
-            {str(entry.relative_to(options.out)) for r in results if r.status == "ok" for entry in r.entries()}
-        )
+    bad = [r for r in results if r.status != "ok"]
+    if bad:
+        write_bytes(log, ("\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in bad) + "\n").encode())
+    return [*files, folder / RUN_RECORD]
+
+
+def finish(plan: RunPlan, results: Sequence[CellResult], folder: Path, files: Sequence[Path]) -> Outcome:
+    """Return the outcome of a run, and note what it rests on, so that a rerun can tell that nothing changed.
+
+    A run is not finished where a cell failed, or was skipped for want of weights: they may be there by the next run.
+    """
+    from bench.engine.leaderboard import last_line
+
+    problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
+    if not plan.scoring.unavailable and not any(r.status == "failed" for r in results):
+        entries = {
+            str(entry.relative_to(plan.options.out)) for r in results if r.status == "ok" for entry in r.entries()
+        }
         record = {
-            "fingerprint": fingerprint(suite, options.only),
+            "fingerprint": fingerprint(plan.suite, plan.options.only),
             "files": {str(f.relative_to(folder)): file_digest(f) for f in files},
-            "entries": entries,
+            "entries": sorted(entries),
             "problems": problems,
         }
         write_json(folder / FINISHED, record)

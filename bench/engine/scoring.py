@@ -3,156 +3,168 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.config.components import DownstreamChoice, ExtractorSpec
+from bench.config.components import DownstreamChoice
 from bench.core.attributes import joint_labels
-from bench.core.errors import ConfigError
 from bench.core.gaussian import Gaussian
+from bench.core.specs import ExtractorSpec
+from bench.engine.cell_job import CellJob
 from bench.engine.plan import needs
-from bench.engine.reference_statistics import read_given
-from bench.engine.resources import data_set, evaluator, extractor
-from bench.engine.work import Work
-from bench.engine.worker import reference_blocks, reference_source
+from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.store import Rows, Store
 
 
-def evaluate(
-    work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int, key: str
-) -> list[dict[str, Any]]:
-    """Every score of a cell, as JSON-able records, from the store where it has them under `key`."""
-    store = Store(work.store)
-    kept = store.read_scores(key)
-    if kept is None:
-        kept = score(work, metrics, references, size)
-        store.write_scores(key, kept)
-    return kept
+@dataclass(frozen=True)
+class CellScore(Score):
+    """A score of a cell.
+
+    Attributes:
+        classifier: title of the attribute classifier that it is computed by.
+    """
+
+    classifier: str = ""
 
 
-def score(work: Work, metrics: tuple[str, ...], references: Mapping[str, int], size: int) -> list[dict[str, Any]]:
-    """Every score of a cell, as JSON-able records, computed from the arrays of the store; nothing is written.
+def evaluate(resources: Resources, job: CellJob, key: str) -> tuple[CellScore, ...]:
+    """Return every score of a cell, from the store where it has them under `key`."""
+    store = Store(job.store)
+    records = store.read_scores(key)
+    if records is not None:
+        return tuple(CellScore(**record) for record in records)
+    scores = score(resources, job)
+    store.write_scores(key, [dataclasses.asdict(s) for s in scores])
+    return scores
+
+
+def score(resources: Resources, job: CellJob) -> tuple[CellScore, ...]:
+    """Return every score of a cell, computed from the arrays of the store; nothing is written.
 
     Raises:
         ConfigError: the store lacks an array.
     """
-    needed = needs(metrics)
-    samples, paired_baselines = _samples(work), _samples(work.paired_baseline) if work.paired_baseline else None
-    features = [spec for spec in work.features if spec.title in samples[work.classifier].features]
-    sets = {ref: data_set(work.source(ref), n, size) for ref, n in references.items()}
-    seen: Any = {
-        spec.title: {ref: _reference_features(work.store, spec, s.digest, len(s)) for ref, s in sets.items()}
+    scoring, samples = job.scoring, _samples(resources, job)
+    baselines = _samples(resources, job.paired_baseline) if job.paired_baseline else {}
+    features = [spec for spec in scoring.features if spec.title in samples[scoring.classifier].features]
+    reference = _reference(resources, job, features)
+    scores: list[CellScore] = []
+    for classifier in scoring.classifiers:
+        sample = dataclasses.replace(samples[classifier], paired_baseline=baselines.get(classifier))
+        for metric in scoring.metrics:
+            evaluator = resources.evaluator(metric)
+            if classifier == scoring.classifier or evaluator.card.classifier == "each":
+                scores += [_of(classifier, one) for one in evaluator.evaluate(sample, reference)]
+    for title, reason in scoring.unavailable:
+        skipped = Score("", title, None, n=job.n, status="skipped", reason=reason)
+        scores.append(_of(scoring.classifier, skipped))
+    return tuple(scores)
+
+
+def _of(classifier: ExtractorSpec, score: Score) -> CellScore:
+    return CellScore(**dataclasses.asdict(score), classifier=classifier.title)
+
+
+def _reference(resources: Resources, job: CellJob, features: Sequence[ExtractorSpec]) -> Reference:
+    """Return what the cell is measured against, read only as far as its metrics need it."""
+    scoring, needed, store = job.scoring, needs(job.scoring.metrics), Store(job.store)
+    sets = {name: resources.images(spec) for name, spec in scoring.references.items()}
+    # An evaluator takes memory-mapped rows for the arrays that they stand for.
+    arrays: Any = {
+        spec.title: {
+            name: resources.reference_features(store, spec, images.digest, len(images)) for name, images in sets.items()
+        }
         for spec in features
     }
     labels = {
-        ref: data.labels[:, [data.attributes.index(a) for a in work.cell.attributes]]
-        for ref, data in sets.items()
-        if "labels" in needed and set(work.cell.attributes) <= set(data.attributes)
+        name: images.labels[:, [images.attributes.index(a) for a in job.cell.attributes]]
+        for name, images in sets.items()
+        if "labels" in needed and set(job.cell.attributes) <= set(images.attributes)
     }
     statistics: dict[str, dict[str, Gaussian]] = {}
-    for given in work.statistics:
-        statistics.setdefault(given.features, {})[given.name] = read_given(given)
-    downstream = _downstream(work, work.downstream, features, size) if work.downstream else None
-    texts = _texts(work, features) if "texts" in needed else {}
-    reference = Reference(work.cell.attributes, np.array(work.cell.target), seen, labels, statistics, downstream, texts)
-    records = []
-    for classifier in work.classifiers:
-        sample = dataclasses.replace(
-            samples[classifier], paired_baseline=paired_baselines[classifier] if paired_baselines else None
-        )
-        for metric in metrics:
-            if classifier == work.classifier or evaluator(metric).card.classifier == "each":
-                scores = evaluator(metric).evaluate(sample, reference)
-                records += [{**dataclasses.asdict(one), "classifier": classifier.title} for one in scores]
-    for title, reason in work.missing:
-        skipped = Score("", title, None, n=work.n, status="skipped", reason=reason)
-        records.append({**dataclasses.asdict(skipped), "classifier": work.classifier.title})
-    return records
+    for file in scoring.statistics:
+        statistics.setdefault(file.features, {})[file.name] = resources.statistics(file)
+    downstream = _downstream(resources, job, scoring.downstream, features) if scoring.downstream else None
+    texts = _texts(resources, job, features) if "texts" in needed else {}
+    return Reference(job.cell.attributes, np.array(job.cell.target), arrays, labels, statistics, downstream, texts)
 
 
-def _texts(work: Work, features: list[ExtractorSpec]) -> dict[str, dict[str, npt.NDArray[np.floating]]]:
-    """Title of every extractor that reads texts to (name of a prompt to the embedding of its text)."""
-    found = {}
+def _texts(
+    resources: Resources, job: CellJob, features: Sequence[ExtractorSpec]
+) -> dict[str, dict[str, npt.NDArray[np.floating]]]:
+    """Return, for each extractor that reads texts, its title to (name of a prompt to the embedding of its text)."""
+    prompts = [part.prompt for part in job.parts if part.prompt is not None]
+    texts = {}
     for spec in features:
-        made = extractor(spec)
-        if hasattr(made, "embed_texts") and work.parts[0].prompt:
-            rows = made.embed_texts([part.text for part in work.parts])
-            found[spec.title] = dict(zip((part.prompt for part in work.parts), rows, strict=True))
-    return found
+        extractor = resources.extractor(spec)
+        if hasattr(extractor, "embed_texts") and prompts:
+            rows = extractor.embed_texts([prompt.text for prompt in prompts])
+            texts[spec.title] = dict(zip((prompt.name for prompt in prompts), rows, strict=True))
+    return texts
 
 
-def _samples(work: Work) -> dict[ExtractorSpec, Sample]:
-    """What a cell produced, as each classifier saw it."""
-    store = Store(work.store)
-    ends = np.cumsum([0, *(part.n for part in work.parts)]).tolist()
-    prompts = {p.prompt: slice(*rows) for p, *rows in zip(work.parts, ends, ends[1:], strict=False) if p.prompt}
-    found: Any = {spec: _gather(store, work, spec) for spec in work.specs}
-    classified = {s: {a.name: found[s][a.name] for a in extractor(s).attributes} for s in work.classifiers}
+def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
+    """Return the samples of a cell as each classifier saw them."""
+    scoring = job.scoring
+    ends = np.cumsum([0, *(part.n for part in job.parts)]).tolist()
+    prompts = {p.prompt.name: slice(*rows) for p, *rows in zip(job.parts, ends, ends[1:], strict=False) if p.prompt}
+    arrays: dict[ExtractorSpec, Any] = {spec: _gather(resources, job, spec) for spec in scoring.extractors}
+    classified = {
+        s: {a.name: arrays[s][a.name] for a in resources.extractor(s).attributes} for s in scoring.classifiers
+    }
     features, perceptual = (
-        {spec.title: found[spec][kind] for spec in work.features if kind in found[spec]}
+        {spec.title: arrays[spec][kind] for spec in scoring.features if kind in arrays[spec]}
         for kind in ("features", "perceptual")
     )
     return {
         classifier: Sample(
             probabilities=classified[classifier],
             features=features,
-            assigned_class=_assigned_classes(store, work),
-            confusion=extractor(classifier).confusion,
-            detected={spec.title: arrays["detected"] for spec, arrays in found.items() if "detected" in arrays},
-            other_classifiers={other.title: classified[other] for other in work.classifiers if other != classifier},
+            assigned_class=_assigned_classes(job),
+            confusion=resources.extractor(classifier).confusion,
+            detected={spec.title: one["detected"] for spec, one in arrays.items() if "detected" in one},
+            other_classifiers={s.title: classified[s] for s in scoring.classifiers if s != classifier},
             perceptual=perceptual,
             prompts=prompts,
         )
-        for classifier in work.classifiers
+        for classifier in scoring.classifiers
     }
 
 
-def _downstream(work: Work, choice: DownstreamChoice, features: list[ExtractorSpec], size: int) -> Downstream:
-    """The real images of the downstream test, as the extractors of features saw them."""
+def _downstream(
+    resources: Resources, job: CellJob, choice: DownstreamChoice, features: Sequence[ExtractorSpec]
+) -> Downstream:
+    """Return the real images of the downstream test, as the extractors of features saw them."""
+    store, sets = Store(job.store), job.scoring.downstream_sets
 
     def labelled(name: str) -> LabelledFeatures:
-        data = data_set(work.source(name), choice.n, size)
-        seen: Any = {s.title: _reference_features(work.store, s, data.digest, len(data)) for s in features}
-        return LabelledFeatures(seen, data.labels)
+        images = resources.images(sets[name])
+        arrays: Any = {s.title: resources.reference_features(store, s, images.digest, len(images)) for s in features}
+        return LabelledFeatures(arrays, images.labels)
 
-    attributes = data_set(work.source(choice.heldout), choice.n, size).attributes
+    attributes = resources.images(sets[choice.heldout]).attributes
     return Downstream(attributes, *(labelled(name) for name in (choice.biased, choice.balanced, choice.heldout)))
 
 
-@functools.lru_cache(maxsize=16)
-def _reference_features(root: Path, spec: ExtractorSpec, data_digest: str, n: int) -> Rows:
-    """The same object on every call, so that an evaluator that keeps statistics of it knows it again."""
-    store, digest = Store(root), extractor(spec).digest
-    sources = [reference_source(store, data_digest, *block) for block in reference_blocks(n)]
-    return Rows([_entry(store, store.features(spec.name, digest, source))["features"] for source in sources])
+def _assigned_classes(job: CellJob) -> npt.NDArray[np.int64]:
+    store = Store(job.store)
+    return np.concatenate([stored(store, folder)["assigned_class"] for folder in job.folders])
 
 
-def _assigned_classes(store: Store, work: Work) -> npt.NDArray[np.int64]:
-    return np.concatenate([_entry(store, folder)["assigned_class"] for folder in work.folders])
-
-
-def _gather(store: Store, work: Work, spec: ExtractorSpec) -> dict[str, Any]:
-    digest = extractor(spec).digest
-    entries = [_entry(store, store.features(spec.name, digest, folder)) for folder in work.folders]
+def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str, Rows]:
+    store, digest = Store(job.store), resources.extractor(spec).digest
+    entries = [stored(store, store.features(spec.name, digest, folder)) for folder in job.folders]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
 
 
-def _entry(store: Store, folder: Path) -> dict[str, npt.NDArray[Any]]:
-    arrays = store.read(folder)
-    if arrays is None:
-        raise ConfigError(f"{folder} was removed or damaged while the run went on; run the same command again")
-    return arrays
-
-
-def predicted_labels(work: Work) -> npt.NDArray[np.int64]:
-    """The classifier's class of the joint of the task's attributes for every sample, int64 [n]; -1 where it abstained."""
-    classified = _gather(Store(work.store), work, work.classifier)
-    probabilities = [classified[a.name][:] for a in work.cell.attributes]
-    labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), work.cell.attributes)
+def predicted_labels(resources: Resources, job: CellJob) -> npt.NDArray[np.int64]:
+    """Return the class of the task's joint that the classifier gives every sample, int64 [n]; -1 where it abstained."""
+    classified = _gather(resources, job, job.scoring.classifier)
+    probabilities = [classified[a.name][:] for a in job.cell.attributes]
+    labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), job.cell.attributes)
     return np.where(np.any([np.isnan(p).any(1) for p in probabilities], axis=0), -1, labels)

@@ -1,22 +1,25 @@
-"""The tables: results.csv (one row a cell and score), leaderboard.csv (one row a method and task), costs.csv."""
+"""The tables: results.csv (one row per cell and score), leaderboard.csv (one row per method and task), costs.csv."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.config.suite import Suite
 from bench.core.attributes import product
 from bench.core.csv_text import _fields, _inert, _joined, to_csv
-from bench.core.gc_pause import many_made
+from bench.core.gc_pause import gc_paused
 from bench.core.provenance import bench_version, commit
 from bench.core.schema import PROMPTS
-from bench.engine.cell_result import CellResult
+from bench.engine.cell_job import CellJob
+from bench.engine.cell_result import CellCost, CellResult
+from bench.engine.context import ClassifierRecord
+from bench.engine.keys import PROTOCOL
 from bench.engine.leaderboard import last_line, leaderboard
-from bench.engine.work import PROTOCOL, Classifier, Context, Work
+from bench.engine.resources import Resources
+from bench.engine.scoring import CellScore
 from bench.storage.files import write_bytes, write_pieces
 
 SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")  # what rows differ in
@@ -24,25 +27,25 @@ SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "noise_floor", "n", "s
 SAMPLER = ("name", "steps", "eta", "spacing", "precision")
 
 
-@many_made()
-def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult]) -> list[Path]:
+def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult], resources: Resources) -> list[Path]:
     """Write the CSVs; seconds are in costs.csv alone, so the others come out the same on every run.
 
-    A suite with prompts has prompts.csv beside them, one row a cell and prompt: its text, and the key of its samples.
+    A suite with prompts has prompts.csv beside them, one row per cell and prompt: its text, and the key of its samples.
     """
-    write_pieces(folder / "results.csv", (line.encode() for line in _result_lines(suite, results)))
-    write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results)).encode())
-    write_bytes(folder / "costs.csv", to_csv([_cost_row(r) for r in results if r.cost]).encode())
-    names = ["results.csv", "leaderboard.csv", "costs.csv"]
-    if suite.prompts is not None:
-        prompts = [{**_cell_columns(r.work), **row} for r in results for row in prompt_rows(r.work, r.context)]
-        write_bytes(folder / PROMPTS, to_csv(prompts).encode())
-        names.append(PROMPTS)
-    return [folder / name for name in names]
+    with gc_paused():
+        write_pieces(folder / "results.csv", (line.encode() for line in _result_lines(suite, results)))
+        write_bytes(folder / "leaderboard.csv", to_csv(leaderboard(results, resources)).encode())
+        write_bytes(folder / "costs.csv", to_csv([_cost_row(r, r.cost) for r in results if r.cost]).encode())
+        names = ["results.csv", "leaderboard.csv", "costs.csv"]
+        if suite.prompts is not None:
+            prompts = [{**_cell_columns(r.job), **row} for r in results for row in prompt_rows(r.job)]
+            write_bytes(folder / PROMPTS, to_csv(prompts).encode())
+            names.append(PROMPTS)
+        return [folder / name for name in names]
 
 
-def _cell_columns(work: Work) -> dict[str, Any]:
-    cell = work.cell
+def _cell_columns(job: CellJob) -> dict[str, str | int]:
+    cell = job.cell
     return {
         "attributes": "+".join(a.name for a in cell.attributes),
         "target": "/".join(f"{share:.6g}" for share in cell.target),
@@ -52,81 +55,85 @@ def _cell_columns(work: Work) -> dict[str, Any]:
 
 
 def result_rows(suite: Suite, results: Sequence[CellResult]) -> list[dict[str, str]]:
-    """The rows of results.csv, as they are written: one a score, or one a cell without any."""
+    """Return the rows of results.csv as they are written: one per score, or one per cell without any."""
     return list(csv.DictReader(_result_lines(suite, results)))
 
 
 def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
-    """The lines of results.csv, its columns first. What the lines of a run, a method or a cell share is made once."""
+    """Yield the lines of results.csv, its columns first; the texts that lines share are formatted once."""
     run = {"suite": suite.suite, "model": suite.model.title}
-    build = {"protocol": PROTOCOL, "bench_version": bench_version(), "commit": commit()}
+    build: dict[str, str | int] = {"protocol": PROTOCOL, "bench_version": bench_version(), "commit": commit()}
     build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
+    if results:
+        yield _header([*run, *_cell_columns(results[0].job)], build)
     start, end = _joined(run.values()), _joined(build.values())
+    sampler = vars(suite.sampler.spec)
     methods: dict[str, str] = {}  # by title
-    classifiers: dict[tuple[Any, ...], dict[str, str]] = {}  # by title, of the cells that are classified alike
-    for place, r in enumerate(results):
-        work, cell, columns = r.work, r.work.cell, _cell_columns(r.work)
-        if not place:
-            by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
-            names = [*run, *columns, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
-            yield (
-                _joined([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"])
-                + "\n"
-            )
+    classifiers: dict[tuple[object, ...], dict[str, str]] = {}  # by title, of the cells that are classified alike
+    for r in results:
+        job, cell, columns = r.job, r.job.cell, _cell_columns(r.job)
         if cell.title not in methods:
-            methods[cell.title] = _joined([cell.method, json.dumps(cell.fields, sort_keys=True)])
-        alike = columns["attributes"], work.guided_by_classifier
+            methods[cell.title] = _joined([cell.method, cell.fields.text])
+        alike = columns["attributes"], job.guided_by_classifier
         if alike not in classifiers:
-            classifiers[alike] = {
-                classifier.title: _joined(_classifier_columns(classifier, work)) for classifier in r.context.classifiers
-            }
+            classifiers[alike] = {c.title: _joined(_classifier_columns(c, job)) for c in r.context.classifiers}
         before = f"{start},{_joined(columns.values())}"
-        sampler = (work.sampler[name] for name in SAMPLER)
-        sampled = _joined([work.n, suite.guidance_batch, *sampler, r.cost.get("nfe"), r.cost.get("backward")])
-        after = f"{sampled},{methods[cell.title]},{_joined([r.context.model_digest, work.sample_key])},{end}"
-        nothing = {
-            "metric": "",
-            "scope": "",
-            "status": r.status,
-            "reason": r.reason,
-            "classifier": work.classifier.title,
-        }
-        for score in r.scores or [nothing]:
-            texts = (score["metric"], score["scope"], score["status"], last_line(score["reason"]))
-            metric, scope, *said = map(_inert, texts)
-            own = _fields([metric, scope, *map(score.get, SCORE[2:7]), *said])
-            yield f"{before},{own},{after},{classifiers[alike][score['classifier']]}\n"
+        cost = (None, None) if r.cost is None else (r.cost.nfe, r.cost.backward)
+        sampled = _joined([job.n, suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
+        after = f"{sampled},{methods[cell.title]},{_joined([r.context.model_digest, job.sample_key])},{end}"
+        for score in r.scores or (_no_score(r),):
+            yield f"{before},{_score_columns(score)},{after},{classifiers[alike][score.classifier]}\n"
 
 
-def _classifier_columns(classifier: Classifier, work: Work) -> list[Any]:
-    confusion = {a.name: classifier.confusion.get(a.name) for a in work.cell.attributes}
-    return [classifier.title, work.guided_by_classifier, json.dumps(confusion), classifier.digest]
+def _header(first: Sequence[str], build: Iterable[str]) -> str:
+    by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
+    names = [*first, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
+    return _joined([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"]) + "\n"
 
 
-def _cost_row(r: CellResult) -> dict[str, Any]:
-    cell = r.work.cell
+def _no_score(r: CellResult) -> CellScore:
+    """Return the line of a cell without scores: its status and reason."""
+    return CellScore("", "", None, status=r.status, reason=r.reason, classifier=r.job.scoring.classifier.title)
+
+
+def _score_columns(score: CellScore) -> str:
+    texts = (score.metric, score.scope, score.status, last_line(score.reason))
+    metric, scope, status, reason = map(_inert, texts)
+    n = score.n if score.metric or score.n else None  # a cell that did not run has no number of samples
+    numbers = (score.value, score.ci_low, score.ci_high, score.noise_floor, n)
+    return _fields([metric, scope, *numbers, status, reason])
+
+
+def _classifier_columns(classifier: ClassifierRecord, job: CellJob) -> list[str | bool]:
+    confusion = {a.name: classifier.confusion.get(a.name) for a in job.cell.attributes}
+    return [classifier.title, job.guided_by_classifier, json.dumps(confusion), classifier.digest]
+
+
+def _cost_row(r: CellResult, cost: CellCost) -> dict[str, str | float]:
+    cell = r.job.cell
     return {
         "attributes": product(cell.attributes).name,
         "task": cell.task,
         "method": cell.title,
         "seed": cell.seed,
-        "nfe_per_image": r.cost["nfe"],
-        "backward_per_image": r.cost["backward"],
-        "seconds_per_image": round(r.cost["seconds"], 5),
-        "fit_nfe": r.cost["fit_nfe"],
-        "fit_backward": r.cost["fit_backward"],
-        "fit_seconds": round(r.cost["fit_seconds"], 2),
-        "device": r.work.device,
+        "nfe_per_image": cost.nfe,
+        "backward_per_image": cost.backward,
+        "seconds_per_image": round(cost.seconds, 5),
+        "fit_nfe": cost.fit_nfe,
+        "fit_backward": cost.fit_backward,
+        "fit_seconds": round(cost.fit_seconds, 2),
+        "device": r.job.sampling.device,
     }
 
 
-def prompt_rows(work: Work, context: Context) -> Iterator[dict[str, Any]]:
-    """The prompts of a cell: their texts, and everything of them that decides their samples."""
-    for part, prompt in zip(work.prompted, context.prompts, strict=True):
-        yield {
-            "prompt": part.prompt,
-            "text": part.text,
-            "n": part.n,
-            "model_sha256": prompt.model_digest,
-            "sample_key": part.sample_key,
-        }
+def prompt_rows(job: CellJob) -> Iterator[dict[str, str | int]]:
+    """Yield the prompts of a cell: their texts, and everything of them that decides their samples."""
+    for part in job.prompt_jobs:
+        if part.prompt is not None:
+            yield {
+                "prompt": part.prompt.name,
+                "text": part.prompt.text,
+                "n": part.n,
+                "model_sha256": part.prompt.model_digest,
+                "sample_key": part.sample_key,
+            }

@@ -70,16 +70,15 @@ def _weights() -> list[Finding]:
 def _extractors() -> list[Finding]:
     """Build every extractor with its defaults: few users need those whose weights are a download."""
     from bench.config.build import build_extractor
-    from bench.config.components import ExtractorSpec
     from bench.core.errors import ConfigError, Incompatible
     from bench.core.plugins import with_member
+    from bench.core.specs import ExtractorSpec
 
     rows = []
     for name in with_member("evaluator", "Extractor"):
         try:
-            rows.append(
-                Finding(f"extractor {name}", build_extractor(ExtractorSpec(name, "{}", name)).digest[:12], "ok")
-            )
+            digest = build_extractor(ExtractorSpec.plain(name)).digest[:12]
+            rows.append(Finding(f"extractor {name}", digest, "ok"))
         except (ConfigError, Incompatible) as error:
             rows.append(Finding(f"extractor {name}", str(error), "unavailable"))
     return rows

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.build import build_extractor
-from bench.config.components import ExtractorSpec
 from bench.config.data_source import DataSource
 from bench.config.suite import Suite
 from bench.core.errors import BenchError, ConfigError, Incompatible
 from bench.core.plugins import load
+from bench.core.specs import ExtractorSpec
 from bench.estimate.costs import GIB
 from bench.storage.downloads import downloads
 from bench.storage.files import cache_root
@@ -46,7 +45,7 @@ def takes_from_elsewhere(suite: Suite) -> bool:
     """Whether a suite names anything that the bench does not bring, without looking for it."""
     specs = [*suite.classifiers, *(choice.spec for choice in suite.features)]
     own = any(source.root is not None for source in suite.data.values())
-    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields for s in specs))))
+    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields.text for s in specs))))
 
 
 def _elsewhere(text: str) -> bool:
@@ -131,7 +130,7 @@ def _extractors(suite: Suite, opened: bool) -> Iterator[Item]:
 
 
 def _strings(spec: ExtractorSpec) -> list[str]:
-    return [value for value in json.loads(spec.fields).values() if isinstance(value, str)]
+    return [value for value in spec.fields.values() if isinstance(value, str)]
 
 
 def _cannot_make(spec: ExtractorSpec) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bench.config.build import build_method, built_methods
 from bench.config.suite import Suite
 from bench.core.plugins import ROOT
+from bench.core.specs import ExtractorSpec
 from bench.engine.options import Options
-from bench.engine.preflight import checked
 from bench.estimate.costs import (
     GIB,
     Expected,
@@ -34,7 +33,9 @@ from bench.estimate.skips import why_skipped
 from bench.storage.files import has_arrays
 
 if TYPE_CHECKING:
-    from bench.engine.work import Work
+    from bench.engine.cell_job import CellJob
+    from bench.engine.preflight import RunPlan
+    from bench.engine.resources import Resources
     from bench.estimate.memory import MemoryEstimate
 
 LONG_ENOUGH = 0.5  # seconds of a timed call: beyond, more rows tell no more
@@ -119,109 +120,107 @@ def foresee(suite: Suite, options: Options) -> Forecast:
     Raises:
         ConfigError: something in the suite or the options cannot be run.
     """
+    from bench.engine.preflight import preflight
     from bench.engine.worker import fit_record
     from bench.estimate.memory import estimate_of
 
-    works, size, _ = checked(suite, options)
-    clock = _Clock(suite, options.out, works[0][0].parts[0], works[0][1].model_digest)
+    plan = preflight(suite, options)
+    clock = _Clock(plan)
     rows: list[Row] = []
     fits: dict[str, list[list[Measured]]] = {"sampling": [], "training": []}
     unmeasured: list[str] = []
     longest, seen = 0.0, set[str]()
-    reasons = {work.sample_key: why_skipped(work) for work in _every(works)}
-    for work in _every(works):
-        cell = work.cell
-        if reason := reasons[work.sample_key]:
+    reasons = {job.sample_key: why_skipped(plan.resources, job) for job in _every(plan)}
+    for job in _every(plan):
+        cell = job.cell
+        if reason := reasons[job.sample_key]:
             rows.append(Row(cell.task, cell.title, cell.seed, 0, 0, Expected(0, 0), 0.0, "", False, reason))
             continue
-        shared = work.sample_key in seen
-        seen.add(work.sample_key)
-        stored = sum(n for folder, n in _shards(work) if has_arrays(folder, verify=False))
-        left = 0 if shared else work.n - stored
-        asked, near, spent, source = _asked(work, left), list[Measured](), 0.0, ""
+        shared = job.sample_key in seen
+        seen.add(job.sample_key)
+        stored = sum(n for folder, n in _shards(job) if has_arrays(folder, verify=False))
+        left = 0 if shared else job.n - stored
+        asked, near, spent, source = _asked(plan.resources, job, left), list[Measured](), 0.0, ""
         if left:
-            near, source = clock.measured(work)
+            near, source = clock.measured(job)
             spent = seconds(asked, near, None if near else clock.pace)
-            longest = max(longest, spent / left * min(left, work.guidance_batch))
-        if left and not all(has_arrays(fit_record(part), verify=False) for part in work.parts):
+            longest = max(longest, spent / left * min(left, job.sampling.guidance_batch))
+        if left and not all(has_arrays(fit_record(part), verify=False) for part in job.parts):
             traits = build_method(cell.method, cell.fields).traits
             if near:
                 fits[traits.stage].append(near)
             elif traits.needs - {"target", "classifier"}:  # which are given, not learnt
                 unmeasured.append(cell.title)
         rows.append(Row(cell.task, cell.title, cell.seed, stored, left, asked, spent, source, shared))
-    added, an_image = _bytes(suite, works, size, reasons)
-    workers = options.cluster.workers if options.cluster else options.processes or options.workers
+    added, an_image = _bytes(plan, reasons)
+    workers = options.cluster.workers if options.cluster else options.processes or options.local_workers
     return Forecast(
         tuple(rows),
-        workers or (1 if options.device != "cpu" else os.cpu_count() or 1),
+        workers,
         fit_seconds(fits["sampling"]),
         fit_seconds(fits["training"]),
         tuple(dict.fromkeys(unmeasured)),
         an_image,
         added,
         longest,
-        estimate_of(suite, works[0][0]),
-        works[0][0].compute_batch,
+        estimate_of(plan),
+        plan.jobs[0].sampling.compute_batch,
     )
 
 
-def _every(works: Sequence[tuple[Work, Any]]) -> Iterator[Work]:
-    """The cells, and after them the paired baselines that are no cells."""
-    yield from (work for work, _ in works)
-    cells = {work.sample_key for work, _ in works}
-    paired_baselines = {
-        work.paired_baseline.sample_key: work.paired_baseline for work, _ in works if work.paired_baseline
-    }
-    yield from (paired_baseline for key, paired_baseline in paired_baselines.items() if key not in cells)
+def _every(plan: RunPlan) -> Iterator[CellJob]:
+    """Yield the jobs of the cells, and after them the paired baselines that are no cells."""
+    yield from plan.jobs
+    cells = {job.sample_key for job in plan.jobs}
+    baselines = {job.paired_baseline.sample_key: job.paired_baseline for job in plan.jobs if job.paired_baseline}
+    yield from (baseline for key, baseline in baselines.items() if key not in cells)
 
 
-def _shards(work: Work) -> Iterator[tuple[Path, int]]:
-    """Folder and samples of every shard."""
-    return zip(work.folders, (n for part in work.parts for _, n in part.shards()), strict=True)
+def _shards(job: CellJob) -> Iterator[tuple[Path, int]]:
+    """Yield folder and number of samples of every shard."""
+    return zip(job.folders, (n for part in job.parts for _, n in part.shards()), strict=True)
 
 
-def _asked(work: Work, images: int) -> Expected:
-    from bench.engine.resources import counted_model
+def _asked(resources: Resources, job: CellJob, images: int) -> Expected:
     from bench.sampling.loop import Sampler
 
-    model: Any = counted_model(work.model, work.device, work.parts[0].model_fields)
-    visited = Sampler(**work.sampler).timesteps(model)
-    method = build_method(work.cell.method, work.cell.fields)
+    model = resources.model(job.parts[0].sampling.model, job.sampling.device)
+    visited = Sampler.of(job.sampling.sampler).timesteps(model)
+    method = build_method(job.cell.method, job.cell.fields)
     seeing = sum(float(model.alphas_cumprod[t]) > 0 for t in visited)
     traits = method.traits
     repeats = int(getattr(method, "repeats", 1))
     return expected(images, len(visited), seeing, repeats, traits.calls, traits.backward)
 
 
-def _bytes(suite: Suite, works: Sequence[tuple[Work, Any]], size: int, reasons: Mapping[str, str]) -> tuple[int, float]:
-    """Bytes that a run would add to the store, without the cells that are skipped, and of one image there."""
+def _bytes(plan: RunPlan, reasons: Mapping[str, str]) -> tuple[int, float]:
+    """Return the bytes that a run would add to the store, without the cells that are skipped, and those of one image."""
     import torch
 
-    from bench.engine.resources import data_set, extractor
-    from bench.engine.worker import reference_blocks, reference_source
+    from bench.engine.resources import reference_blocks, reference_source
     from bench.storage.store import Store
 
-    blank, first = torch.zeros(1, 3, size, size, dtype=torch.uint8), works[0][0]
-    seen = {spec: _row_bytes(extractor(spec).extract(blank)) for spec in first.specs}
+    size, scoring, resources = plan.image_size, plan.scoring, plan.resources
+    blank = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    rows = {spec: _row_bytes(resources.extractor(spec).extract(blank)) for spec in scoring.extractors}
     samples = {"images": 3 * size * size, "assigned_class": 8}
-    store, added = Store(first.store), 0
-    for work in {work.sample_key: work for work in _every(works) if not reasons[work.sample_key]}.values():
-        for folder, n in _shards(work):
+    store, added = Store(plan.options.store), 0
+
+    def missing(spec: ExtractorSpec, source: Path) -> bool:
+        folder = store.features(spec.name, resources.extractor(spec).digest, source)
+        return not has_arrays(folder, verify=False)
+
+    for job in {job.sample_key: job for job in _every(plan) if not reasons[job.sample_key]}.values():
+        for folder, n in _shards(job):
             added += 0 if has_arrays(folder, verify=False) else entry_bytes(samples, n)
-            for spec, one in seen.items():
-                if not has_arrays(store.features(spec.name, extractor(spec).digest, folder), verify=False):
-                    added += entry_bytes(one, n)
-    sets = dict.fromkeys((*suite.references.items(), *(first.downstream.sets.items() if first.downstream else ())))
-    for name, n in sets:
-        digest = data_set(first.source(name), n, size).digest
-        for start, stop in reference_blocks(n):
-            source = reference_source(store, digest, start, stop)
-            for spec in (spec for spec in first.features if "features" in seen[spec]):
-                if not has_arrays(store.features(spec.name, extractor(spec).digest, source), verify=False):
-                    added += entry_bytes(seen[spec], stop - start)
-    whole = first.guidance_batch
-    an_image = sum(entry_bytes(one, whole) for one in (samples, *seen.values())) / whole
+            added += sum(entry_bytes(row, n) for spec, row in rows.items() if missing(spec, folder))
+    for images in map(resources.images, scoring.reference_sets):
+        for start, stop in reference_blocks(len(images)):
+            source = reference_source(store, images.digest, start, stop)
+            for spec in (spec for spec in scoring.features if "features" in rows[spec]):
+                added += entry_bytes(rows[spec], stop - start) if missing(spec, source) else 0
+    whole = plan.jobs[0].sampling.guidance_batch
+    an_image = sum(entry_bytes(row, whole) for row in (samples, *rows.values())) / whole
     return added, an_image
 
 
@@ -232,29 +231,31 @@ def _row_bytes(arrays: dict[str, Any]) -> dict[str, int]:
 class _Clock:
     """What is known of seconds: finished runs of the same model below `out`, the committed ones, the model now."""
 
-    def __init__(self, suite: Suite, out: Path, work: Work, model_digest: str) -> None:
-        self._suite, self._work = suite, work
-        self._own = measured_runs(suite.suite, out, model_digest, work)
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        suite, out, digest, job = plan.suite.suite, plan.options.out, plan.context.model_digest, plan.jobs[0].parts[0]
+        self._here = measured_runs(suite, out, digest, job)
         committed = ROOT / "leaderboards"
         elsewhere = committed.resolve() != out.resolve()
-        self._committed = measured_runs(suite.suite, committed, model_digest, work) if elsewhere else []
+        self._committed = measured_runs(suite, committed, digest, job) if elsewhere else []
 
     @functools.cached_property
     def pace(self) -> Pace:
         """Of the model on this machine, timed when it is first needed."""
-        return _pace(self._work, any(m.traits.backward for m in built_methods(self._suite).values()))
+        backward = any(m.traits.backward for m in built_methods(self._plan.suite).values())
+        return _pace(self._plan.resources, self._plan.jobs[0].parts[0], backward)
 
-    def measured(self, work: Work) -> tuple[list[Measured], str]:
+    def measured(self, job: CellJob) -> tuple[list[Measured], str]:
         """The measurements that tell most of a cell, none where there are none, and where seconds come from."""
-        names = (work.cell.method, work.cell.title, work.cell.task)
-        if own := nearest(self._own, *names):
-            return own, own[0].source
+        names = (job.cell.method, job.cell.title, job.cell.task)
+        if here := nearest(self._here, *names):
+            return here, here[0].source
         if near := nearest(self._committed, *names):
             return rescaled(near, self._committed, self.pace), f"{near[0].source}, at the pace of this machine now"
         return [], self.pace.source
 
 
-def measured_runs(suite: str, place: Path, model_digest: str, work: Work) -> list[Measured]:
+def measured_runs(suite: str, place: Path, model_digest: str, job: CellJob) -> list[Measured]:
     """What finished runs of the same model, precision and kind of device measured: the suite of that name first.
 
     A folder whose tables cannot be read is passed over: it decides no result.
@@ -263,22 +264,22 @@ def measured_runs(suite: str, place: Path, model_digest: str, work: Work) -> lis
     folders = (path.parent for path in sorted(place.glob("*/costs.csv")))
     for folder in sorted(folders, key=lambda f: f.name != suite):
         try:
-            found += _measured(folder, model_digest, work)
+            found += _measured(folder, model_digest, job)
         except (OSError, ValueError, KeyError, csv.Error):
             continue
     return found
 
 
-def _measured(folder: Path, model_digest: str, work: Work) -> list[Measured]:
+def _measured(folder: Path, model_digest: str, job: CellJob) -> list[Measured]:
     files = {}
     for row in _table(folder / "results.csv"):
-        if (row["model_sha256"], row["precision"]) != (model_digest, work.sampler["precision"]):
+        if (row["model_sha256"], row["precision"]) != (model_digest, job.sampling.sampler.precision):
             return []
         files[row["method"].removeprefix("'")] = row["method_file"]
     rows = []
     for row in _table(folder / "costs.csv"):
         title, calls = row["method"].removeprefix("'"), float(row["nfe_per_image"])
-        if title in files and calls > 0 and row["device"].split(":")[0] == work.device.split(":")[0]:
+        if title in files and calls > 0 and row["device"].split(":")[0] == job.sampling.device.split(":")[0]:
             numbers = (calls, float(row["seconds_per_image"]), float(row["fit_seconds"]))
             rows.append(Measured(_shown(folder), files[title], title, row["task"], *numbers))
     return rows
@@ -293,21 +294,20 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(f, strict=True)
 
 
-def _pace(work: Work, backward: bool) -> Pace:
+def _pace(resources: Resources, job: CellJob, backward: bool) -> Pace:
     """Seconds of the model, from a few calls on noise, on one thread as a worker has it."""
     import torch
 
-    from bench.engine.resources import counted_model
     from bench.protocols.method import timestep
     from bench.sampling.timing import now_on
 
-    model: Any = counted_model(work.model, work.device, work.model_fields)
+    model = resources.model(job.sampling.model, job.sampling.device)
     t = len(model.alphas_cumprod) // 2
 
     def call(rows: int, gradient: bool = False) -> float:
         x = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
         start = now_on(model.device)
-        bf16 = work.sampler["precision"] == "bf16"
+        bf16 = job.sampling.sampler.precision == "bf16"
         with torch.set_grad_enabled(gradient), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             out = model.denoise(
                 x.requires_grad_(gradient), timestep(t, rows, x.device), timestep(0, rows, x.device), None
@@ -319,8 +319,8 @@ def _pace(work: Work, backward: bool) -> Pace:
     with _one_thread():
         rows = 1
         call(rows)
-        while rows < work.compute_batch and call(rows) < LONG_ENOUGH:
-            rows = min(2 * rows, work.compute_batch)
+        while rows < job.sampling.compute_batch and call(rows) < LONG_ENOUGH:
+            rows = min(2 * rows, job.sampling.compute_batch)
         forward = sorted(call(rows) for _ in range(3))[1]
         both = sorted(call(rows, gradient=True) for _ in range(3))[1] if backward else forward
     return Pace(forward / rows, max(both - forward, 0.0) / rows, f"timed now, {rows} rows")

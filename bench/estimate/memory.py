@@ -22,7 +22,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bench.config.build import built_methods
-from bench.config.suite import Suite
 from bench.core.errors import ConfigError
 from bench.engine.jobs import out_of_memory
 from bench.estimate.costs import GIB
@@ -31,7 +30,7 @@ from bench.models.latent import LatentModel
 from bench.models.offload import device_of
 
 if TYPE_CHECKING:
-    from bench.engine.work import Work
+    from bench.engine.preflight import RunPlan
 
 KERNELS = 1.5  # for what kernels take for themselves, convolutions most of all: 1.3 to 1.7 measured on a CPU
 
@@ -77,12 +76,11 @@ class MemoryEstimate:
         return max(int((free - held) // self.row), 0)
 
 
-def estimate_of(suite: Suite, work: Work) -> MemoryEstimate:
-    """Of the model of a run, with a backward pass where a method of the suite makes one through the network."""
-    from bench.engine.resources import counted_model
-
-    gradient = any(method.traits.backward for method in built_methods(suite).values())
-    model: Any = counted_model(work.model, work.device, work.parts[0].model_fields).model
+def estimate_of(plan: RunPlan) -> MemoryEstimate:
+    """Return the memory of a run's model, with a backward pass where a method makes one through the network."""
+    gradient = any(method.traits.backward for method in built_methods(plan.suite).values())
+    sampling = plan.jobs[0].parts[0].sampling
+    model: Any = plan.resources.model(sampling.model, sampling.device).model
     return estimate_memory(model, gradient)
 
 
@@ -115,31 +113,27 @@ def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
     )
 
 
-def memory_warning(suite: Suite, work: Work, device: str, processes: int) -> str | None:
-    """What to say before a run on a GPU of this machine whose memory will run short; None where there is enough.
-
-    Args:
-        suite: the suite.
-        work: any of its cells; the model is loaded in this process by then.
-        device: that the run takes.
-        processes: that hold a copy of the model on it each.
+def memory_warning(plan: RunPlan) -> str | None:
+    """Return a warning for a run on a GPU of this machine whose memory will run short; None where there is enough.
 
     Raises:
         ConfigError: not even one image fits.
     """
+    options, device = plan.options, plan.options.device
+    processes = 1 if options.processes else options.workers or 1  # that hold a copy of the model on the device each
     free = free_memory(device)
     if free is None:
         return None
     try:
-        estimate = estimate_of(suite, work)
+        estimate = estimate_of(plan)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         raise ConfigError(
-            f"{device} has no room for one image of model {suite.model.title}; give the model another dtype, or "
+            f"{device} has no room for one image of model {plan.suite.model.title}; give the model another dtype, or "
             "offload, or another device"
         ) from error
-    return shortage(estimate, work.compute_batch, processes, device, free + estimate.weights)
+    return shortage(estimate, plan.jobs[0].sampling.compute_batch, processes, device, free + estimate.weights)
 
 
 def shortage(estimate: MemoryEstimate, rows: int, processes: int, device: str, free: float) -> str | None:

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.core.progress import console as terminal
 from bench.estimate.costs import GIB
 
 if TYPE_CHECKING:
+    from bench.engine.preflight import RunPlan
     from bench.estimate.forecast import Forecast, Row
 
 MIB = 2**20
@@ -76,3 +78,16 @@ def _memory(forecast: Forecast) -> str:
         f"memory: about {found.peak(rows) / GIB:.3g} GiB a worker for the model at a compute batch of {rows} "
         f"({found.weights / MIB:.3g} MiB of weights, {found.row / MIB:.3g} MiB a row in {passes}{decoding})"
     )
+
+
+def warn_of_memory(plan: RunPlan) -> None:
+    """Warn before a run on GPUs of this machine whose memory will run short.
+
+    Raises:
+        ConfigError: not even one image fits.
+    """
+    from bench.estimate.memory import memory_warning  # which loads torch
+
+    warning = None if plan.options.cluster else memory_warning(plan)
+    if warning:
+        terminal.print(warning, markup=False, soft_wrap=True)

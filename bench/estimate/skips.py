@@ -11,37 +11,38 @@ from bench.engine.jobs import guarded
 from bench.sampling.distributed import ProcessGroup
 
 if TYPE_CHECKING:
-    from bench.engine.work import Work
+    from bench.engine.cell_job import CellJob
+    from bench.engine.resources import Resources
 
 # Of a model, the network's work; of an image set, what draws or reads its images.
 COSTLY = ("denoise", "encode_bottleneck", "encode", "decode", "images", "labels", "column")
 
 
-def why_skipped(work: Work) -> str:
-    """Why a cell will be skipped, in its method's own words; empty where it runs, or where only the run will tell.
+def why_skipped(resources: Resources, job: CellJob) -> str:
+    """Return why a cell will be skipped, in its method's words; empty where it runs, or only the run will show it.
 
-    The method is built on the cell's model and image sets, up to the first thing that costs work; nothing is kept.
+    The method is built on the cell's model and image sets, up to the first thing that costs work; nothing is stored.
     Of a cell of several prompts, its first stands for all: they have phrases for the same classes.
     """
     try:
-        status, reason, _ = guarded(_build, (work.parts[0],))
+        status, reason, _ = guarded(_build, (resources, job.parts[0]))
     except _WorkBegins:
         return ""
     return reason if status == "skipped" else ""
 
 
-def _build(work: Work) -> None:
-    from bench.engine.resources import counted_model, data_set, guide
+def _build(resources: Resources, job: CellJob) -> None:
     from bench.protocols.method import Task
     from bench.sampling.loop import Sampler
 
-    method = build_method(work.cell.method, work.cell.fields)
-    ProcessGroup.here().check(work.cell.title, method.traits)
-    model: Any = counted_model(work.model, work.device, work.model_fields)
-    sets: Any = {place: _Untouched(data_set(work.source(n), None, model.image_size)) for place, n in work.data.items()}
+    method, sampling = build_method(job.cell.method, job.cell.fields), job.sampling
+    ProcessGroup.here().check(job.cell.title, method.traits)
+    model = resources.model(sampling.model, sampling.device)
+    sets: Any = {need: _Untouched(resources.images(spec)) for need, spec in sampling.learning_sets.items()}
     untouched: Any = _Untouched(model)
-    steps, target = Sampler(**work.sampler).timesteps(model), np.array(work.cell.target)
-    method.build(Task(untouched, work.cell.attributes, target, steps, classifier=guide, **sets), work.cell.seed)
+    steps, target = Sampler.of(sampling.sampler).timesteps(model), np.array(job.cell.target)
+    task = Task(untouched, job.cell.attributes, target, steps, classifier=resources.guide, **sets)
+    method.build(task, job.cell.seed)
 
 
 class _WorkBegins(BaseException):

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from bench.config.build import build_method
-from bench.config.suite import Suite
 from bench.core.errors import ConfigError
-from bench.engine.resources import extractor
+from bench.engine.cell_job import CellJob
+from bench.engine.resources import Resources
 from bench.engine.scoring import score
-from bench.engine.work import Work
 from bench.engine.worker import build_on
 from bench.models.counting import Counts
 from bench.profiling.clock import Clock
@@ -27,6 +26,7 @@ from bench.profiling.memory import peak_device, peak_rss, reset_peaks
 from bench.profiling.rows import WHOLE, Row, summary
 from bench.profiling.timed import STEP_STAGES, Timed, sample_timed
 from bench.protocols.method import Batch, Guided
+from bench.protocols.model import DiffusionModel
 from bench.sampling.loop import Sampler, sample_batch
 from bench.sampling.timing import now_on
 
@@ -38,21 +38,23 @@ class Built:
     """A method, built on a model with a clock.
 
     Attributes:
-        work: the cell.
-        model: the model that the guided denoiser calls.
-        guided: the guided denoiser.
-        network_only: whether the denoiser is a trained network without guidance.
+        resources: of this process.
+        job: the cell's job.
+        model: the model that the guided denoiser asks.
+        guided: what `build` returned.
+        network_only: whether the method trained a network that is its whole denoiser.
     """
 
-    work: Work
+    resources: Resources
+    job: CellJob
     model: Timed
     guided: Guided
     network_only: bool
 
     @property
     def sampler(self) -> Sampler:
-        """The suite's sampler."""
-        return Sampler(**self.work.sampler)
+        """As the suite has it."""
+        return Sampler.of(self.job.sampling.sampler)
 
     def batch(self, size: int, number: int = 0) -> Batch:
         """Return guidance batch `number` of this size, computed at once."""
@@ -60,20 +62,21 @@ class Built:
         return Batch(index, torch.zeros(size, dtype=torch.int64, device=self.model.device), size)
 
 
-def build(work: Work, model: Any) -> tuple[Built, Row]:
-    """Build a method, and return it with the row of its cost."""
+def build(resources: Resources, job: CellJob, model: DiffusionModel) -> tuple[Built, Row]:
+    """Build a method, and return it with the row of the time that took."""
     timed = Timed(model)
-    network_only = build_method(work.cell.method, work.cell.fields).traits.stage == "training"
+    plain: Any = timed
+    network_only = build_method(job.cell.method, job.cell.fields).traits.stage == "training"
     start = time.perf_counter()
-    guided = build_on(work, timed)
+    guided = build_on(resources, job, plain)
     seconds = time.perf_counter() - start
     cached = guided.cost.seconds > seconds  # the cost of a cached fit is that of making it
     row = Row(
-        *(work.cell.title, work.device, None, work.sampler["steps"], "build", "method"),
+        *(job.cell.title, job.sampling.device, None, job.sampling.sampler.steps, "build", "method"),
         seconds=max(seconds, guided.cost.seconds),
         measured=int(not cached),
     )
-    return Built(work, timed, guided, network_only), row
+    return Built(resources, job, timed, guided, network_only), row
 
 
 def measure(built: Built, size: int, rounds: int) -> list[Row]:
@@ -117,7 +120,8 @@ def measure(built: Built, size: int, rounds: int) -> list[Row]:
 
 
 def _row(built: Built, size: int | None, stage: str, per: str, **fields: Any) -> Row:
-    return Row(built.work.cell.title, built.work.device, size, built.work.sampler["steps"], stage, per, **fields)
+    sampling = built.job.sampling
+    return Row(built.job.cell.title, sampling.device, size, sampling.sampler.steps, stage, per, **fields)
 
 
 def _stages(built: Built, size: int, clocks: Sequence[Clock], flops: Clock) -> list[Row]:
@@ -136,37 +140,35 @@ def _stages(built: Built, size: int, clocks: Sequence[Clock], flops: Clock) -> l
 def _plainly(built: Built, batch: Batch) -> float:
     """Return the seconds of a batch drawn as in `bench.engine.worker`."""
     model: Any = built.model
-    seed, guided, device = built.work.cell.seed, built.guided, built.model.device
+    seed, guided, device = built.job.cell.seed, built.guided, built.model.device
     start = now_on(device)
     model.decode(sample_batch(model, guided.denoise, built.sampler, batch, seed, guided.repeats)).cpu()
     return now_on(device) - start
 
 
 def _with_clock(built: Built, batch: Batch, clock: Clock) -> Tensor:
-    """Draw the same batch under the clock, and return its images."""
-    seed = built.work.cell.seed
+    """The images of the same batch, drawn under the clock."""
+    seed = built.job.cell.seed
     return sample_timed(built.model, built.guided, built.sampler, batch, seed, clock, built.network_only)
 
 
 def _extract(built: Built, images: Tensor, clock: Clock) -> None:
     with clock.within("extract"):
-        for spec in built.work.specs:
-            extractor(spec).extract(images)
+        for spec in built.job.scoring.extractors:
+            built.resources.extractor(spec).extract(images)
 
 
-def evaluation(built: Built, suite: Suite, size: int, rounds: int) -> Row | None:
-    """Measure the suite's metrics on a cell that has been run; None where the store does not have its samples.
+def evaluation(built: Built, rounds: int) -> Row | None:
+    """Return the row of the suite's metrics on a cell that has been run; None where the store does not have it.
 
     Args:
         built: the method.
-        suite: the suite with the metrics and references.
-        size: side of an image.
-        rounds: number of measurements, after a warm-up that reads the reference.
+        rounds: number of measurements, after one that reads the reference.
     """
 
     def evaluate() -> float:
         start = time.perf_counter()
-        score(built.work, suite.metrics, dict(suite.references), size)
+        score(built.resources, built.job)
         return time.perf_counter() - start
 
     try:
@@ -188,7 +190,7 @@ def trace(built: Built, size: int, path: Path, write: Callable[[Path, bytes], No
     short = dataclasses.replace(built.sampler, steps=min(TRACED_STEPS, built.sampler.steps))
     plain: Any = built.model
     with profile(activities=activities) as profiler:
-        sample_batch(plain, built.guided.denoise, short, built.batch(size), built.work.cell.seed, built.guided.repeats)
+        sample_batch(plain, built.guided.denoise, short, built.batch(size), built.job.cell.seed, built.guided.repeats)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))

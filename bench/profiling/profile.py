@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,7 +17,8 @@ from bench.core.progress import bar
 from bench.storage.files import slug, write_bytes
 
 if TYPE_CHECKING:
-    from bench.engine.work import Work
+    from bench.engine.cell_job import CellJob
+    from bench.engine.resources import Resources
     from bench.profiling.rows import Row
 
 CSV = "profile.csv"
@@ -81,23 +82,25 @@ def profile(suite: Suite, choice: Choice) -> Profile:
         ConfigError: the suite or the choice cannot run; nothing is written.
     """
     from bench.engine.jobs import one_thread
+    from bench.engine.resources import Resources
     from bench.profiling.rows import with_ratios, write
 
     one_thread()  # like a worker of `run`, so that seconds are comparable to costs.csv
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the log of the profiler's library
     _check(choice)
-    planned = [cell for device in choice.devices for cell in _works(suite, choice, device)]
+    resources = Resources()
+    planned = [item for device in choice.devices for item in _jobs(suite, choice, device, resources)]
     files = {m.title: m.name for m in suite.methods}
     profiled = Profile(next((title for title, name in files.items() if name == "vanilla"), None), files)
     per_method = sum(choice.batches)
     with bar() as progress:
-        total = sum(work.sampler["steps"] * per_method for _, work, _ in planned)
+        total = sum(job.sampling.sampler.steps * per_method for _, job in planned)
         line = progress.add_task(f"profile of suite {suite.suite}", total=total)
-        for varied, work, size in planned:
-            for rows, done in _method(varied, work, size, choice, profiled):
+        for changed, job in planned:
+            for rows, done in _method(changed, job, resources, choice, profiled):
                 profiled.rows = with_ratios([*profiled.rows, *rows], profiled.vanilla)
                 write(choice.folder(suite) / CSV, profiled.rows)
-                progress.advance(line, done * work.sampler["steps"])
+                progress.advance(line, done * job.sampling.sampler.steps)
     return profiled
 
 
@@ -113,35 +116,35 @@ def _check(choice: Choice) -> None:
             raise ConfigError(f"{name} must name every number once, got {','.join(map(str, values))}")
 
 
-def _works(suite: Suite, choice: Choice, device: str) -> list[tuple[Suite, Work, int]]:
-    """Return suite, first task's cell and image side of every method and number of steps, vanilla first."""
+def _jobs(suite: Suite, choice: Choice, device: str, resources: Resources) -> list[tuple[Suite, CellJob]]:
+    """Return the suite with each number of steps, and the first task's cell of every method; vanilla first."""
     from bench.engine.options import Options
-    from bench.engine.preflight import prepare
+    from bench.engine.preflight import preflight
 
     titles = {m.title for m in suite.methods if m.name == "vanilla"} | set(choice.methods)
     only = {"method": titles} if choice.methods else {}
-    planned = []
+    jobs: list[tuple[Suite, CellJob]] = []
     for steps in choice.steps or (suite.sampler.steps,):
         sampler = SamplerChoice(**{**suite.sampler.model_dump(), "steps": steps})
-        varied = suite.model_copy(update={"sampler": sampler})
-        works, size = prepare(varied, Options(choice.out, device=device, only=only))
-        first = works[0][0].cell
-        of_task = [w.parts[0] for w, _ in works if (w.cell.task, w.cell.seed) == (first.task, first.seed)]
-        planned += [(varied, w, size) for w in sorted(of_task, key=lambda w: w.cell.method != "vanilla")]
-    return planned
+        changed = suite.model_copy(update={"sampler": sampler})
+        plan = preflight(changed, Options(choice.out, device=device, only=only), resources)
+        plan.draw_images()
+        first = plan.jobs[0].cell
+        of_task = [j.parts[0] for j in plan.jobs if (j.cell.task, j.cell.seed) == (first.task, first.seed)]
+        jobs += [(changed, job) for job in sorted(of_task, key=lambda job: job.cell.method != "vanilla")]
+    return jobs
 
 
 def _method(
-    suite: Suite, work: Work, size: int, choice: Choice, profiled: Profile
+    suite: Suite, job: CellJob, resources: Resources, choice: Choice, profiled: Profile
 ) -> Iterator[tuple[Sequence[Row], int]]:
-    """Yield rows as they are measured, with the number of images of a pass."""
-    from bench.engine.resources import counted_model
+    """Yield rows as they are measured, and how many images of a pass they stand for."""
     from bench.profiling.measure import build, evaluation, measure, trace
 
-    model: Any = counted_model(work.model, work.device, work.model_fields).model
-    title = work.cell.title
+    model = resources.model(job.sampling.model, job.sampling.device).model
+    title = job.cell.title
     try:
-        built, row = build(work, model)
+        built, row = build(resources, job, model)
     except Incompatible as error:
         profiled.notes.append(f"skipped: {title}: {error}")
         return
@@ -149,9 +152,9 @@ def _method(
     for batch in choice.batches:
         yield measure(built, batch, choice.rounds), batch
     if choice.trace:
-        name = f"trace-{slug(title)}-{slug(work.device)}-{work.sampler['steps']}-steps.json"
+        name = f"trace-{slug(title)}-{slug(job.sampling.device)}-{job.sampling.sampler.steps}-steps.json"
         trace(built, min(choice.batches), choice.folder(suite) / name, write_bytes)
-    classified = evaluation(built, suite, size, choice.rounds)
+    classified = evaluation(built, choice.rounds)
     if classified is None:
         profiled.unclassified.append(title)
     else:

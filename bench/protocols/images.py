@@ -41,6 +41,9 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    def load(self) -> None:
+        """Make the images now, of a set that makes them on demand; else do nothing."""
+
     def column(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
         """Labels [n] of the joint of `attributes` (of the one attribute where there is only one)."""
         index = self.places(attributes)
@@ -106,6 +109,10 @@ class ImagesOnDemand(LabelledImages):
     @cached_property
     def _arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         return self.__dict__["_make"]()  # type: ignore[no-any-return]
+
+    def load(self) -> None:
+        """Make the images now."""
+        self._arrays  # noqa: B018 -- a cached property, whose first reading makes them
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:

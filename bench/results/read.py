@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.core.errors import ConfigError
-from bench.core.gc_pause import many_made
+from bench.core.gc_pause import gc_paused
 
 WHOLE = ("seed", "n_asked", "guidance_batch", "steps", "protocol")
 NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "eta", "nfe_per_image", "backward_per_image")
@@ -68,7 +68,7 @@ def results_file(run: Path) -> Path:
     return run
 
 
-@many_made()
+@gc_paused()
 def read_results(path: Path) -> pd.DataFrame:
     """The rows of a results.csv, one a cell and score, checked.
 

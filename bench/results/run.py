@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.core.attributes import target_name
-from bench.core.gc_pause import many_made
+from bench.core.gc_pause import gc_paused
 from bench.core.schema import ranking_metric_of
 from bench.results.metric_info import COUNTED, metric
 from bench.results.read import distinct, read_results, results_file, target_shares
@@ -101,7 +101,7 @@ class Run:
         return self.file.resolve().parent.parent / "store"
 
     @cached_property
-    @many_made()
+    @gc_paused()
     def scores(self) -> dict[Key, list[Any]]:
         """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
         found: dict[Key, list[Any]] = {}

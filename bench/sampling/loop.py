@@ -5,51 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.core.errors import ConfigError, Incompatible, NotFinite
+from bench.core.errors import Incompatible, NotFinite
 from bench.core.seeds import derive_seed
+from bench.core.specs import SamplerSpec
 from bench.models.schedule import make_scheduler
 from bench.protocols.method import Batch, GuidedDenoiser
 from bench.protocols.model import DiffusionModel
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """How samples are drawn; the same for all methods of a table.
+class Sampler(SamplerSpec):
+    """A sampler with the schedule of a model; its fields are those of `SamplerSpec`."""
 
-    Attributes:
-        name: "ddim", "ddpm" or "dpmsolver++".
-        steps: number of sampling steps, 1 to the model's training timesteps.
-        eta: noise of DDIM, 0 (none) to 1 (as DDPM); only for "ddim".
-        spacing: of the timesteps: "model", as its configuration says, or "logsnr", even in log-SNR.
-        precision: "fp32", or "bf16": the network under autocast, the sampler's own arithmetic as in fp32.
-    """
-
-    name: str = "ddim"
-    steps: int = 50
-    eta: float = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    spacing: str = "model"
-
-    def __post_init__(self) -> None:
-        """Check what does not depend on the model."""
-        if not 0 <= self.eta <= 1:
-            raise ConfigError(f"eta must be 0 to 1, got {self.eta}")
-        if self.eta and self.name != "ddim":
-            raise ConfigError(f"eta is a setting of ddim, got eta {self.eta} for {self.name}; leave it out")
+    @classmethod
+    def of(cls, spec: SamplerSpec) -> Sampler:
+        """Return the sampler of a spec."""
+        return cls(spec.name, spec.steps, spec.eta, spec.precision, spec.spacing)
 
     def timesteps(self, model: DiffusionModel) -> tuple[int, ...]:
-        """The training timesteps that sampling visits, in order."""
+        """Return the training timesteps that sampling visits, in order."""
         scheduler = make_scheduler(self.name, model.scheduler_config, self.steps, self.spacing)
         return tuple(int(t) for t in scheduler.timesteps)
 
 
 def generators(seed: int, index: Tensor) -> list[torch.Generator]:
-    """One generator a sample, on the CPU: the noise of sample i depends on (seed, i) alone."""
+    """Return one generator per sample, on the CPU: the noise of sample i depends on (seed, i) alone."""
     return [torch.Generator().manual_seed(derive_seed("noise", seed, int(i), bits=63)) for i in index]
 
 

@@ -12,8 +12,10 @@ from bench.core.errors import ConfigError
 from bench.core.yaml_models import read_yaml
 from bench.engine import runner
 from bench.engine.options import Options
-from bench.engine.preflight import prepare
+from bench.engine.preflight import preflight
 from bench.engine.runner import Outcome
+from bench.estimate.show import warn_of_memory
+from bench.report.plots.pictures import draw_pictures
 from bench.report.tradeoff.points import Point, read_points
 from bench.storage.files import write_bytes
 from bench.sweeps.axes import Axis
@@ -50,7 +52,7 @@ def run_grid(
     suites = [with_variants(plan.suite, added) for plan in plans]
     for suite in suites:
         if _written(suite, options) != _text(suite):
-            prepare(suite, options)
+            preflight(suite, options)
     points: list[Point] = []
     outcomes = []
     for plan, suite in zip(plans, suites, strict=True):
@@ -97,7 +99,7 @@ def run_suite(suite: Suite, options: Options) -> Outcome:
     """Run a suite whose file is written to its folder first, so that an interrupted sweep resumes."""
     if _written(suite, options) != _text(suite):
         write_bytes(options.out / suite.suite / SUITE_FILE, _text(suite).encode())
-    return runner.run(suite, options)
+    return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
 
 
 def _text(suite: Suite) -> str:

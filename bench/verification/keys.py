@@ -11,9 +11,11 @@ from bench.config.build import build_method
 from bench.core.attributes import Attribute
 from bench.core.errors import BenchError
 from bench.core.plugins import ROOT
+from bench.core.specs import Fields, SamplerSpec
 from bench.engine.cells import Cell
+from bench.engine.context import RunContext
+from bench.engine.keys import LEARNT_FROM, joined_key, sample_key
 from bench.engine.prompts import prompt_seed
-from bench.engine.work import LEARNT_FROM, Context, joined_key, sample_key
 from bench.results.run import Run
 from bench.results.shards import parts
 from bench.verification.check import Check, classified
@@ -70,22 +72,18 @@ def _key(row: Any, model_digest: str, seed: int, data_digests: Mapping[str, str]
     if any(need in method.traits.needs and need not in data_digests for need in LEARNT_FROM):
         return None
     attributes = tuple(Attribute(name, ("", "")) for name in row["attributes"].split("+"))
-    sampler = {
-        "name": row["sampler"],
-        "steps": int(row["steps"]),
-        "eta": float(row["eta"]),
-        "precision": row["precision"],
-        "spacing": row["spacing"],
-    }
-    cell = Cell(row["method"], row["method_file"], fields, attributes, exact_target(row["target"]), seed)
-    context = Context(model_digest, dict(data_digests), _classifiers(method), (), (), ())
+    sampler = SamplerSpec(row["sampler"], int(row["steps"]), float(row["eta"]), row["precision"], row["spacing"])
+    cell = Cell(row["method"], row["method_file"], Fields(fields), attributes, exact_target(row["target"]), seed)
+    context = RunContext(model_digest, data_digests, _classifiers(method), ())
     return sample_key(cell, method.traits, sampler, int(row["guidance_batch"]), context)
 
 
 def _classifiers(method: Any) -> dict[str, str]:
-    from bench.engine.resources import guide
+    from bench.engine.resources import Resources
 
-    return {method.classifier: guide(method.classifier).digest} if "classifier" in method.traits.needs else {}
+    return (
+        {method.classifier: Resources().guide(method.classifier).digest} if "classifier" in method.traits.needs else {}
+    )
 
 
 def sources_changed(commit: str) -> bool:

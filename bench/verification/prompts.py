@@ -25,9 +25,9 @@ def with_file_keys(run: Run, cells: Sequence[Compared]) -> list[Compared]:
         keys = [part.sample_key for part in _parts(run, cell)]
         prompted = tuple(
             dataclasses.replace(part, sample_key=key)
-            for part, key in zip(cell.work.prompted, keys, strict=False)  # another number of prompts is said below
+            for part, key in zip(cell.job.prompt_jobs, keys, strict=False)  # another number of prompts is said below
         )
-        found.append(dataclasses.replace(cell, work=dataclasses.replace(cell.work, prompted=prompted)))
+        found.append(dataclasses.replace(cell, job=dataclasses.replace(cell.job, prompt_jobs=prompted)))
     return found
 
 
@@ -43,7 +43,7 @@ def _differences(run: Run, cell: Compared) -> Iterator[str]:
     if len(theirs) != len(cell.context.prompts):
         yield f"{cell.name} has {len(theirs)} prompts, the suite {len(cell.context.prompts)}"
         return
-    for part, own in zip(theirs, prompt_rows(cell.work, cell.context), strict=True):
+    for part, own in zip(theirs, prompt_rows(cell.job), strict=True):
         for column in ("prompt", "text", "n", "model_sha256"):
             if getattr(part, column) != own[column]:
                 yield f"{column} of prompt {own['prompt']} of {cell.name} is {str(getattr(part, column))[:40]}"

@@ -15,12 +15,15 @@ from bench.config.suite import Suite
 from bench.core.csv_text import to_csv
 from bench.core.errors import ConfigError
 from bench.core.progress import track
+from bench.engine.cell_job import CellJob
 from bench.engine.cell_result import CellResult
+from bench.engine.context import RunContext
 from bench.engine.leaderboard import leaderboard
-from bench.engine.resources import extractor
+from bench.engine.preflight import RunPlan
+from bench.engine.resources import Resources
 from bench.engine.scoring import score
 from bench.engine.tables import result_rows
-from bench.engine.work import Context, Work
+from bench.protocols.evaluator import Status
 from bench.results.read import KEY
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
@@ -43,13 +46,13 @@ class Compared:
     """A cell of the suite beside its rows in the file.
 
     Attributes:
-        work: the suite's, with the file's own sample key.
+        job: the suite's, with the file's own sample key.
         context: what all cells share.
         rows: of the file, as text.
     """
 
-    work: Work
-    context: Context
+    job: CellJob
+    context: RunContext
     rows: tuple[Row, ...]
 
     @property
@@ -63,21 +66,23 @@ class Compared:
         return any(row["metric"] for row in self.rows)
 
 
-def pair(path: Path, suite: Suite, works: Sequence[tuple[Work, Context]]) -> tuple[list[Compared], Check]:
-    """The suite's cells with their rows, and whether file and suite have the same cells."""
+def pair(path: Path, plan: RunPlan) -> tuple[list[Compared], Check]:
+    """Return the suite's cells with their rows, and whether file and suite have the same cells."""
     with path.open(newline="", encoding="utf-8") as f:
         found: dict[tuple[str, ...], list[Row]] = {}
         for row in csv.DictReader(f):
             found.setdefault(tuple(row[c] for c in CELL), []).append(row)
     cells, wrong = [], []
-    for work, context in works:
-        (own,) = _expected(suite, CellResult(work, context, "ok", "", [], {}))
+    for job in plan.jobs:
+        (own,) = _expected(plan.suite, CellResult(job, plan.context, "ok", "", (), None))
         key = tuple(own[c] for c in CELL)
         rows = found.pop(key, None)
         if rows is None:
             wrong.append(f"no row of {name_of(key)}, which the suite has")
         else:
-            cells.append(Compared(dataclasses.replace(work, sample_key=rows[0]["sample_key"]), context, tuple(rows)))
+            cells.append(
+                Compared(dataclasses.replace(job, sample_key=rows[0]["sample_key"]), plan.context, tuple(rows))
+            )
     wrong += [f"{name_of(key)} is no cell of the suite" for key in found]
     return cells, classified("cells", wrong, f"{len(cells)} cells, those of the suite")
 
@@ -92,7 +97,7 @@ def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
     for name, columns in (("settings", SETTINGS), ("weights", WEIGHTS)):
         wrong = []
         for cell in cells:
-            (own,) = _expected(suite, CellResult(cell.work, cell.context, "ok", "", [], {}))
+            (own,) = _expected(suite, CellResult(cell.job, cell.context, "ok", "", (), None))
             same_classifier = [row for row in cell.rows if row["classifier"] == own["classifier"]]
             wrong += [clause for row in same_classifier for clause in _differences(cell, own, row, columns)]
         yield classified(name, wrong, f"those of suite {suite.suite}")
@@ -119,14 +124,14 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:20] + "..."
 
 
-def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
+def check_store(cells: Sequence[Compared], resources: Resources) -> tuple[list[Compared], Check]:
     """The cells whose arrays the store has whole, and whether any is damaged; nothing is removed.
 
     A cell that was skipped or failed needs none, and is whole.
     """
     whole, wrong, unseen = [], [], []
     for cell in track(cells, "arrays of the store"):
-        states = [_state(folder) for folder in _entries(cell.work)] if cell.scored else []
+        states = [_state(folder) for folder in _entries(cell.job, resources)] if cell.scored else []
         if "damaged" in states:
             wrong.append(f"the store's arrays of {cell.name} do not have their checksums")
         elif "absent" in states:
@@ -137,13 +142,13 @@ def check_store(cells: Sequence[Compared]) -> tuple[list[Compared], Check]:
     return whole, classified("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
 
 
-def _entries(work: Work) -> Iterator[Path]:
-    store = Store(work.store)
-    for each in (work, work.paired_baseline):
-        for shard in each.folders if each is not None else ():
+def _entries(job: CellJob, resources: Resources) -> Iterator[Path]:
+    store = Store(job.store)
+    for sampled in (job, job.paired_baseline):
+        for shard in sampled.folders if sampled is not None else ():
             yield shard
-            for spec in work.specs:
-                yield store.features(spec.name, extractor(spec).digest, shard)
+            for spec in job.scoring.extractors:
+                yield store.features(spec.name, resources.extractor(spec).digest, shard)
 
 
 def _state(folder: Path) -> str:
@@ -152,13 +157,13 @@ def _state(folder: Path) -> str:
     return "damaged" if folder.exists() else "absent"
 
 
-def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path) -> Iterator[Check]:
+def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources, path: Path) -> Iterator[Check]:
     """Every number of the cells computed again from the store, and compared to the digit.
 
     Args:
         suite: for its metrics and references.
         cells: whose arrays the store has whole.
-        size: side of an image.
+        resources: of this process.
         path: the file; a leaderboard.csv beside it is made again where every one of its cells could be.
     """
     numbers: list[str] = []
@@ -167,12 +172,12 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path
     results, seen = [], 0
     for cell in track(cells, "numbers computed again"):
         if not cell.scored:
-            results.append(CellResult(cell.work, cell.context, cell.rows[0]["status"], cell.rows[0]["reason"], [], {}))
+            results.append(_without_scores(cell))
             continue
         try:
             with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
-                scores = score(cell.work, suite.metrics, dict(suite.references), size)
-            result = CellResult.of(cell.work, cell.context, "ok", "", scores)
+                scores = score(resources, cell.job)
+            result = CellResult.of(cell.job, cell.context, "ok", "", scores)
         except ConfigError as error:
             unseen.append(f"{cell.name}: {error}")
             continue
@@ -193,11 +198,17 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], size: int, path: Path
     )
     yield classified("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
     if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unseen:
-        yield _check_leaderboard(path.parent / "leaderboard.csv", results)
+        yield _check_leaderboard(path.parent / "leaderboard.csv", results, resources)
 
 
-def _check_leaderboard(path: Path, results: Sequence[CellResult]) -> Check:
-    own = list(csv.DictReader(io.StringIO(to_csv(leaderboard(results)))))
+def _without_scores(cell: Compared) -> CellResult:
+    row = cell.rows[0]
+    status: Status = "skipped" if row["status"] == "skipped" else "failed"
+    return CellResult(cell.job, cell.context, status, row["reason"], (), None)
+
+
+def _check_leaderboard(path: Path, results: Sequence[CellResult], resources: Resources) -> Check:
+    own = list(csv.DictReader(io.StringIO(to_csv(leaderboard(results, resources)))))
     with path.open(newline="", encoding="utf-8") as f:
         theirs = {(row["task"], row["method"]): row for row in csv.DictReader(f)}
     wrong = []

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 
 from bench.core.progress import track
+from bench.engine.cell_job import CellJob
 from bench.engine.jobs import one_thread
-from bench.engine.resources import extractor
-from bench.engine.work import Work
+from bench.engine.resources import Resources
 from bench.engine.worker import draw
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
@@ -22,14 +22,15 @@ LEVELS = 2  # of 255 by which another machine's arithmetic may move a value; on 
 SEEN = 1e-3  # by which it may move a probability or a feature, relative to the largest of its kind
 
 
-def check_images(cells: Sequence[Compared], k: int) -> Check:
+def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Check:
     """Draw at least k images again, whole guidance batches of cells spread evenly over those that differ.
 
     Args:
         cells: whose arrays the store has whole.
         k: number of images, >= 1.
+        resources: of this process.
     """
-    parts = ((part, cell.name) for cell in cells if cell.scored for part in cell.work.parts)
+    parts = ((part, cell.name) for cell in cells if cell.scored for part in cell.job.parts)
     distinct = list({part.sample_key: (part, name) for part, name in parts}.values())
     if not distinct:
         return Check("images", "not checkable", "the store has no cell whole")
@@ -40,7 +41,7 @@ def check_images(cells: Sequence[Compared], k: int) -> Check:
     wrong: list[str] = []
     most = 0
     for part, name in track(chosen, "guidance batches drawn again"):
-        clauses, off = _compare(part, f"{name}, prompt {part.prompt}" if part.prompt else name)
+        clauses, off = _compare(resources, part, f"{name}, prompt {part.prompt.name}" if part.prompt else name)
         wrong += clauses
         most = max(most, off)
     names = ", ".join(dict.fromkeys(part.cell.title for part, _ in chosen))
@@ -49,14 +50,14 @@ def check_images(cells: Sequence[Compared], k: int) -> Check:
     return classified("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")
 
 
-def _compare(work: Work, name: str) -> tuple[list[str], int]:
+def _compare(resources: Resources, job: CellJob, name: str) -> tuple[list[str], int]:
     """What differs in the first guidance batch of a part, and by how many levels an image is off at most."""
-    index, size = work.shards()[0]
-    store = Store(work.store)
-    shard = store.shard(work.sample_key, index, size)
+    index, size = job.shards()[0]
+    store = Store(job.store)
+    shard = store.shard(job.sample_key, index, size)
     kept = read_arrays(shard)
     assert kept is not None, "only whole cells are drawn again"
-    arrays, _ = draw(work, index, size)
+    arrays, _ = draw(resources, job, index, size)
     levels = np.abs(arrays["images"].astype(np.int16) - kept["images"].astype(np.int16)).reshape(size, -1).max(1)
     wrong = []
     if levels.max() > LEVELS:
@@ -64,9 +65,9 @@ def _compare(work: Work, name: str) -> tuple[list[str], int]:
         wrong.append(f"{n} of the first {size} images of {name} are others, by up to {most} of 255 levels")
     if not np.array_equal(arrays["assigned_class"], kept["assigned_class"]):
         wrong.append(f"the classes given beforehand to the first {size} samples of {name} are others")
-    for spec in work.specs:
-        seen = read_arrays(store.features(spec.name, extractor(spec).digest, shard)) or {}
-        own = extractor(spec).extract(torch.from_numpy(np.array(kept["images"])))
+    for spec in job.scoring.extractors:
+        seen = read_arrays(store.features(spec.name, resources.extractor(spec).digest, shard)) or {}
+        own = resources.extractor(spec).extract(torch.from_numpy(np.array(kept["images"])))
         if any(not _near(own[key], np.asarray(seen[key])) for key in own):
             wrong.append(f"{spec.title} sees other things in the first {size} images of {name} than is stored")
     return wrong, int(levels.max())

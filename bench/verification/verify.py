@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bench.config.suite import Suite, list_suites, read_suite
 from bench.core.errors import ConfigError
-from bench.engine.work import PROTOCOL
+from bench.engine.keys import PROTOCOL
 from bench.results.run import Run
 from bench.verification.check import Check
 from bench.verification.table import check_protocol, check_rows, check_shares
+
+if TYPE_CHECKING:
+    from bench.engine.preflight import RunPlan
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,30 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
     yield check_protocol(rows, PROTOCOL)
     yield check_shares(rows)
     yield check_rows(rows)
-    works, size = _works(suite, file) if suite is not None else ([], 0)
+    plan = _plan(suite, file) if suite is not None else None
     from bench.verification.keys import check_keys
 
-    yield check_keys(run, _data_digests(works))
-    if suite is None:
+    yield check_keys(run, {} if plan is None else plan.context.learning_digests)
+    if suite is None or plan is None:
         for name in ("cells", "settings", "weights", "store", "calls", "numbers"):
             yield Check(name, "not checkable", why)
         return
     from bench.verification.prompts import check_prompts, with_file_keys
     from bench.verification.recompute import check_numbers, check_settings, check_store, pair
 
-    cells, check = pair(file, suite, works)
+    cells, check = pair(file, plan)
     yield check
     if run.has_prompts and suite.prompts is not None:
         cells = with_file_keys(run, cells)
         yield check_prompts(run, cells)
     yield from check_settings(suite, cells)
-    whole, check = check_store(cells)
+    whole, check = check_store(cells, plan.resources)
     yield check
-    yield from check_numbers(suite, whole, size, file)
+    yield from check_numbers(suite, whole, plan.resources, file)
     if resample:
         from bench.verification.resample import check_images
 
-        yield check_images(whole, resample)
+        yield check_images(whole, resample, plan.resources)
 
 
 def find_suite(named: str, given: str | None) -> tuple[Suite | None, str]:
@@ -89,12 +92,10 @@ def find_suite(named: str, given: str | None) -> tuple[Suite | None, str]:
     return None, f"no suite {named!r} is shipped; give its file with --suite"
 
 
-def _works(suite: Suite, file: Path) -> tuple[list[Any], int]:
+def _plan(suite: Suite, file: Path) -> RunPlan:
     from bench.engine.options import Options
-    from bench.engine.preflight import prepare
+    from bench.engine.preflight import preflight
 
-    return prepare(suite, Options(file.resolve().parent.parent))
-
-
-def _data_digests(works: list[Any]) -> Mapping[str, str]:
-    return works[0][1].data_digests if works else {}
+    plan = preflight(suite, Options(file.resolve().parent.parent))
+    plan.draw_images()
+    return plan

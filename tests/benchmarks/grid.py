@@ -49,46 +49,48 @@ def suite_of(cells: int) -> Any:
     )
 
 
-def planned(cells: int, out: Path) -> tuple[Any, list[Any], Any]:
-    """The suite, its works and what they share, as `preflight.prepare` gives them, without loading a network."""
-    from bench.config.components import ExtractorSpec
+def planned(cells: int, out: Path) -> Any:
+    """The plan of the grid, as `preflight` returns it, without loading a network."""
+    from bench.config.data_source import DataSource, ImageSetSpec
     from bench.core.attributes import Attribute
-    from bench.engine.plan import plan
-    from bench.engine.work import Classifier, Context
+    from bench.core.specs import ExtractorSpec
+    from bench.engine.cell_job import SamplingSpec, ScoringSpec
+    from bench.engine.context import ClassifierRecord, RunContext
+    from bench.engine.options import Options
+    from bench.engine.plan import Shared, plan
+    from bench.engine.preflight import RunPlan
+    from bench.engine.resources import Resources
 
-    suite = suite_of(cells)
-    spec = ExtractorSpec("attribute_cnn", "{}", "attribute_cnn")
+    suite, options = suite_of(cells), Options(out)
+    spec = ExtractorSpec.plain("attribute_cnn")
     confusion = {"eyeglasses": [[99, 1], [1, 99]]}
-    context = Context("m" * 64, {"labelled": "d" * 64}, {}, (Classifier("attribute_cnn", "j" * 64, confusion),), (), ())
-    known = (Attribute("eyeglasses", ("absent", "present")),)
-    return suite, plan(suite, known, context, out / "store", "cpu", None, ((spec,), (), ())), context
+    record = ClassifierRecord("attribute_cnn", "j" * 64, confusion)
+    context = RunContext("m" * 64, {"labelled": "d" * 64}, {}, (record,))
+    learning = {"labelled": ImageSetSpec(DataSource.model_validate({"name": "avatars-labelled"}), None, 32)}
+    sampling = SamplingSpec(suite.model.spec, suite.sampler.spec, learning, 100, 100, "cpu")
+    shared = Shared(sampling, ScoringSpec(suite.metrics, (spec,), ()), options.store, suite.n, context)
+    jobs = plan(suite, (Attribute("eyeglasses", ("absent", "present")),), shared, None)
+    return RunPlan(suite, options, context, jobs, 32, (), Resources())
 
 
 def plan_grid(cells: int, out: Path) -> Iterator[None]:
     """The cells with their keys, and every job."""
     yield
-    from bench.engine.options import Options
-    from bench.engine.runner import make_jobs
+    from bench.engine.job_graph import job_graph
 
-    suite, works, context = planned(cells, out)
-    fits, shards, evaluations = (
-        len(jobs) for jobs in make_jobs(suite, [(w, context) for w in works], 32, Options(out))
-    )
-    print(f"  {len(works):,} cells, {shards + evaluations + fits:,} jobs")
+    plan = planned(cells, out)
+    print(f"  {len(plan.jobs):,} cells, {len(job_graph(plan).in_order):,} jobs")
 
 
 def resume(cells: int, out: Path) -> Iterator[None]:
     """Planning, and every job of a grid of which the store has everything: what a driver hands out, one at a time."""
     yield
-    from bench.core.gc_pause import kept
+    from bench.core.gc_pause import gc_frozen
     from bench.engine.executors.queue import Queue
-    from bench.engine.options import Options
-    from bench.engine.runner import make_jobs
+    from bench.engine.job_graph import job_graph
 
-    suite, works, context = planned(cells, out)
-    references, sampled, evaluations = make_jobs(suite, [(w, context) for w in works], 32, Options(out))
-    queue, last = Queue([*sampled, *references, *evaluations.values()], lambda _: None), ""
-    with kept():
+    queue, last = Queue(job_graph(planned(cells, out)).in_order, lambda _: None), ""
+    with gc_frozen():
         while queue.open:
             job = queue.take(last)
             assert job is not None
@@ -96,40 +98,35 @@ def resume(cells: int, out: Path) -> Iterator[None]:
             queue.end(job)
 
 
-def scores_of(seed: int) -> list[dict[str, Any]]:
-    """What the fairness evaluator gives of a cell: five numbers."""
+def scores_of() -> tuple[Any, ...]:
+    """The scores of the fairness evaluator for a cell beside the ranking metric."""
+    from bench.engine.scoring import CellScore
+
     shares = [("share_hard", f"eyeglasses={c}") for c in ("absent", "present")]
-    common = {"ci_low": None, "ci_high": None, "noise_floor": None, "n": 100, "status": "ok", "reason": ""}
-    return [
-        {"metric": metric, "scope": scope, "value": 0.5, "classifier": "attribute_cnn", **common}
-        for metric, scope in [("fd_l2_soft", "eyeglasses"), ("fd_l1", "eyeglasses"), *shares]
-    ]
+    names = [("fd_l2_soft", "eyeglasses"), ("fd_l1", "eyeglasses"), *shares]
+    return tuple(CellScore(metric, scope, 0.5, n=100, classifier="attribute_cnn") for metric, scope in names)
 
 
 def leaderboard(cells: int, out: Path) -> Iterator[None]:
     """The three tables of finished results; the predicted classes, which the test of ties reads, come from no store."""
     from bench.engine import leaderboard as ranking
     from bench.engine import tables
-    from bench.engine.cell_result import CellResult
+    from bench.engine.cell_result import CellCost, CellResult
+    from bench.engine.scoring import CellScore
 
-    suite, works, context = planned(cells, out)
-    cost = {"nfe": 50.0, "backward": 0.0, "seconds": 0.2, "fit_nfe": 1.0, "fit_seconds": 2.0, "fit_backward": 0.0}
+    plan, others = planned(cells, out), scores_of()
+    cost = CellCost(nfe=50.0, backward=0.0, seconds=0.2, fit_nfe=1.0, fit_seconds=2.0, fit_backward=0.0)
     results = []
-    for work in works:
-        first, second = work.cell.target
+    for job in plan.jobs:
+        first, second = job.cell.target
         distance = ((0.5 - first) ** 2 + (0.5 - second) ** 2) ** 0.5
-        ranking_metric = {
-            "metric": "fd_l2_hard",
-            "scope": "eyeglasses",
-            "value": distance,
-            "ci_low": 0.0,
-            "ci_high": 1.0,
-        }
-        rest = {"noise_floor": 0.1, "n": 100, "status": "ok", "reason": "", "classifier": "attribute_cnn"}
-        results.append(CellResult(work, context, "ok", "", [ranking_metric | rest, *scores_of(0)], cost))
-    ranking.tied_with_best = lambda lines, _: ["best", *["no"] * (len(lines) - 1)]
+        ranked = CellScore(
+            "fd_l2_hard", "eyeglasses", distance, 0.0, 1.0, n=100, noise_floor=0.1, classifier="attribute_cnn"
+        )
+        results.append(CellResult(job, plan.context, "ok", "", (ranked, *others), cost))
+    ranking.tied_with_best = lambda lines, *_: ["best", *["no"] * (len(lines) - 1)]
     yield
-    tables.write_tables(suite, out / "grid", results)
+    tables.write_tables(plan.suite, out / "grid", results, plan.resources)
 
 
 def read(cells: int, out: Path) -> Iterator[None]:

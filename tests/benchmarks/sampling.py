@@ -21,7 +21,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.config.build import build_method
 from bench.core.plugins import names
 from bench.data import load_data
-from bench.engine.resources import guide
+from bench.engine.resources import Resources
 from bench.models import load_model
 from bench.models.unet import PixelUNet
 from bench.protocols.method import Batch, Task
@@ -37,7 +37,7 @@ def faces() -> Task:
     """The embedded model, with 200 labelled faces to learn from."""
     model, data = load_model("avatars-unet"), load_data("avatars-labelled", 200)
     glasses = data.attributes[0]
-    return Task(model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), data, guide)
+    return Task(model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), data, Resources().guide)
 
 
 def compare(benchmark: BenchmarkFixture, name: str, ours: Callable[[], object], theirs: Callable[[], object]) -> None:

@@ -367,10 +367,10 @@ def test_failed_cells_are_named_the_others_keep_their_results_and_the_code_is_1(
 
     draw = worker._draw
 
-    def breaks(work: Any, *more: Any) -> Any:
-        if work.cell.seed == 1:
+    def breaks(resources: Any, job: Any, *more: Any) -> Any:
+        if job.cell.seed == 1:
             raise ZeroDivisionError("a defect [of ours]")
-        return draw(work, *more)
+        return draw(resources, job, *more)
 
     suite = tiny(tmp_path, seeds=[0, 1, 2])
     with monkeypatch.context() as patch:
@@ -392,7 +392,7 @@ def test_failed_cells_are_named_the_others_keep_their_results_and_the_code_is_1(
     assert not (folder / "failures.log").exists()
 
 
-@pytest.mark.parametrize("where", ["bench.engine.runner.run", "bench.engine.worker.sample_shard"])
+@pytest.mark.parametrize("where", ["bench.api.run_suite", "bench.engine.worker.sample_shard"])
 def test_ctrl_c_says_how_to_go_on(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -435,7 +435,7 @@ def test_a_full_disk_is_said_without_a_traceback(
 
 def test_a_defect_of_ours_keeps_its_traceback(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the user's errors are put in a sentence; a defect is not hidden."""
-    monkeypatch.setattr("bench.engine.runner.prepare", lambda *_: 1 / 0)
+    monkeypatch.setattr("bench.engine.preflight.preflight", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("run", small_suite(tmp_path), "--out", tmp_path / "out")
 
@@ -447,7 +447,7 @@ def test_without_a_command_the_quick_suite_runs(call: Call, monkeypatch: pytest.
         asked.append((suite.suite, options))
         raise ConfigError("asked")
 
-    monkeypatch.setattr("bench.engine.runner.run", note)
+    monkeypatch.setattr("bench.api.run_suite", note)
     assert call() == call("run") == (2, "", "error: asked\n")
     assert asked == [("quick", Options(Path("leaderboards"), None, "cpu", None, {}))] * 2
 
@@ -458,7 +458,7 @@ def test_an_error_of_several_lines_is_told_in_one(call: Call, tmp_path: Path, mo
     def fails(*_: Any) -> None:
         raise ConfigError("first [bold]line[/bold]\n  second line")
 
-    monkeypatch.setattr("bench.engine.runner.run", fails)
+    monkeypatch.setattr("bench.api.run_suite", fails)
     code, _, said = call("run", small_suite(tmp_path))
     assert_one_sentence(code, said)
     assert said == "error: first [bold]line[/bold] second line\n"

@@ -10,10 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from bench.config.build import build_extractor, build_method
-from bench.config.components import ExtractorSpec
 from bench.config.suite import Suite, TaskChoice, list_suites, read_suite
 from bench.core.attributes import Attribute, target_name
 from bench.core.errors import ConfigError, UnknownName
+from bench.core.specs import ExtractorSpec, Fields
 from bench.engine.cells import cells, resolve_target
 from bench.environment.requirements import takes_from_elsewhere
 
@@ -173,7 +173,7 @@ def test_what_is_left_out_has_its_default() -> None:
     least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
     suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}]})
     assert (suite.seeds, suite.labelled) == ((0,), None)
-    assert suite.classifiers == (ExtractorSpec("attribute_cnn", "{}", "attribute_cnn"),)
+    assert suite.classifiers == (ExtractorSpec.plain("attribute_cnn"),)
     assert [choice.spec.title for choice in suite.features] == ["efficientnet_lite0"]
     assert (suite.references, suite.metrics) == ({}, ("fairness_discrepancy", "frechet"))
     assert suite.sampler.model_dump() == {
@@ -217,7 +217,7 @@ def test_a_cell_has_every_field_of_its_method_defaults_included() -> None:
     assert stronger.fields["strength"] == 2
     assert stronger.fields.keys() == vars(default).keys()
     assert stronger.fields["temperature"] == default.temperature
-    assert cells(suite_of(), KNOWN)[0].fields == {}
+    assert dict(cells(suite_of(), KNOWN)[0].fields) == {}
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_an_extractor_is_a_name_or_a_name_with_fields() -> None:
     least = {"suite": "s", "model": "m", "n": 2, "guidance_batch": 1, "tasks": [{"attributes": ["a"]}]}
     classifiers = [{"name": "clip", "with": {"threshold": 0.6}, "label": "careful clip"}, "attribute_resnet"]
     suite = Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_classifiers": classifiers})
-    careful = ExtractorSpec("clip", '{"threshold": 0.6}', "careful clip")
-    assert suite.classifiers[1:] == (careful, ExtractorSpec("attribute_resnet", "{}", "attribute_resnet"))
+    careful = ExtractorSpec("clip", Fields({"threshold": 0.6}), "careful clip")
+    assert suite.classifiers[1:] == (careful, ExtractorSpec.plain("attribute_resnet"))
     with pytest.raises(ValidationError, match="'attribute_cnn' is named twice; name it once, or give one a `label`"):
         Suite.model_validate({**least, "methods": [{"name": "vanilla"}], "other_classifiers": ["attribute_cnn"]})
 
@@ -354,12 +354,12 @@ def test_an_extractor_is_a_name_or_a_name_with_fields() -> None:
     ("spec", "said"),
     [
         (
-            ExtractorSpec("clip", '{"treshold": 0.6}', "x"),
+            ExtractorSpec("clip", Fields({"treshold": 0.6}), "x"),
             "field of extractor clip 'treshold'; did you mean 'threshold'",
         ),
-        (ExtractorSpec("clip", '{"threshold": 7}', "x"), "threshold must be in .*, got 7"),
+        (ExtractorSpec("clip", Fields({"threshold": 7}), "x"), "threshold must be in .*, got 7"),
         (
-            ExtractorSpec("efficientnet_lite0", '{"size": "big"}', "x"),
+            ExtractorSpec("efficientnet_lite0", Fields({"size": "big"}), "x"),
             "extractor efficientnet_lite0 cannot be made with",
         ),
     ],

@@ -23,12 +23,13 @@ from typing import Any
 import fsspec
 import pytest
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine.executors import local
 from bench.engine.jobs import Job
 from bench.engine.options import Options
-from bench.engine.runner import FINISHED, run
+from bench.engine.runner import FINISHED
 from tests.support.drivers import driver, warm
 from tests.support.ray_jobs import add, die, die_once, hang, refuse
 from tests.support.small import small_suite

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from rich.console import Console
 
+from bench.api import run_suite as run
 from bench.config.build import build_extractor
-from bench.config.components import ExtractorSpec
 from bench.config.suite import read_suite
 from bench.core.errors import BenchError, ConfigError
+from bench.core.specs import ExtractorSpec
+from bench.engine.keys import joined_key
 from bench.engine.options import Options
-from bench.engine.preflight import checked
-from bench.engine.runner import run
-from bench.engine.work import joined_key
+from bench.engine.preflight import preflight
 from bench.estimate.forecast import foresee
 from bench.report.markdown import leaderboard_markdown
 from bench.report.plots import prompts
@@ -110,15 +110,16 @@ def finished(folder: Path) -> Path:
 
 
 def test_a_cell_holds_every_prompt_and_a_prompt_is_a_work_of_its_own(folder: Path, finished: Path) -> None:
-    works, _, _ = checked(read_suite(str(suite_file(folder))), Options(folder / "out", workers=1))
-    for work, context in works:
-        assert [part.prompt for part in work.parts] == ["pilot", "baker"]
-        assert (work.n, [part.n for part in work.parts]) == (2 * N, [N, N])
-        assert work.sample_key == joined_key([part.sample_key for part in work.parts])
+    plan = preflight(read_suite(str(suite_file(folder))), Options(folder / "out", workers=1))
+    context = plan.context
+    for job in plan.jobs:
+        assert [part.prompt.name for part in job.parts if part.prompt] == ["pilot", "baker"]
+        assert (job.n, [part.n for part in job.parts]) == (2 * N, [N, N])
+        assert job.sample_key == joined_key([part.sample_key for part in job.parts])
         assert context.model_digest == joined_key([prompt.model_digest for prompt in context.prompts])
-        assert len({part.cell.seed for part in work.parts} | {work.cell.seed}) == 3  # noises of their own
-        assert len(work.folders) == 2 * SHARDS
-    vanilla, guided = works[0][0], works[1][0]
+        assert len({part.cell.seed for part in job.parts} | {job.cell.seed}) == 3  # noises of their own
+        assert len(job.folders) == 2 * SHARDS
+    vanilla, guided = plan.jobs[0], plan.jobs[1]
     assert guided.paired_baseline is not None
     assert [part.sample_key for part in guided.paired_baseline.parts] == [part.sample_key for part in vanilla.parts]
     pilot, baker = (read_arrays(part.folders[0]) for part in vanilla.parts)
@@ -207,7 +208,7 @@ def test_pictures_are_of_every_prompt_with_their_own_labels(finished: Path) -> N
 
 
 def test_the_statistics_of_a_cell_are_those_of_all_prompts(finished: Path) -> None:
-    extractor, opened = build_extractor(ExtractorSpec("clip_features", "{}", "clip_features")), Run.open(finished)
+    extractor, opened = build_extractor(ExtractorSpec.plain("clip_features")), Run.open(finished)
     fitted = of_run(finished, Cell("vanilla", "eyeglasses", None), extractor)
     row: Any = next(opened.rows.itertuples())
     of = [folder for part in parts(opened, row) for folder in part.folders(Store(opened.store), BATCH)]

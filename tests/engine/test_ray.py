@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine.executors.cluster import Cluster
 from bench.engine.jobs import Job
 from bench.engine.options import Options
-from bench.engine.runner import run
 from tests.support.ray_jobs import add, die, die_once, hang, refuse
 from tests.support.runs import Call, caller, refusal
 from tests.support.small import small_suite

@@ -22,11 +22,12 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
-from bench.engine import worker
+from bench.engine import runner, worker
+from bench.engine.cell_job import CellJob
 from bench.engine.options import Options
-from bench.engine.runner import run
-from bench.engine.work import Work
+from bench.engine.resources import Resources
 from bench.report.markdown import leaderboard_markdown
 from bench.report.terminal import show_leaderboard
 from bench.storage.files import _spread, read_arrays, remember
@@ -134,7 +135,7 @@ def test_assigned_classes_reach_the_metrics_and_curves_become_pictures(tmp_path:
 def test_a_rerun_does_nothing(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     suite, out = finished
     before = tables(out)
-    monkeypatch.setattr("bench.engine.runner._run", lambda *_: pytest.fail("a finished suite was run again"))
+    monkeypatch.setattr("bench.engine.runner.execute", lambda *_: pytest.fail("a finished suite was run again"))
     assert not run(read_suite(str(suite)), Options(out, workers=1)).problems
     assert tables(out) == before
 
@@ -186,7 +187,9 @@ def test_more_samples_keep_those_that_are_there(finished: tuple[Path, Path], tmp
 def test_changing_a_metric_samples_nothing_again(finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     suite, out = finished
     monkeypatch.setattr("bench.engine.worker._draw", lambda *_: pytest.fail("sampled again"))
-    monkeypatch.setattr("bench.engine.work.scores_key", lambda work, *_: f"changed {work.cell.task} {work.sample_key}")
+    monkeypatch.setattr(
+        "bench.engine.job_graph.scores_key", lambda job, *_: f"changed {job.cell.task} {job.sample_key}"
+    )
     (out / "small" / "finished.json").unlink()
     run(read_suite(str(suite)), Options(out, workers=1))
     assert len(rows(out, "leaderboard.csv")) == 6
@@ -211,10 +214,9 @@ def test_a_method_whose_needs_are_not_met_is_skipped_and_the_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    model = worker.counted_model(f"path:{small_suite(tmp_path).parent / 'model'}", "cpu", "{}")
-    monkeypatch.setattr(model.model, "bottleneck_shape", None)
-    monkeypatch.setattr(worker, "_built", {})
-    outcome = run(read_suite(str(tmp_path / "small.yaml")), Options(tmp_path / "out", workers=1))
+    suite, resources = read_suite(str(small_suite(tmp_path))), Resources()
+    monkeypatch.setattr(resources.model(suite.model.spec, "cpu").model, "bottleneck_shape", None)
+    outcome = runner.run(suite, Options(tmp_path / "out", workers=1), resources=resources)
     assert not outcome.failed
     assert {status for status, _, _ in outcome.problems} == {"skipped"}
     assert len(outcome.problems) == 4
@@ -328,11 +330,11 @@ def test_out_of_memory_halves_the_compute_batch_once_and_says_so(
     drawn: list[int] = []
     draw = worker.draw
 
-    def hungry(work: Work, index: int, size: int) -> Any:
-        drawn.append(work.compute_batch)
-        if work.compute_batch > limit:
+    def hungry(resources: Resources, job: CellJob, index: int, size: int) -> Any:
+        drawn.append(job.sampling.compute_batch)
+        if job.sampling.compute_batch > limit:
             raise error
-        return draw(work, index, size)
+        return draw(resources, job, index, size)
 
     monkeypatch.setattr(worker, "draw", hungry)
     limit = 4

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.estimate import costs, forecast
 from bench.estimate.costs import Expected, Measured, Pace
 from bench.estimate.forecast import Forecast, foresee

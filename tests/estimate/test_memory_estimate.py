@@ -11,10 +11,9 @@ import torch
 
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
-from bench.engine import runner
 from bench.engine.options import Options
-from bench.engine.preflight import checked
-from bench.estimate import memory
+from bench.engine.preflight import preflight
+from bench.estimate import memory, show
 from bench.estimate.memory import KERNELS, MemoryEstimate, estimate_memory, peak_of, shortage
 from bench.models import load_model
 from tests.models.test_pipelines_latent import latent_diffusion
@@ -110,21 +109,23 @@ def test_a_shortage_is_said_with_the_batch_that_fits(rows: int, processes: int, 
 def test_a_run_says_so_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine without a GPU, one is told to be there, with little memory left."""
     suite, options = read_suite(str(small_suite(tmp_path, methods=[{"name": "vanilla"}]))), Options(tmp_path / "out")
-    works, _, _ = checked(suite, options)
+    plan = preflight(suite, options)
     said: list[str] = []
-    monkeypatch.setattr(runner.console, "print", lambda line, **_: said.append(line))
-    runner._warn_of_memory(suite, options, works[0][0])
+    monkeypatch.setattr(show.terminal, "print", lambda line, **_: said.append(line))
+    show.warn_of_memory(plan)
     assert not said  # a CPU's memory is not asked for
     model: Any = load_model(suite.model.name)
     row = estimate_memory(model, gradient=False).row
     monkeypatch.setattr(memory, "free_memory", lambda _device: int(4.5 * row))
-    runner._warn_of_memory(suite, options, works[0][0])
+    show.warn_of_memory(plan)
     assert len(said) == 1
     assert said[0].endswith("give --compute-batch 4")
 
 
 def test_not_even_one_image_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite, options = read_suite(str(small_suite(tmp_path, methods=[{"name": "vanilla"}]))), Options(tmp_path / "out")
+
+    plan = preflight(suite, options)
 
     def full(*_: Any) -> Any:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
@@ -134,7 +135,7 @@ def test_not_even_one_image_is_said_in_a_sentence(tmp_path: Path, monkeypatch: p
     with pytest.raises(
         ConfigError, match=r"cpu has no room for one image of model path:.*; give the model another dtype"
     ):
-        runner._warn_of_memory(suite, options, None)
+        show.warn_of_memory(plan)
     monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(ConfigError, match=r"cpu has no room for the 0.0 GiB of .*safetensors; give the model another"):
         load_model(suite.model.name)

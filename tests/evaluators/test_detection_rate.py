@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators import detection_rate
 from evaluators.detection_rate import Evaluator

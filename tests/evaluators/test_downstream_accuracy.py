@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.attributes import Attribute
 from bench.core.errors import Incompatible
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from evaluators.downstream_accuracy import Evaluator, gain_interval, partner, worst_interval
 from tests.support.sets import in_shards

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torchvision.models import alexnet
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError, Incompatible
 from bench.engine.options import Options
-from bench.engine.runner import run
 from evaluators.lpips import FILE, LAYERS, Extractor, heads_file, read_heads
 from tests.support.small import small_suite
 

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cosine, sqeuclidean
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import Incompatible
+from bench.engine.keys import scores_key
 from bench.engine.options import Options
 from bench.engine.plan import needs
-from bench.engine.preflight import prepare
-from bench.engine.runner import run
-from bench.engine.work import scores_key
+from bench.engine.preflight import preflight
 from bench.protocols.evaluator import Reference, Sample, Score
 from bench.protocols.images import ImagesOnDemand
 from evaluators.paired_baseline import MIN_N, Evaluator, cosine_distance, squared_distance
@@ -215,17 +215,19 @@ def test_the_paired_baseline_decides_the_scores_and_so_is_in_their_key(tmp_path:
     common: dict[str, Any] = {"methods": TWO, "tasks": [{"attributes": ["eyeglasses"]}], "downstream": sets}
     metrics = ("paired_baseline", "downstream_accuracy")
     suite = read_suite(str(small_suite(tmp_path, metrics=list(metrics), **common)))
-    [(vanilla, _), (guided, context)], _ = prepare(suite, Options(tmp_path / "out"))
+    plan = preflight(suite, Options(tmp_path / "out"))
+    vanilla, guided = plan.jobs
     assert (
         guided.paired_baseline.sample_key
         == vanilla.paired_baseline.sample_key
         == vanilla.sample_key
         != guided.sample_key
     )
-    another = replace(guided, paired_baseline=replace(guided.paired_baseline, sample_key="0" * 64))
-    fewer = replace(guided, downstream=suite.downstream.model_copy(update={"n": 100}))
-    keys = {scores_key(work, context, metrics) for work in (guided, another, fewer)}
+    other = replace(guided, paired_baseline=replace(guided.paired_baseline, sample_key="0" * 64))
+    fewer_images = replace(guided.scoring, downstream=suite.downstream.model_copy(update={"n": 100}))
+    fewer = replace(guided, scoring=fewer_images)
+    keys = {scores_key(job, plan.context) for job in (guided, other, fewer)}
     assert len(keys) == 3
     plain = read_suite(str(small_suite(tmp_path, metrics=["fairness_discrepancy"], **common)))
-    [_, (work, _)], _ = prepare(plain, Options(tmp_path / "out"))
-    assert (work.paired_baseline, work.downstream) == (None, None)
+    _, job = preflight(plain, Options(tmp_path / "out")).jobs
+    assert (job.paired_baseline, job.scoring.downstream) == (None, None)

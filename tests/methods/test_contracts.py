@@ -43,13 +43,13 @@ def mixture_task(folder: Path) -> Task:
 
 
 def avatars_task(folder: Path) -> Task:
-    from bench.engine.resources import guide
+    from bench.engine.resources import Resources
 
     model = load_model("avatars-unet")
     faces = load_data("avatars-labelled", 400)
     glasses = next(a for a in faces.attributes if a.name == "eyeglasses")
     return Task(
-        model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces, guide,
+        model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces, Resources().guide,
         observed=load_data("avatars-heldout", 120), unbiased=load_data("avatars-labelled", 120), cache=folder,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, Incompatible
-from bench.engine.resources import guide
+from bench.engine.resources import Resources
 from bench.models.counting import Counted
 from bench.models.mixture import GaussianMixture
 from bench.protocols.method import Batch, Guided, Task
@@ -397,4 +397,4 @@ def test_a_classifier_that_does_not_fit_is_refused_with_the_reason(classifier: C
 def test_samples_that_are_no_images_of_the_classifiers_size_are_refused() -> None:
     glasses = next(a for a in Extractor().attributes if a.name == "eyeglasses")
     with pytest.raises(Incompatible, match=r"must be given float images \[n, 3, 32, 32\], got .* \[1, 3, 2, 2\]"):
-        Method().build(picture_task(attributes=(glasses,), classifier=guide), 0)
+        Method().build(picture_task(attributes=(glasses,), classifier=Resources().guide), 0)

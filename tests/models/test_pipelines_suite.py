@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.api import run_suite as run
 from bench.config.components import ModelChoice
 from bench.config.suite import Suite, read_suite
 from bench.core import plugins
 from bench.core.yaml_models import fill
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.estimate.forecast import foresee
 from bench.models import PIPELINES
 from bench.models.fields import LatentFields, NetworkFields

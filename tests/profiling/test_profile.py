@@ -16,7 +16,7 @@ from torch import nn
 from bench.config.build import build_method
 from bench.config.suite import read_suite
 from bench.engine.options import Options
-from bench.engine.preflight import prepare
+from bench.engine.preflight import preflight
 from bench.models.unet import load_unet
 from bench.profiling import clock as clocks
 from bench.profiling import measure
@@ -25,7 +25,7 @@ from bench.profiling.flops import FlopCounter
 from bench.profiling.rows import Row, summary, with_ratios
 from bench.profiling.timed import Timed, sample_timed, watched
 from bench.protocols.method import Batch, Guided
-from bench.sampling.loop import Sampler, sample_batch
+from bench.sampling.loop import sample_batch
 from tests.support.ratios import measured, report
 from tests.support.runs import Call, caller, refusal
 from tests.support.small import save_tiny_unet, small_suite
@@ -118,16 +118,16 @@ def test_operations_of_attention_and_of_a_gradient_at_a_leaf_are_counted() -> No
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, measure.Built]:
     """Both methods on the tiny network, by name."""
     folder = tmp_path_factory.mktemp("profile")
-    works, _ = prepare(read_suite(str(suite_file(folder, sampler={"steps": STEPS}))), Options(folder / "out"))
+    plan = preflight(read_suite(str(suite_file(folder, sampler={"steps": STEPS}))), Options(folder / "out"))
     model = load_unet(folder / "model")
-    return {work.cell.method: measure.build(work, model)[0] for work, _ in works}
+    return {job.cell.method: measure.build(plan.resources, job, model)[0] for job in plan.jobs}
 
 
 @pytest.mark.parametrize("name", ["vanilla", "universal_guidance"])
 def test_counts_are_those_that_the_method_declares(built: dict[str, measure.Built], name: str) -> None:
     rows = {row.stage: row for row in measure.measure(built[name], 2, 1)}
     method = built[name]
-    traits = build_method(name, method.work.cell.fields).traits
+    traits = build_method(name, method.job.cell.fields).traits
     timesteps = method.sampler.timesteps(method.model)  # type: ignore[arg-type]
     guided = sum(float(method.model.alphas_cumprod[t]) > 0 for t in timesteps)
     assert guided < STEPS  # the first step is at zero signal, where nothing is guided
@@ -294,7 +294,7 @@ def test_a_sampler_that_repeats_steps_counts_them(built: dict[str, measure.Built
     rows = {row.stage: row for row in measure.measure(twice, 1, 1)}
     assert rows["sampling"].nfe_per_image == 2 * STEPS
     assert rows["unet"].flops == 2 * measure_forward(method, 1)
-    assert Sampler(**method.work.sampler).steps == STEPS
+    assert method.sampler.steps == STEPS
 
 
 def test_ratios_of_benchmarks_are_shown_beside_the_baseline(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from bench.core.errors import ConfigError, Incompatible
 from bench.engine.executors.distributed import run_jobs
 from bench.engine.jobs import Job
 from bench.engine.options import Options
-from bench.engine.preflight import prepare
+from bench.engine.preflight import preflight
 from bench.engine.worker import draw
 from bench.protocols.method import Traits
 from bench.sampling.distributed import ProcessGroup
@@ -97,11 +97,12 @@ def test_a_suite_on_two_ranks_leaves_the_shards_of_one_process(call: Call, tmp_p
     suite = small_suite(tmp_path, n=15, tasks=[{"attributes": ["eyeglasses"]}], methods=[method])
     code, _, said = call("run", suite, "--ranks", "2", "--compute-batch", "5", "--out", tmp_path / "out")
     assert code == 0, said
-    [(work, _)], _ = prepare(read_suite(str(suite)), Options(tmp_path / "out"))
-    store = Store(work.store)
-    for index, size in work.shards():
-        arrays, note = draw(work, index, size)
-        folder = store.shard(work.sample_key, index, size)
+    plan = preflight(read_suite(str(suite)), Options(tmp_path / "out"))
+    (job,) = plan.jobs
+    store = Store(job.store)
+    for index, size in job.shards():
+        arrays, note = draw(plan.resources, job, index, size)
+        folder = store.shard(job.sample_key, index, size)
         kept, kept_note = store.read(folder), store.note(folder)
         assert kept is not None
         assert {k: (a.shape, a.dtype) for k, a in kept.items()} == {k: (a.shape, a.dtype) for k, a in arrays.items()}

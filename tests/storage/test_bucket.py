@@ -12,11 +12,11 @@ import fsspec
 import numpy as np
 import pytest
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine import scoring, worker
 from bench.engine.options import Options
-from bench.engine.runner import run
 from bench.storage import files
 from bench.storage.bucket import LINK, Bucket
 from bench.storage.files import MANIFEST, has_arrays, read_arrays, read_note, remember, write_arrays

@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.engine.executors.local import one_thread
 from bench.engine.options import Options
-from bench.engine.runner import run
 
 for name in (
     *(

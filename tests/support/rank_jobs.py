@@ -33,7 +33,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def drawn(titles: list[str], batches: list[Tensor], micro: int, fields: dict[str, Any]) -> dict[str, np.ndarray]:
+def drawn(
+    _: object, titles: list[str], batches: list[Tensor], micro: int, fields: dict[str, Any]
+) -> dict[str, np.ndarray]:
     """Samples of some of the METHODS by title, in guidance batches of these numbers, each spread over all ranks."""
     model, ranks = pictures(), ProcessGroup.here()
     task = Task(model, (GROUP,), TARGET, STEPS.timesteps(model), labelled(model), lambda _: Posterior(model))
@@ -50,13 +52,15 @@ def drawn(titles: list[str], batches: list[Tensor], micro: int, fields: dict[str
     return found
 
 
-def discrepancy(size: int) -> float:
+def discrepancy(_: object, size: int) -> float:
     """FD of 256 samples drawn in guidance batches of `size`, each over all ranks, by the mixture's exact posterior."""
     from bench.protocols.evaluator import Reference, Sample
     from evaluators.fairness_discrepancy import Evaluator
 
     fields = {"temperature": 1.0, "labels_per_class": 100}
-    x = torch.from_numpy(drawn(["h-space, chi-square"], list(torch.arange(256).split(size)), size, fields).popitem()[1])
+    x = torch.from_numpy(
+        drawn(None, ["h-space, chi-square"], list(torch.arange(256).split(size)), size, fields).popitem()[1]
+    )
     if not ProcessGroup.here().first:
         return float("nan")  # one of them is enough
     p = pictures().posterior(x, torch.zeros(len(x), dtype=torch.long)).numpy()
@@ -64,7 +68,7 @@ def discrepancy(size: int) -> float:
     return float(next(s.value for s in scores if s.value is not None))
 
 
-def sums(trouble: Callable[[], None] | None, at: int) -> float:
+def sums(_: object, trouble: Callable[[], None] | None, at: int) -> float:
     """Ten sums over the group, with trouble on rank `at` before the sixth."""
     ranks, found = ProcessGroup.here(), torch.ones(1)
     for i in range(10):
@@ -91,6 +95,6 @@ def diverge() -> None:
 
 if __name__ == "__main__":  # started by torchrun, or alone
     with joined("cpu") if "RANK" in os.environ else nullcontext():
-        found = discrepancy(int(sys.argv[1]))
+        found = discrepancy(None, int(sys.argv[1]))
         if ProcessGroup.here().first:
             print(f"{ProcessGroup.here().count} ranks, guidance batch {sys.argv[1]}: FD {found:.6f}")  # noqa: T201

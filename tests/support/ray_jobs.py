@@ -10,24 +10,24 @@ from pathlib import Path
 from bench.core.errors import ConfigError
 
 
-def add(a: int, b: int) -> int:
+def add(_: object, a: int, b: int) -> int:
     """Their sum."""
     return a + b
 
 
-def refuse() -> None:
+def refuse(_: object) -> None:
     """Fail as a user's error does."""
     raise ConfigError("no")
 
 
-def die(log: Path) -> None:
+def die(_: object, log: Path) -> None:
     """Note it, and take the worker along."""
     with log.open("a") as f:
         f.write("died\n")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_once(log: Path) -> str:
+def die_once(_: object, log: Path) -> str:
     """Take the worker along, the first time."""
     if log.exists():
         return "lived"
@@ -36,7 +36,7 @@ def die_once(log: Path) -> str:
     return "never"
 
 
-def hang(log: Path) -> None:
+def hang(_: object, log: Path) -> None:
     """Note it, and do not come back."""
     with log.open("a") as f:
         f.write("hung\n")

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.api import run_suite
 from bench.config.suite import read_suite
+from bench.engine.keys import PROTOCOL
 from bench.engine.options import Options
-from bench.engine.runner import run as run_suite
-from bench.engine.work import PROTOCOL
 from bench.results.read import read_results
 from bench.verification import keys
 from bench.verification.check import SHOWN, classified

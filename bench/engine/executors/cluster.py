@@ -1,4 +1,4 @@
-"""What a run on a Ray cluster needs to be told; said here without importing Ray."""
+"""The Ray cluster of a run, described without importing Ray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster, and what a worker of it needs.
+    """A Ray cluster, and the resources of a worker.
 
     Attributes:
         address: of a running cluster, or "auto" for the one this machine belongs to; None starts one on this machine

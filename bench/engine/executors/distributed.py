@@ -1,4 +1,4 @@
-"""Jobs on one group of ranks of this machine: guidance batches by all of them together, the rest by the first."""
+"""Jobs on one group of distributed processes: guidance batches by all of them together, other jobs by the first."""
 
 from __future__ import annotations
 
@@ -11,76 +11,81 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from bench.core.errors import ConfigError
-from bench.engine.jobs import Job, guarded, one_thread
+from bench.engine.jobs import Job, JobEnd, guarded, one_thread
+from bench.engine.resources import Resources
 from bench.sampling.distributed import SECONDS, ProcessLost, joined
 
 GRACE = 2.0  # seconds from the first sign of trouble to the verdict: who waits in vain often hears of it first
-Ended = tuple[str, str, Any]  # status, reason and result, as of `bench.engine.jobs.guarded`
+Answer = tuple[bool, JobEnd]  # whether another process was lost, and how the job ended
 
 
 @dataclass(frozen=True)
-class _Rank:
-    process: Any
-    line: Connection  # jobs go out, and come back as `_watched` has them
+class _Member:
+    """A process of the group, and the line on which jobs go out and answers come back."""
+
+    process: ForkServerProcess
+    line: Connection
 
 
 def run_jobs(jobs: list[Job], count: int, device: str, on_end: Callable[[Job], None], seconds: float = SECONDS) -> None:
-    """Run jobs one after another, in the list's order; those that are `together` on every rank.
+    """Run jobs one after another, in the list's order; those that are `together` on every process.
 
     Args:
-        jobs: what one waits for stands before it.
-        count: of ranks; with "cuda" one a GPU.
-        device: as of `bench.sampling.distributed.joined`.
+        jobs: each behind those that it waits for.
+        count: number of processes; with "cuda" one per GPU.
+        device: see `bench.sampling.distributed.joined`.
         on_end: called when a job has ended, however it did.
-        seconds: that a rank waits for the others, > 0.
+        seconds: that a process waits for the others, > 0.
 
     Raises:
-        ConfigError: a rank died, or did not answer in time.
+        ConfigError: a process died, or did not answer in time.
     """
     with ExitStack() as open_groups:
-        ranks: list[_Rank] = []
+        group: list[_Member] = []
         for job in jobs:
             if not job.settle_from_needs():
-                ranks = ranks or open_groups.enter_context(_group(count, device, seconds))
-                job.status, job.reason, job.result = _run(ranks if job.together else ranks[:1], job)
-                if job.together and job.status == "failed":  # the ranks may be out of step: the next job gets others
+                group = group or open_groups.enter_context(_group(count, device, seconds))
+                job.status, job.reason, job.result = _run(group if job.together else group[:1], job)
+                if job.together and job.status == "failed":  # they may be out of step: the next job gets others
                     open_groups.close()
-                    ranks = []
+                    group = []
             on_end(job)
 
 
 @contextmanager
-def _group(count: int, device: str, seconds: float) -> Iterator[list[_Rank]]:
-    # The server imports once and forks each rank from itself; it has touched no GPU, which a fork would not survive.
+def _group(count: int, device: str, seconds: float) -> Iterator[list[_Member]]:
+    # The server imports once and forks each process from itself; it has touched no GPU, which no fork survives.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.engine.worker", "bench.models.ddim"])
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
-        ranks = []
+        group = []
         for rank in range(count):
             here, there = context.Pipe()
             arguments = (there, rank, count, (Path(folder) / "meet").as_uri(), device, seconds)
             process = context.Process(target=_live, args=arguments, name=f"rank {rank}", daemon=True)
             process.start()
             there.close()
-            ranks.append(_Rank(process, here))
-            ends.callback(_end, ranks[-1])
-        yield ranks
+            group.append(_Member(process, here))
+            ends.callback(_end, group[-1])
+        yield group
 
 
-def _end(rank: _Rank) -> None:
-    rank.process.kill()  # it may wait for a rank that is gone, or be stopped
-    rank.process.join()
-    rank.line.close()
+def _end(member: _Member) -> None:
+    member.process.kill()  # it may wait for a process that is gone, or be stopped
+    member.process.join()
+    member.line.close()
 
 
 def _live(line: Connection, rank: int, count: int, where: str, device: str, seconds: float) -> None:
-    """A rank's life: one job after another, until the line is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the ranks
+    """Run one job after another in a process of the group, until the line is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the processes
     one_thread()
+    resources = Resources()
     with ExitStack() as group:
         came = _watched(lambda: group.enter_context(joined(device, seconds, where, rank, count)), ())
         while True:
@@ -88,14 +93,14 @@ def _live(line: Connection, rank: int, count: int, where: str, device: str, seco
                 call, args = line.recv()
             except EOFError:
                 return
-            line.send(_watched(call, args) if came[1][0] == "ok" else came)
+            line.send(_watched(call, (resources, *args)) if came[1].status == "ok" else came)
 
 
-def _watched(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Ended]:
-    """How a call ended, and whether that was for want of another rank."""
+def _watched(call: Callable[..., object], args: tuple[object, ...]) -> Answer:
+    """Return how a call ended, and whether that was because another process was lost."""
     lost = False
 
-    def watched() -> Any:
+    def watched() -> object:
         nonlocal lost
         try:
             return call(*args)
@@ -107,48 +112,48 @@ def _watched(call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, End
     return lost, ended
 
 
-def _run(ranks: list[_Rank], job: Job) -> Ended:
-    """How a job ended on some ranks: as on the first, unless it went wrong on another.
+def _run(members: list[_Member], job: Job) -> JobEnd:
+    """Return how a job ended on some processes: as on the first, unless it went wrong on another.
 
     Raises:
-        ConfigError: a rank died, or did not answer in time.
+        ConfigError: a process died, or did not answer in time.
     """
-    for rank in ranks:
+    for member in members:
         with suppress(BrokenPipeError):  # it died; its sentinel says so
-            rank.line.send((job.call, job.args))
-    found = _listen(ranks)
-    own = [ended for _, (lost, ended) in sorted(found.items()) if not lost]
+            member.line.send((job.call, job.args))
+    answers = _listen(members)
+    ends = [end for _, (lost, end) in sorted(answers.items()) if not lost]
     for status in ("failed", "skipped"):
-        for ended in own:
-            if ended[0] == status:
-                return ended
-    for rank in (rank for place, rank in enumerate(ranks) if place not in found):
-        rank.process.join(GRACE)  # its line may be closed some moments before its exit code is known
-        if not rank.process.is_alive():
+        for end in ends:
+            if end.status == status:
+                return end
+    for member in (member for rank, member in enumerate(members) if rank not in answers):
+        member.process.join(GRACE)  # its line may be closed some moments before its exit code is known
+        if not member.process.is_alive():
             raise ConfigError(
-                f"{rank.process.name} died (exit code {rank.process.exitcode}), perhaps for want of "
+                f"{member.process.name} died (exit code {member.process.exitcode}), perhaps for want of "
                 "memory; run the same command again to go on from here, with a smaller --compute-batch"
             )
-    for lost, (_, reason, _) in found.values():
+    for lost, end in answers.values():
         if lost:
-            raise ConfigError(reason)
-    return own[0]
+            raise ConfigError(end.reason)
+    return ends[0]
 
 
-def _listen(ranks: list[_Rank]) -> dict[int, tuple[bool, Ended]]:
-    """What the ranks say, by their place: all of them, or those that are heard soon after one failed or died."""
-    found: dict[int, tuple[bool, Ended]] = {}
+def _listen(members: list[_Member]) -> dict[int, Answer]:
+    """Return the answers by rank: of all processes, or of those that answer soon after one failed or died."""
+    answers: dict[int, Answer] = {}
     until: float | None = None
-    silent = dict(enumerate(ranks))
+    silent = dict(enumerate(members))
     while silent and (until is None or time.monotonic() < until):
         left = None if until is None else max(until - time.monotonic(), 0)
-        ready = connection.wait([end for r in silent.values() for end in (r.line, r.process.sentinel)], left)
-        for place, rank in list(silent.items()):
-            if rank.line not in ready and rank.process.sentinel not in ready:
+        ready = connection.wait([end for m in silent.values() for end in (m.line, m.process.sentinel)], left)
+        for rank, member in list(silent.items()):
+            if member.line not in ready and member.process.sentinel not in ready:
                 continue
-            del silent[place]
+            del silent[rank]
             with suppress(EOFError, ConnectionResetError):  # it died
-                found[place] = rank.line.recv()
-            if (place not in found or found[place][1][0] == "failed") and until is None:
+                answers[rank] = cast(Answer, member.line.recv())
+            if (rank not in answers or answers[rank][1].status == "failed") and until is None:
                 until = time.monotonic() + GRACE
-    return found
+    return answers

@@ -11,30 +11,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
-from typing import Any, cast
+from multiprocessing.context import SpawnProcess
+from typing import cast
 
 from bench.core.errors import ConfigError
 from bench.engine.executors.queue import Queue
 from bench.engine.jobs import Job, guarded, one_thread
+from bench.engine.resources import Resources
 
 STARTS = 3  # workers in a row that may die before their first job: then none will live
 
 
 @dataclass
 class _Seat:
-    """A place for a worker: its process, what it does, and since when.
+    """A place for a worker: its process, its job, and the job's start.
 
     Attributes:
         process: of `_live`.
-        line: jobs go out, and come back as `bench.engine.jobs.guarded` has them; the first word says that it
-            has started.
-        started: whether that word has come.
-        job: what it does now.
+        line: jobs go out, and their ends come back; the first message says that the process has started.
+        started: whether that message has come.
+        job: the job it runs now.
         since: the clock's seconds when the job began; a worker that starts has not begun.
         group: of its last job.
     """
 
-    process: Any
+    process: SpawnProcess
     line: Connection
     started: bool = False
     job: Job | None = None
@@ -48,26 +49,29 @@ class _Seat:
         self.line.close()
 
 
-def run_jobs(jobs: list[Job], workers: int, on_end: Callable[[Job], None], seconds: float | None = None) -> None:
+def run_jobs(
+    jobs: list[Job],
+    workers: int,
+    on_end: Callable[[Job], None],
+    seconds: float | None = None,
+    resources: Resources | None = None,
+) -> None:
     """Run jobs as soon as what they wait for has succeeded: the longest groups first, a group on few workers.
 
     A job whose worker dies, or that takes too long, is handed out again, as `Queue.lost` bounds it.
 
     Args:
-        jobs: what one waits for stands before it.
+        jobs: each behind those that it waits for.
         workers: worker processes; with 1 and no limit, everything runs in this process, in the list's order.
         on_end: called when a job has ended, however it did.
         seconds: that a job may take; None waits for ever.
+        resources: of this process; worker processes have their own.
 
     Raises:
         ConfigError: workers die before their first job.
     """
     if workers == 1 and seconds is None:
-        one_thread()
-        for job in jobs:
-            if not job.settle_from_needs():
-                job.status, job.reason, job.result = guarded(job.call, job.args)
-            on_end(job)
+        _run_here(jobs, on_end, resources or Resources())
         return
     seats: list[_Seat] = []
     with _threads_of_one():
@@ -76,6 +80,14 @@ def run_jobs(jobs: list[Job], workers: int, on_end: Callable[[Job], None], secon
         finally:
             for seat in seats:
                 seat.end()
+
+
+def _run_here(jobs: list[Job], on_end: Callable[[Job], None], resources: Resources) -> None:
+    one_thread()
+    for job in jobs:
+        if not job.settle_from_needs():
+            job.status, job.reason, job.result = guarded(job.call, (resources, *job.args))
+        on_end(job)
 
 
 @contextmanager
@@ -103,20 +115,22 @@ def _seat() -> _Seat:
 
 
 def _live(line: Connection) -> None:
-    """A worker's life: one job after another, until the line is closed or nobody listens."""
+    """Run one job after another in a worker process, until the line is closed or nobody listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the workers
     one_thread()
+    resources = Resources()
     with suppress(EOFError, ConnectionError):
         line.send(None)
         while True:
-            line.send(guarded(*line.recv()))
+            call, args = line.recv()
+            line.send(guarded(call, (resources, *args)))
 
 
 def _hand_out(queue: Queue, seats: list[_Seat], workers: int, seconds: float | None) -> None:
     unborn = 0  # workers in a row that died before their first job
     while queue.open:
         _fill(queue, seats, workers)
-        for seat, gone in _news(seats, seconds):
+        for seat, gone in _messages(seats, seconds):
             job = cast(Job, seat.job)
             if not gone:
                 unborn = 0
@@ -157,30 +171,30 @@ def _fill(queue: Queue, seats: list[_Seat], workers: int) -> None:
             seat.line.send((job.call, job.args))
 
 
-def _news(seats: Sequence[_Seat], seconds: float | None) -> list[tuple[_Seat, str]]:
-    """The workers that said something, with "", and those that are to be given up, each with the reason."""
+def _messages(seats: Sequence[_Seat], seconds: float | None) -> list[tuple[_Seat, str]]:
+    """Return the workers that sent a message, with "", and those to give up, each with the reason."""
     busy = [seat for seat in seats if seat.job is not None]
     ends = [end for seat in busy for end in (seat.line, seat.process.sentinel)]
     ready = connection.wait(ends, None if seconds is None else min(1.0, seconds / 4))
-    found = []
+    heard = []
     for seat in busy:
         if seat.line in ready or seat.process.sentinel in ready:
-            found.append((seat, _hear(seat)))
+            heard.append((seat, _hear(seat)))
         elif seconds is not None and seat.started and time.monotonic() - seat.since > seconds:
-            found.append((seat, f"it took longer than {seconds:g} seconds"))
-    return found
+            heard.append((seat, f"it took longer than {seconds:g} seconds"))
+    return heard
 
 
 def _hear(seat: _Seat) -> str:
-    """Take in what a worker says; why it is to be given up, or nothing."""
+    """Take in the message of a worker; return why it is to be given up, or nothing."""
     job = cast(Job, seat.job)
     try:
-        said = seat.line.recv()
+        message = seat.line.recv()
     except (EOFError, ConnectionError):
         seat.process.join()
         return f"a worker process died (exit code {seat.process.exitcode}), perhaps for want of memory"
-    if said is None:
+    if message is None:
         seat.started, seat.since = True, time.monotonic()
     else:
-        job.status, job.reason, job.result = said
+        job.status, job.reason, job.result = message
     return ""

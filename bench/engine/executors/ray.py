@@ -22,32 +22,34 @@ import ray
 from bench.core.errors import ConfigError
 from bench.engine.executors.cluster import Cluster
 from bench.engine.executors.queue import Queue
-from bench.engine.jobs import Job, guarded, one_thread
+from bench.engine.jobs import Job, JobEnd, guarded, one_thread
+from bench.engine.resources import Resources
 from bench.storage.bucket import LINK, Bucket
 from bench.storage.files import read_shared, remove_shared, write_shared
 from bench.storage.store import Store
 
 
 class Worker:
-    """An actor's life: one job after another in one process, so that models are loaded once."""
+    """An actor: it runs one job after another in one process, so that models are loaded once."""
 
     def __init__(self) -> None:
         one_thread()
+        self._resources = Resources()
 
     def sees(self, store: Path, name: str, bucket: str | None) -> tuple[bool, str, str]:
-        """Whether it sees a file of the store, why not if that is known, and the name of its machine.
+        """Return whether it sees a file of the store, why not if that is known, and the name of its machine.
 
         Where machines share a bucket, its own folder of the store's name becomes a copy of it first.
         """
-        status, reason, seen = guarded(_seen, (store, name, bucket))
-        return status == "ok" and seen, reason, platform.node()
+        end = guarded(_sees, (store, name, bucket))
+        return end.status == "ok" and bool(end.result), end.reason, platform.node()
 
-    def work(self, call: Callable[..., Any], args: tuple[Any, ...]) -> tuple[str, str, Any]:
-        """Status, reason and result of a call, as `bench.engine.jobs.guarded`."""
-        return guarded(call, args)
+    def work(self, call: Callable[..., object], args: tuple[object, ...]) -> JobEnd:
+        """Run a job."""
+        return guarded(call, (self._resources, *args))
 
 
-def _seen(store: Path, name: str, bucket: str | None) -> bool:
+def _sees(store: Path, name: str, bucket: str | None) -> bool:
     if bucket is not None:
         Store(store).join(bucket)
     try:
@@ -59,13 +61,13 @@ def _seen(store: Path, name: str, bucket: str | None) -> bool:
 
 @dataclass
 class _Seat:
-    """A place at the cluster: the actor on it, what it does, and since when.
+    """A place at the cluster: its actor, the actor's job, and the job's start.
 
     Attributes:
         actor: of `Worker`.
-        born: what Ray fulfils when the actor has started; a job's time does not run before.
-        job: what it does now.
-        task: what Ray fulfils when the job has ended.
+        born: Ray's reference that is ready when the actor has started; a job's time does not run before.
+        job: the job it runs now.
+        task: Ray's reference that is ready when the job has ended.
         since: the clock's seconds when the job began.
         group: of its last job.
     """

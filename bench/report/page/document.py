@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import TypedDict
 
-from bench.core.gc_pause import many_made
+from bench.core.gc_pause import gc_paused
 from bench.report.page import records
 from bench.report.page.board import Board, BoardColumn, BoardRow
 from bench.report.page.cards import CardRecord, cards
@@ -107,7 +107,7 @@ def page(run: Run) -> str:
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
-@many_made()
+@gc_paused()
 def data(run: Run) -> PageData:
     """Return everything that the page shows, as JSON-able values."""
     board = Board(run)
