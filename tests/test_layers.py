@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench.comparison": FILES | {"bench.results"},
     "bench.report": FILES | {"bench.results", "bench.comparison"},
     "bench.engine": ENGINE - {"bench.engine"},
-    "bench.sweeps": ENGINE | {"bench.report"},
+    "bench.sweeps": ENGINE | {"bench.report", "bench.estimate"},  # a sweep warns of memory as a run does
     "bench.verification": ENGINE,
     "bench.profiling": ENGINE | {"bench.report"},
     "bench.estimate": ENGINE,

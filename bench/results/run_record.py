@@ -24,7 +24,7 @@ class RunRecord(Strict):
         format: `FORMAT`.
         suite: the resolved suite, every default filled in; `bench.config.suite.Suite` reads it.
         options: what decides how a suite is run but not its numbers: workers, executor and the like.
-        protocol: `bench.engine.work.PROTOCOL` at the time.
+        protocol: `bench.engine.keys.PROTOCOL` at the time.
         bench_version: version of the installed package, "source" of a checkout.
         commit: of the source tree, "+" behind it where it had changes; "" where it is no git checkout.
         python: version of Python.

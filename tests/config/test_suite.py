@@ -277,9 +277,12 @@ def test_the_joint_of_two_attributes_has_a_share_for_every_pair() -> None:
         ({"attributes": ("eyeglasses", "eyeglasses")}, "the attributes of a task must be different, got"),
         (
             {"attributes": ("eyeglasses",), "target": (0.2, 0.3, 0.5)},
-            r"the target over without, with must have 2 entries, one a class, got 3: \[0.2, 0.3, 0.5\]",
+            r"the target over without, with must have 2 entries, one per class, got 3: \[0.2, 0.3, 0.5\]",
         ),
-        ({"attributes": ("eyeglasses", "skin_tone"), "target": (0.5, 0.5)}, "must have 6 entries, one a class, got 2"),
+        (
+            {"attributes": ("eyeglasses", "skin_tone"), "target": (0.5, 0.5)},
+            "must have 6 entries, one per class, got 2",
+        ),
     ],
 )
 def test_a_task_that_cannot_be_is_refused(choice: dict[str, Any], sentence: str) -> None:
