@@ -13,6 +13,7 @@ from bench.engine.run_options import OUT, RunOptions, options_of
 if TYPE_CHECKING:
     from bench.comparison.gate import Outcome as GateOutcome
     from bench.comparison.head_to_head import Comparison
+    from bench.engine.options import Options
     from bench.engine.runner import Outcome
     from bench.environment.doctor import Finding
     from bench.environment.requirements import Item
