@@ -77,15 +77,21 @@ def test_commands_of_the_readme_are_known() -> None:
     assert all(command in shown for command in used)
 
 
-def test_the_readme_shows_what_its_commands_print(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call = caller(monkeypatch, capsys)
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run where the committed tables of quick are, without a store beside them, whose arrays would give sharper tests."""
     quick = tmp_path / "leaderboards" / "quick"
     quick.mkdir(parents=True)
     for table in (plugins.ROOT / "leaderboards" / "quick").glob("*.csv"):
-        shutil.copy(table, quick)  # without a store beside it, whose arrays would give sharper tests
+        shutil.copy(table, quick)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_readme_shows_what_its_commands_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = caller(monkeypatch, capsys)
     text = (plugins.ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"```\n\$ python run_bench\.py ([^\n]*)\n(.*?)```", text, re.DOTALL)
     assert len(shown) >= 2
@@ -93,3 +99,12 @@ def test_the_readme_shows_what_its_commands_print(
         code, out, _ = call(*shlex.split(command))
         printed = "\n".join(line.rstrip() for line in out.strip().splitlines())
         assert (code, printed) == (0, output.strip()), command
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_readme_shows_what_its_python_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (plugins.ROOT / "README.md").read_text(encoding="utf-8")
+    ((source, output),) = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL)
+    capsys.readouterr()
+    exec(source, {})
+    assert capsys.readouterr().out.rstrip() == output.rstrip()
