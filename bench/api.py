@@ -94,11 +94,7 @@ def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
 
 
 def run_suite(suite: Suite, options: Options) -> Outcome:
-    """Run a validated suite: preflight, execute, write the tables, then the pictures that are drawn from them.
-
-    Raises:
-        ConfigError: something in the suite cannot be run here; nothing is written.
-    """
+    """Run a validated suite: preflight, execute, write the tables, then the pictures that are drawn from them."""
     from bench.engine import runner
     from bench.estimate.show import warn_of_memory
     from bench.report.plots.pictures import draw_pictures
@@ -126,7 +122,7 @@ def compare(
     a: str | None = None,
     b: str | None = None,
     *,
-    other: RunLike | None = None,
+    other_run: RunLike | None = None,
     task: Sequence[str] = (),
     metric: Sequence[str] = (),
 ) -> Comparison:
@@ -136,7 +132,7 @@ def compare(
         run: the run of A, or its folder.
         a: method of A; every method that both runs have where neither `a` nor `b` is given.
         b: method of B; `a` where it is not given.
-        other: the run of B; `run` unless given.
+        other_run: the run of B; `run` unless given.
         task: names or attributes of tasks; every task unless given.
         metric: metrics or patterns such as "share_*"; the main ones unless given.
 
@@ -153,7 +149,7 @@ def compare(
     from bench.comparison import head_to_head as tests
 
     first = _opened(run)
-    sides = tests.Side(first, a or b), tests.Side(first if other is None else _opened(other), b or a)
+    sides = tests.Side(first, a or b), tests.Side(first if other_run is None else _opened(other_run), b or a)
     tests.check_sides(sides)
     return tests.Comparison(tuple(tests.compare(sides, _listed(task), _listed(metric))), sides)
 
@@ -232,9 +228,8 @@ def write_plots(
     from bench.report.plots.gallery import write_plots as write
 
     finished = _opened(run)
-    return write(
-        finished_of(finished), finished.file.parent / "plots" if folder is None else Path(folder), _listed(only)
-    )
+    target = finished.file.parent / "plots" if folder is None else Path(folder)
+    return write(finished_of(finished), target, _listed(only))
 
 
 def verify(run: RunLike, suite: str | None = None, resample: int = 0) -> Verification:
@@ -282,7 +277,6 @@ def sweep(
         seed: of noise and fits; report what you pick on another one.
         search: trials in which Optuna searches the ranges; the whole grid runs unless given.
         name: of the sweep and its folder; "sweep-METHOD" unless given.
-        options: the keys of `RunOptions`.
 
     Raises:
         ConfigError: something cannot be run, or nothing varies; nothing is sampled.
@@ -376,9 +370,7 @@ def train(recipe: str | Path, out: str | Path | None = None, force: bool = False
 
 
 def prepare(suite: SuiteLike, mirror: str | Path | None = None) -> list[Item]:
-    """Fetch the weights that a suite needs, and return everything that it takes from elsewhere with its state.
-
-    Without a network, `mirror` names a folder OWNER/NAME/REVISION to copy from.
+    """Fetch the weights that a suite needs, from the hub or a folder `mirror`, and return all that it takes from elsewhere.
 
     Raises:
         ConfigError: the disk has no room, or the mirror is not a folder.

@@ -60,10 +60,10 @@ def _plots(plots: ModuleType) -> Iterator[str]:
     yield ""
 
 
-def _class(made: type) -> str:
-    lines = [f"### {made.__name__}\n", f"{_text(made)}\n"]
-    fields = {f.name for f in dataclasses.fields(made)} if dataclasses.is_dataclass(made) else set()
-    for name, member in vars(made).items():
+def _class(documented: type) -> str:
+    lines = [f"### {documented.__name__}\n", f"{_text(documented)}\n"]
+    fields = {f.name for f in dataclasses.fields(documented)} if dataclasses.is_dataclass(documented) else set()
+    for name, member in vars(documented).items():
         if name.startswith("_") or name in fields or not getattr(member, "__doc__", None):
             continue
         if isinstance(member, property) or hasattr(member, "attrname"):

@@ -1,4 +1,4 @@
-"""The command line, one file a command. Every error of the user's is one sentence and exit code 2."""
+"""The command line, one file per command. Every user error is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from bench.core.errors import BenchError
 
 
 class Commands(TyperGroup):
-    """The commands; typer itself would end at Ctrl-C without a word."""
+    """The commands, which say at Ctrl-C how to resume."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, and say how to go on where it was interrupted."""
+        """Run the command, and say how to resume if it is interrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            screen.say("interrupted; the same command goes on from here")
+            screen.say("interrupted; run the same command to resume")
             raise typer.Exit(130) from None
 
 
@@ -85,13 +85,13 @@ app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 
 @app.callback()
 def default(context: typer.Context) -> None:
-    """Run the quick suite where no command is given."""
+    """Run the quick suite if no command is given."""
     if context.invoked_subcommand is None:
         run()
 
 
 def main() -> None:
-    """The entry point: the user's errors as one line, without a traceback."""
+    """Run the command line; user errors become one line without a traceback."""
     try:
         app()
     except BenchError as error:

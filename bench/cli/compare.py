@@ -25,8 +25,10 @@ def compare(
 
     if out is not None:
         show.check_ending(out)
-    one, two = head_to_head.read_sides(a, b)
-    compared = api.compare(one.run, one.method, two.method, other=two.run, task=task or (), metric=metric or ())
+    left, right = head_to_head.read_sides(a, b)
+    compared = api.compare(
+        left.run, left.method, right.method, other_run=right.run, task=task or (), metric=metric or ()
+    )
     if out is not None:
         show.write(compared.lines, compared.sides, out)
     show.show(compared.lines, compared.sides, screen.out)

@@ -16,7 +16,7 @@ def convert(
     out: Annotated[Path, typer.Option(help="The folder to write; `model: path:FOLDER` reads it.")],
     image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 256,
     num_channels: Annotated[int, typer.Option(help="Width of the first level.")] = 128,
-    num_res_blocks: Annotated[int, typer.Option(help="Residual blocks a level.")] = 1,
+    num_res_blocks: Annotated[int, typer.Option(help="Residual blocks per level.")] = 1,
     channel_mult: Annotated[
         str | None, typer.Option(help="Widths of the levels, such as 1,2,3,4; the release's own unless given.")
     ] = None,

@@ -1,4 +1,4 @@
-"""`list`: what there is to choose from."""
+"""`list`: methods, evaluators, models, data, suites and templates."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from bench.core.errors import UnknownName
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, evaluators, models, data, suites or templates.")],
+    what: Annotated[
+        str, typer.Argument(help="methods, evaluators, models, data, suites or templates (alias: layouts).")
+    ],
 ) -> None:
-    """What there is to choose from."""
+    """List what a suite or a command can name."""
     lists = {
         "methods": _methods,
         "evaluators": _evaluators,
@@ -23,9 +25,10 @@ def list_(
         "suites": _suites,
         "templates": _templates,
     }
-    if what not in lists:
+    name = "templates" if what == "layouts" else what
+    if name not in lists:
         raise UnknownName("list", what, lists)
-    screen.out.print(lists[what]())
+    screen.out.print(lists[name]())
 
 
 def _methods() -> Table:
@@ -40,7 +43,7 @@ def _methods() -> Table:
         needs = ", ".join(sorted(traits.needs)) or "-"
         cost = f"{traits.calls:g} + {traits.backward:g}"
         rows.append((name, doc, traits.paper, traits.stage, needs, cost, "yes" if traits.couples_batch else "no"))
-    columns = ("name", "what it does", "paper", "stage", "needs", "calls + backward a step", "couples batch")
+    columns = ("name", "what it does", "paper", "stage", "needs", "calls + backward per step", "couples batch")
     return screen.table("methods", columns, rows)
 
 
@@ -56,7 +59,7 @@ def _evaluators() -> Table:
     for name in with_member("evaluator", "Extractor"):
         doc = (load("evaluator", name, "Extractor").__doc__ or "").strip().splitlines()[0]
         rows.append((name, "extractor", doc, "-", "-", "-"))
-    heads = ("name", "kind", "what it tells", "scores, the better direction, range", "smallest n", "source")
+    heads = ("name", "kind", "what it measures", "scores, the better direction, range", "smallest n", "source")
     return screen.table("evaluators: the whole of each metric's card is in docs/metrics.md", heads, rows)
 
 

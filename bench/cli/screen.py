@@ -1,4 +1,4 @@
-"""Where the commands write: the terminal, and the folder that holds runs unless another is given."""
+"""Output of the commands: the terminal, and the default folder of runs."""
 
 from __future__ import annotations
 

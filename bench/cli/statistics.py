@@ -31,15 +31,15 @@ def statistics(
 
     if out.suffix != ".npz":
         raise ConfigError(f"--out must end in .npz, by which others know such a file, got {out}")
-    known = list_data()
-    chosen = {"--method": method, "--task": task, "--seed": seed} if source in known else {"--n": n, "--size": size}
+    sets = list_data()
+    chosen = {"--method": method, "--task": task, "--seed": seed} if source in sets else {"--n": n, "--size": size}
     for option, value in chosen.items():
         if value is not None:
-            kind, other = ("data set", "run") if source in known else ("run", "data set")
-            raise ConfigError(f"{option} is for a {other}, got it with the {kind} {source}; leave it out")
-    if source not in known and not Path(source).exists():
+            kind, right = ("data set", "run") if source in sets else ("run", "data set")
+            raise ConfigError(f"{option} is for a {right}, got it with the {kind} {source}; leave it out")
+    if source not in sets and not Path(source).exists():
         raise ConfigError(
-            f"a data set ({', '.join(known)}) or the folder of a finished run must be named, got {source!r}"
+            f"a data set ({', '.join(sets)}) or the folder of a finished run must be named, got {source!r}"
         )
 
     from bench.config.build import build_extractor
@@ -48,7 +48,7 @@ def statistics(
     from bench.storage.gaussian_files import write_statistics
 
     extractor = build_extractor(ExtractorSpec(features, Fields(_fields(field or [])), features))
-    if source in known:
+    if source in sets:
         fitted = of_set(source, extractor, n, 32 if size is None else size)
     else:
         fitted = of_run(Path(source), Cell(method, task, seed), extractor)
@@ -61,21 +61,21 @@ def statistics(
     )
 
 
-def _fields(given: list[str]) -> dict[str, Any]:
+def _fields(texts: list[str]) -> dict[str, Any]:
     import json
 
     import yaml
 
-    found: dict[str, Any] = {}
-    for item in given:
+    fields: dict[str, Any] = {}
+    for item in texts:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise ConfigError(f"--field must be KEY=VALUE, got {item!r}; for example --field size=64")
         try:
-            found[key] = yaml.safe_load(text)
-            json.dumps(found[key])  # refuses what JSON has not, such as a date
+            fields[key] = yaml.safe_load(text)
+            json.dumps(fields[key])  # refuses what JSON has not, such as a date
         except (yaml.YAMLError, ValueError, TypeError) as error:
             raise ConfigError(
                 f"--field {key} must be a number, a text, a list or a mapping, got {text!r}; quote a text"
             ) from error
-    return found
+    return fields

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench import api
 from bench.cli import screen
+from bench.cli.options import ComputeBatch, Device, Out, Workers
 
 
 def sweep(
@@ -26,16 +26,10 @@ def sweep(
     seed: Annotated[int, typer.Option(help="Of noise and fits. Report what you pick on another one.")] = 1000,
     search: Annotated[int | None, typer.Option(help="Let Optuna search the ranges of --set in so many trials.")] = None,
     name: Annotated[str | None, typer.Option(help="Of the sweep and its folder; sweep-METHOD unless given.")] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder of the tables (OUT/NAME) and of the store (OUT/store).")
-    ] = screen.OUT,
-    workers: Annotated[
-        int | None, typer.Option(help="Worker processes, one thread each; every core unless given.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")] = "cpu",
-    compute_batch: Annotated[
-        int | None, typer.Option(help="Largest number of images the network runs on at once; does not change results.")
-    ] = None,
+    out: Out = screen.OUT,
+    workers: Workers = None,
+    device: Device = "cpu",
+    compute_batch: ComputeBatch = None,
 ) -> None:
     """Run a method at many settings: fairness against quality against cost, and the Pareto front."""
     from bench.report.tradeoff.tables import show

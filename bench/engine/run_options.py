@@ -14,7 +14,7 @@ Selection: TypeAlias = Mapping[str, str | int | Iterable[str | int]]
 
 
 class RunOptions(TypedDict, total=False):
-    """How to run a suite, as opposed to what to run. Every key has a default.
+    """Keywords of a run, each with a default: they say how a suite runs, not what it is.
 
     Attributes:
         out: folder of the tables (`out/SUITE`) and of the store (`out/store`); "leaderboards" unless given.

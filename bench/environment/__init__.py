@@ -1,1 +1,1 @@
-"""What is installed and what has to be fetched."""
+"""The installation, and what a suite needs from elsewhere."""

@@ -1,4 +1,4 @@
-"""What a suite takes from elsewhere: what is at hand, what can be fetched, and what the user must put where."""
+"""Requirements of a suite that the bench does not ship: which are available, can be fetched, or are the user's to repo_name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.config.suite import Suite
 from bench.core.errors import BenchError, ConfigError, Incompatible
 from bench.core.plugins import load
 from bench.core.specs import ExtractorSpec
-from bench.estimate.costs import GIB
+from bench.core.units import GIB
 from bench.storage.downloads import downloads
 from bench.storage.files import cache_root
 from bench.storage.hub import ANY, available, bytes_on_hub, copy_from_mirror, fetch, mirror_folder, mirrored, verify
@@ -24,13 +24,13 @@ HUB, PATH = "hub:", "path:"
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that a suite needs and the bench does not bring.
+    """A requirement of a suite that the bench does not ship.
 
     Attributes:
-        what: its part in the suite.
+        what: its role in the suite.
         where: its name there: a repository of the hub, a folder or a file.
-        missing: what to do to have it; empty where it is at hand.
-        needed: whether the suite cannot run without it; a column that cannot be made is skipped.
+        missing: how to get it; empty if it is available.
+        needed: True if the suite cannot run without it; else only its columns are skipped.
         hub: the repository OWNER/NAME[@REVISION], where `prepare` can fetch it.
     """
 
@@ -42,10 +42,14 @@ class Item:
 
 
 def takes_from_elsewhere(suite: Suite) -> bool:
-    """Whether a suite names anything that the bench does not bring, without looking for it."""
+    """Return True if a suite names anything that the bench does not ship, without looking for it."""
     specs = [*suite.classifiers, *(choice.spec for choice in suite.features)]
-    own = any(source.root is not None for source in suite.data.values())
-    return own or bool(suite.statistics) or any(map(_elsewhere, (suite.model.name, *(s.fields.text for s in specs))))
+    brings_data = any(source.root is not None for source in suite.data.values())
+    return (
+        brings_data
+        or bool(suite.statistics)
+        or any(map(_elsewhere, (suite.model.name, *(s.fields.text for s in specs))))
+    )
 
 
 def _elsewhere(text: str) -> bool:
@@ -53,11 +57,11 @@ def _elsewhere(text: str) -> bool:
 
 
 def examine(suite: Suite, opened: bool = True) -> list[Item]:
-    """Everything that a suite takes from elsewhere, and whether it is at hand. Nothing is fetched or written.
+    """Return everything that a suite takes from elsewhere, and its state. Nothing is fetched or written.
 
     Args:
         suite: the suite.
-        opened: whether data is read and extractors are made, or looked for alone.
+        opened: True to read the data and build the extractors, False to look only for their files.
     """
     return [
         *_places("model", suite.model.name, needed=True),
@@ -68,11 +72,11 @@ def examine(suite: Suite, opened: bool = True) -> list[Item]:
 
 
 def _places(what: str, name: str, needed: bool) -> list[Item]:
-    """A model or checkpoint that is named hub:ID or path:DIR; a shipped one needs nothing."""
+    """Return the requirement of a model or checkpoint named hub:ID or path:DIR; a shipped one has none."""
     if name.startswith(HUB):
-        place = name.removeprefix(HUB)
-        missing = "" if available(place) else "fetch it with `prepare`"
-        return [Item(what, name, missing, needed, place)]
+        repo_name = name.removeprefix(HUB)
+        missing = "" if available(repo_name) else "fetch it with `prepare`"
+        return [Item(what, name, missing, needed, repo_name)]
     if name.startswith(PATH):
         folder = name.removeprefix(PATH)
         there = Path(folder).expanduser().is_dir()
@@ -92,7 +96,7 @@ def _data(suite: Suite, opened: bool) -> list[Item]:
 
 
 def _wrong_with(source: DataSource, opened: bool) -> str:
-    """What a folder of data lacks, in a sentence; empty where its labels and files are there."""
+    """Return what is wrong with a folder of data, in a sentence; empty if its labels and files exist."""
     format = load("data format", source.name, "Format")
     form = (format.__doc__ or "").strip().splitlines()[0].rstrip(".")
     root = Path(source.root or "").expanduser()
@@ -121,9 +125,9 @@ def _extractors(suite: Suite, opened: bool) -> Iterator[Item]:
     for spec in dict.fromkeys((*suite.classifiers, *(choice.spec for choice in suite.features))):
         what = f"extractor {spec.title}"
         fields = _strings(spec)
-        found = [item for text in fields for item in _places(what, text, spec == first)]
-        yield from found
-        if opened and not any(item.missing for item in found):
+        items = [item for text in fields for item in _places(what, text, spec == first)]
+        yield from items
+        if opened and not any(item.missing for item in items):
             wrong = _cannot_make(spec)
             if wrong:
                 yield Item(what, spec.name, wrong, spec == first)
@@ -134,7 +138,7 @@ def _strings(spec: ExtractorSpec) -> list[str]:
 
 
 def _cannot_make(spec: ExtractorSpec) -> str:
-    """Why an extractor cannot be made here, in its own words; empty where it can."""
+    """Return why an extractor cannot be built here, in its words; empty if it can."""
     try:
         build_extractor(spec)
     except BenchError as error:
@@ -143,7 +147,7 @@ def _cannot_make(spec: ExtractorSpec) -> str:
 
 
 def refuse_missing(suite: Suite) -> None:
-    """Refuse a suite that cannot run for want of what it takes from elsewhere, all of it in one sentence.
+    """Refuse a suite whose requirements are missing, and name all of them in one sentence.
 
     Raises:
         ConfigError: something is missing.
@@ -155,66 +159,69 @@ def refuse_missing(suite: Suite) -> None:
 
 
 def prepare(suite: Suite, mirror: Path | None) -> list[Item]:
-    """Fetch what is missing and can be fetched; what came whole before is kept.
+    """Fetch what is missing and can be fetched; what is already complete stays.
 
     Args:
         suite: the suite.
-        mirror: a folder OWNER/NAME/REVISION that is read in place of the hub; None asks the hub.
+        mirror: a folder OWNER/NAME/REVISION that is read in repo_name of the hub; None asks the hub.
 
     Returns:
-        Every item, as it is then.
+        Every item, in its state afterwards.
 
     Raises:
-        ConfigError: the disk has not the room, or the mirror is no folder.
+        ConfigError: the disk has no room, or the mirror is not a folder.
     """
     if mirror is not None and not mirror.is_dir():
         raise ConfigError(f"no folder {mirror}; a mirror holds OWNER/NAME/REVISION, as docs/presets.md says")
     items = examine(suite)
-    places = list(dict.fromkeys(item.hub for item in items if item.hub))
-    folders = {place: available(place) for place in places}
-    absent = [place for place, folder in folders.items() if folder is None]
+    repo_names = list(dict.fromkeys(item.hub for item in items if item.hub))
+    folders = {repo_name: available(repo_name) for repo_name in repo_names}
+    absent = [repo_name for repo_name, folder in folders.items() if folder is None]
     _check_room(absent, mirror)
-    wrong = {place: _damage(place, folder) if folder else _fetch(place, mirror) for place, folder in folders.items()}
+    wrong = {
+        repo_name: _damage(repo_name, folder) if folder else _fetch(repo_name, mirror)
+        for repo_name, folder in folders.items()
+    }
     if absent:
         items = examine(suite)
     return [dataclasses.replace(item, missing=wrong[item.hub]) if item.hub else item for item in items]
 
 
-def _fetch(place: str, mirror: Path | None) -> str:
-    """Fetch a repository; why that did not work, empty where it did."""
+def _fetch(repo_name: str, mirror: Path | None) -> str:
+    """Fetch a repository, and return why that failed; empty if it did not."""
     try:
-        folder = copy_from_mirror(place, mirror) if mirror else fetch(place, ANY)
+        folder = copy_from_mirror(repo_name, mirror) if mirror else fetch(repo_name, ANY)
     except Incompatible as error:
-        return f"{error}; {_by_hand(place)}"
+        return f"{error}; {_by_hand(repo_name)}"
     except ConfigError as error:
         return str(error)
-    return _damage(place, folder)
+    return _damage(repo_name, folder)
 
 
-def _damage(place: str, folder: Path) -> str:
-    """What of a repository that is here is not as it is on record; empty where nothing is."""
+def _damage(repo_name: str, folder: Path) -> str:
+    """Return which files of a repository differ from the record; empty if none does."""
     try:
-        verify(place, folder)
+        verify(repo_name, folder)
     except ConfigError as error:
         return str(error)
     return ""
 
 
-def _by_hand(place: str) -> str:
-    """What to do on a machine that has a network."""
-    repo, _, revision = place.partition("@")
-    known = downloads().hub.get(place)
+def _by_hand(repo_name: str) -> str:
+    """Return what to do on a machine that has a network."""
+    repo, _, revision = repo_name.partition("@")
+    record = downloads().hub.get(repo_name)
     pinned = f" --revision {revision}" if revision else ""
-    files = " ".join(known.files) if known else " ".join(f"--include '{p}'" for p in ANY)
-    folder = mirror_folder(place, Path("MIRROR"))
+    files = " ".join(record.files) if record else " ".join(f"--include '{p}'" for p in ANY)
+    folder = mirror_folder(repo_name, Path("MIRROR"))
     return (
         f"where there is a network: hf download {repo}{pinned} {files} --local-dir {folder}; bring MIRROR here, and "
         "run `prepare` with --mirror MIRROR"
     )
 
 
-def _check_room(places: list[str], mirror: Path | None) -> None:
-    """Refuse a fetch that the disk has no room for; what nobody knows the size of counts nothing.
+def _check_room(repo_names: list[str], mirror: Path | None) -> None:
+    """Refuse a fetch that the disk has no room for; files of unknown size count as 0.
 
     Raises:
         ConfigError: there is less room than the files need.
@@ -222,7 +229,7 @@ def _check_room(places: list[str], mirror: Path | None) -> None:
     from huggingface_hub import constants
 
     target = cache_root() if mirror else Path(constants.HF_HUB_CACHE)
-    need = sum(_bytes_of(place, mirror) for place in places)
+    need = sum(_bytes_of(repo_name, mirror) for repo_name in repo_names)
     while not target.exists():
         target = target.parent
     free = shutil.disk_usage(target).free
@@ -233,14 +240,14 @@ def _check_room(places: list[str], mirror: Path | None) -> None:
         )
 
 
-def _bytes_of(place: str, mirror: Path | None) -> int:
+def _bytes_of(repo_name: str, mirror: Path | None) -> int:
     if mirror is not None:
-        folder = mirror_folder(place, mirror)
-        return sum((folder / name).stat().st_size for name in mirrored(place, mirror)) if folder.is_dir() else 0
-    known = downloads().hub.get(place)
-    if known is not None:
-        return sum(file.bytes or 0 for file in known.files.values())
+        folder = mirror_folder(repo_name, mirror)
+        return sum((folder / name).stat().st_size for name in mirrored(repo_name, mirror)) if folder.is_dir() else 0
+    record = downloads().hub.get(repo_name)
+    if record is not None:
+        return sum(file.bytes or 0 for file in record.files.values())
     try:
-        return bytes_on_hub(place, ANY)
+        return bytes_on_hub(repo_name, ANY)
     except Incompatible:
         return 0  # the fetch itself says why

@@ -1,14 +1,14 @@
-"""The cost model: denoiser calls times measured seconds, and bytes an image in the store. Pure functions of numbers.
+"""The cost model: denoiser calls times measured seconds, and bytes per image in the store. Pure functions of numbers.
 
 A guided step runs the network forwards and, for some methods, backwards:
 
-    calls    = images x steps x repeats x (calls a step that the method declares)
-    backward = images x guided steps x repeats x (backward passes a step that it declares)
-    seconds  = calls x (seconds an image of a finished run of the method / its calls an image)
+    calls    = images x steps x repeats x (calls per step that the method declares)
+    backward = images x guided steps x repeats x (backward passes per step that it declares)
+    seconds  = calls x (seconds per image of a finished run of the method / its calls per image)
 
-A run on another machine tells what a method costs beside vanilla; a few calls of the model here tell the rest
-(`rescaled`). Where no run of the method is at hand, its seconds are those of the model itself: calls x seconds forwards
-+ backward x seconds backwards, without the method's own arithmetic (a classifier's pass, a map of h).
+A run on another machine gives a method's cost relative to vanilla; a few timed calls of the model here give the scale
+(`rescaled`). Where no run of the method is available, its seconds are those of the model itself: calls x seconds
+forwards + backward x seconds backwards, without the method's own arithmetic (a classifier's pass, a map of h).
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 NPY_HEADER = 128  # bytes of a .npy file before its rows
-ENTRY = 400  # bytes of an entry's manifest, about: a checksum an array and a short note
-GIB = 2**30
+ENTRY = 400  # bytes of an entry's manifest, about: a checksum per array and a short note
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the network is asked for.
+    """Work of the network.
 
     Attributes:
         calls: forward passes times rows.
@@ -36,16 +35,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished run measured of a cell.
+    """Cost of a cell, measured in a finished run.
 
     Attributes:
         source: the folder of its tables.
         method: the method's public name.
-        title: what the run called it.
+        title: its name in the run.
         task: attributes and target, as the tables name them.
-        calls: denoiser calls an image, > 0.
-        seconds: of sampling an image.
-        fit_seconds: of what the method learnt, when it was learnt.
+        calls: denoiser calls per image, > 0.
+        seconds: of sampling per image.
+        fit_seconds: of the method's fit, when it was made.
     """
 
     source: str
@@ -58,13 +57,13 @@ class Measured:
 
     @property
     def seconds_per_call(self) -> float:
-        """Of a denoiser call on one row, with all else that sampling does."""
+        """Seconds of a denoiser call on one row, including everything else that sampling does."""
         return self.seconds / self.calls
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of the network on one row.
+    """Seconds of the network per row.
 
     Attributes:
         forward: of a denoiser call.
@@ -77,69 +76,65 @@ class Pace:
     source: str
 
 
-def expected(images: int, steps: int, seeing: int, repeats: int, calls: float, backward: float) -> Expected:
-    """What sampling asks of the network.
+def expected(images: int, steps: int, guided_steps: int, repeats: int, calls: float, backward: float) -> Expected:
+    """Return the work that sampling takes.
 
     Args:
-        images: to be drawn.
-        steps: of sampling.
-        seeing: those of the steps at which a_t > 0; elsewhere x_t holds nothing of the image and nothing is guided.
-        repeats: how often each step is taken.
-        calls: denoiser calls a sample and step that the method declares.
-        backward: backward passes a sample and guided step that it declares.
+        images: number of images to draw.
+        steps: sampling steps.
+        guided_steps: the steps at which a_t > 0; elsewhere x_t holds nothing of the image and nothing is guided.
+        repeats: times that each step is taken.
+        calls: denoiser calls per sample and step that the method declares.
+        backward: backward passes per sample and guided step that it declares.
 
     >>> expected(200, 20, 19, 1, calls=1, backward=1)
     Expected(calls=4000, backward=3800)
     """
-    return Expected(images * steps * repeats * calls, images * seeing * repeats * backward)
+    return Expected(images * steps * repeats * calls, images * guided_steps * repeats * backward)
 
 
 def nearest(rows: Sequence[Measured], method: str, title: str, task: str) -> list[Measured]:
-    """The measurements that tell most of a cell.
+    """Return the measurements that are closest to a cell.
 
     Args:
         rows: the most trusted run first, each run's rows together.
         method: the cell's method.
-        title: what the suite calls it.
+        title: its name in the suite.
         task: the cell's task.
 
     Returns:
         Of the first run that has the method: the rows of this title and task, else of this title, else all of the
         method's; empty where no run has it.
     """
-    own = [row for row in rows if row.method == method]
-    own = [row for row in own if row.source == own[0].source]
-    for kept in (
-        [row for row in own if (row.title, row.task) == (title, task)],
-        [row for row in own if row.title == title],
-    ):
-        if kept:
-            return kept
-    return own
+    of_method = [row for row in rows if row.method == method]
+    of_method = [row for row in of_method if row.source == of_method[0].source]
+    of_title = [row for row in of_method if row.title == title]
+    of_cell = [row for row in of_title if row.task == task]
+    return of_cell or of_title or of_method
 
 
-def seconds(asked: Expected, rows: Sequence[Measured], pace: Pace | None) -> float:
-    """Seconds of sampling, on one worker.
+def seconds(work: Expected, rows: Sequence[Measured], pace: Pace | None) -> float:
+    """Return the seconds of sampling on one worker.
 
     Args:
-        asked: of the network.
-        rows: of `nearest`; their mean seconds a call are taken.
+        work: of the network.
+        rows: of `nearest`; their mean seconds per call are taken.
         pace: of the model itself, where there are no rows.
 
     Raises:
         ValueError: there is neither.
     """
     if rows:
-        return asked.calls * sum(row.seconds_per_call for row in rows) / len(rows)
+        return work.calls * sum(row.seconds_per_call for row in rows) / len(rows)
     if pace is None:
         raise ValueError("seconds need measured rows or a pace")
-    return asked.calls * pace.forward + asked.backward * pace.backward
+    return work.calls * pace.forward + work.backward * pace.backward
 
 
 def rescaled(near: Sequence[Measured], run: Sequence[Measured], pace: Pace) -> list[Measured]:
-    """Measurements of another machine, as this one would have made them.
+    """Return measurements of another machine, rescaled to the speed of this one.
 
-    What a method costs beside the model left alone travels from machine to machine better than its seconds do.
+    A method's cost relative to vanilla transfers between machines better than its seconds do.
 
     Args:
         near: rows of one run, as `nearest` gives them.
@@ -154,19 +149,19 @@ def rescaled(near: Sequence[Measured], run: Sequence[Measured], pace: Pace) -> l
     return [replace(row, seconds=row.seconds * factor, fit_seconds=row.fit_seconds * factor) for row in near]
 
 
-def fit_seconds(found: Iterable[Sequence[Measured]]) -> float:
-    """At most so many seconds to learn what methods learn: each cost that was measured counts once.
+def fit_seconds(cells: Iterable[Sequence[Measured]]) -> float:
+    """Return an upper bound on the seconds of all fits: each measured cost counts once.
 
     Methods share fits (the predictors of h-space, a network for all tasks), and equal costs are those of one fit.
 
     Args:
-        found: of every cell whose fit is not kept, its rows of `nearest`.
+        cells: for every cell whose fit is not cached, its rows of `nearest`.
     """
-    return sum({round(row.fit_seconds, 2) for rows in found for row in rows})
+    return sum({round(row.fit_seconds, 2) for rows in cells for row in rows})
 
 
 def entry_bytes(row_bytes: Mapping[str, int], rows: int) -> int:
-    """Bytes of an entry of the store: an array file each, and the manifest.
+    """Return the bytes of a store entry: one file per array, and the manifest.
 
     Args:
         row_bytes: array name to bytes of one row.
@@ -179,5 +174,5 @@ def entry_bytes(row_bytes: Mapping[str, int], rows: int) -> int:
 
 
 def wall_hours(worker_seconds: float, longest: float, workers: int) -> float:
-    """Hours until all is done: the work spread evenly over workers, and no less than the longest job by itself."""
+    """Return the hours of the whole work: spread evenly over workers, and at least the longest job."""
     return max(worker_seconds / workers, longest) / 3600

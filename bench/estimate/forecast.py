@@ -1,4 +1,4 @@
-"""What a run would do, without sampling or writing: its cells, what is stored of them, and what the rest will cost."""
+"""The forecast of a run, without sampling or writing: its cells, what the store has of them, and the cost of the rest."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.config.build import build_method, built_methods
 from bench.config.suite import Suite
 from bench.core.plugins import ROOT
 from bench.core.specs import ExtractorSpec
+from bench.core.units import GIB
 from bench.engine.options import Options
 from bench.estimate.costs import (
-    GIB,
     Expected,
     Measured,
     Pace,
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
     from bench.engine.resources import Resources
     from bench.estimate.memory import MemoryEstimate
 
-LONG_ENOUGH = 0.5  # seconds of a timed call: beyond, more rows tell no more
+LONG_ENOUGH = 0.5  # seconds of a timed call: beyond that, more rows make it no more precise
 
 
 @dataclass(frozen=True)
 class Row:
-    """A cell and what is left of it.
+    """A cell, and what is left to do of it.
 
     Attributes:
         task: attributes and target.
-        method: what the tables call it.
+        method: its name in the tables.
         seed: of the cell.
         stored: images that the store has.
         left: images to draw.
-        asked: of the network, for what is left.
+        work: of the network, for what is left.
         seconds: for what is left, on one worker.
         source: where its seconds were measured.
-        shared: whether another cell's samples are this one's.
-        skipped: why it will not run, where that is known beforehand; it then asks for nothing.
+        shared: True if another cell has the same samples.
+        skipped: why it will not run, if that is known beforehand; its work is then 0.
     """
 
     task: str
@@ -63,7 +63,7 @@ class Row:
     seed: int
     stored: int
     left: int
-    asked: Expected
+    work: Expected
     seconds: float
     source: str
     shared: bool
@@ -72,18 +72,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do.
+    """The cells and the cost of a run that has not begun.
 
     Attributes:
-        rows: one a cell, in the suite's order, and one a paired baseline that is not a cell.
-        workers: that sampling is spread over.
-        fit_seconds: of what methods learn before they sample, at most.
-        training_seconds: of the networks that methods train, unless they are shipped or kept.
-        unmeasured: methods whose learning, if there is any, nobody has measured.
-        image_bytes: of an image in the store, with what every extractor makes of it.
-        store_bytes: that the run would add.
+        rows: one per cell, in the suite's order, and one per paired baseline that is not a cell.
+        workers: number of workers that share the sampling.
+        fit_seconds: upper bound on the fits before sampling.
+        training_seconds: of the networks that methods train, unless they are shipped or cached.
+        unmeasured: methods whose fit, if there is one, no run has measured.
+        image_bytes: of an image in the store, features included.
+        store_bytes: that the run would add to the store.
         longest: seconds of its longest guidance batch.
-        memory: of the model where it runs.
+        memory: of the model on its device.
         compute_batch: largest number of rows that it runs on at once.
     """
 
@@ -100,22 +100,22 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Of sampling, on one worker."""
+        """Seconds of sampling on one worker."""
         return sum(row.seconds for row in self.rows)
 
     @property
     def hours(self) -> float:
-        """Of sampling, on all workers."""
+        """Hours of sampling on all workers."""
         return wall_hours(self.seconds, self.longest, self.workers)
 
     @property
     def gib(self) -> float:
-        """That the run would add to the store."""
+        """GiB that the run would add to the store."""
         return self.store_bytes / GIB
 
 
-def foresee(suite: Suite, options: Options) -> Forecast:
-    """Plan a run as `bench.engine.runner.run` does, and reckon it by `bench.estimate.costs`.
+def forecast_run(suite: Suite, options: Options) -> Forecast:
+    """Plan a run as `bench.engine.runner.run` does, and predict its cost by `bench.estimate.costs`.
 
     Raises:
         ConfigError: something in the suite or the options cannot be run.
@@ -129,21 +129,21 @@ def foresee(suite: Suite, options: Options) -> Forecast:
     rows: list[Row] = []
     fits: dict[str, list[list[Measured]]] = {"sampling": [], "training": []}
     unmeasured: list[str] = []
-    longest, seen = 0.0, set[str]()
+    longest, planned = 0.0, set[str]()
     reasons = {job.sample_key: why_skipped(plan.resources, job) for job in _every(plan)}
     for job in _every(plan):
         cell = job.cell
         if reason := reasons[job.sample_key]:
             rows.append(Row(cell.task, cell.title, cell.seed, 0, 0, Expected(0, 0), 0.0, "", False, reason))
             continue
-        shared = job.sample_key in seen
-        seen.add(job.sample_key)
+        shared = job.sample_key in planned
+        planned.add(job.sample_key)
         stored = sum(n for folder, n in _shards(job) if has_arrays(folder, verify=False))
         left = 0 if shared else job.n - stored
-        asked, near, spent, source = _asked(plan.resources, job, left), list[Measured](), 0.0, ""
+        expected_work, near, spent, source = _work(plan.resources, job, left), list[Measured](), 0.0, ""
         if left:
             near, source = clock.measured(job)
-            spent = seconds(asked, near, None if near else clock.pace)
+            spent = seconds(expected_work, near, None if near else clock.pace)
             longest = max(longest, spent / left * min(left, job.sampling.guidance_batch))
         if left and not all(has_arrays(fit_record(part), verify=False) for part in job.parts):
             traits = build_method(cell.method, cell.fields).traits
@@ -151,7 +151,7 @@ def foresee(suite: Suite, options: Options) -> Forecast:
                 fits[traits.stage].append(near)
             elif traits.needs - {"target", "classifier"}:  # which are given, not learnt
                 unmeasured.append(cell.title)
-        rows.append(Row(cell.task, cell.title, cell.seed, stored, left, asked, spent, source, shared))
+        rows.append(Row(cell.task, cell.title, cell.seed, stored, left, expected_work, spent, source, shared))
     added, an_image = _bytes(plan, reasons)
     workers = options.cluster.workers if options.cluster else options.processes or options.local_workers
     return Forecast(
@@ -181,16 +181,16 @@ def _shards(job: CellJob) -> Iterator[tuple[Path, int]]:
     return zip(job.folders, (n for part in job.parts for _, n in part.shards()), strict=True)
 
 
-def _asked(resources: Resources, job: CellJob, images: int) -> Expected:
+def _work(resources: Resources, job: CellJob, images: int) -> Expected:
     from bench.sampling.loop import Sampler
 
     model = resources.model(job.parts[0].sampling.model, job.sampling.device)
     visited = Sampler.of(job.sampling.sampler).timesteps(model)
     method = build_method(job.cell.method, job.cell.fields)
-    seeing = sum(float(model.alphas_cumprod[t]) > 0 for t in visited)
+    guided_steps = sum(float(model.alphas_cumprod[t]) > 0 for t in visited)
     traits = method.traits
     repeats = int(getattr(method, "repeats", 1))
-    return expected(images, len(visited), seeing, repeats, traits.calls, traits.backward)
+    return expected(images, len(visited), guided_steps, repeats, traits.calls, traits.backward)
 
 
 def _bytes(plan: RunPlan, reasons: Mapping[str, str]) -> tuple[int, float]:
@@ -229,7 +229,7 @@ def _row_bytes(arrays: dict[str, Any]) -> dict[str, int]:
 
 
 class _Clock:
-    """What is known of seconds: finished runs of the same model below `out`, the committed ones, the model now."""
+    """Measured seconds: finished runs of the same model below `out`, the committed ones, and the model itself now."""
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -241,12 +241,12 @@ class _Clock:
 
     @functools.cached_property
     def pace(self) -> Pace:
-        """Of the model on this machine, timed when it is first needed."""
+        """Seconds of the model on this machine, timed when they are first needed."""
         backward = any(m.traits.backward for m in built_methods(self._plan.suite).values())
         return _pace(self._plan.resources, self._plan.jobs[0].parts[0], backward)
 
     def measured(self, job: CellJob) -> tuple[list[Measured], str]:
-        """The measurements that tell most of a cell, none where there are none, and where seconds come from."""
+        """Return the measurements that are closest to a cell, possibly none, and the source of its seconds."""
         names = (job.cell.method, job.cell.title, job.cell.task)
         if here := nearest(self._here, *names):
             return here, here[0].source
@@ -255,19 +255,19 @@ class _Clock:
         return [], self.pace.source
 
 
-def measured_runs(suite: str, place: Path, model_digest: str, job: CellJob) -> list[Measured]:
-    """What finished runs of the same model, precision and kind of device measured: the suite of that name first.
+def measured_runs(suite: str, root: Path, model_digest: str, job: CellJob) -> list[Measured]:
+    """Return the measurements of finished runs of the same model, precision and kind of device, this suite's first.
 
-    A folder whose tables cannot be read is passed over: it decides no result.
+    A folder whose tables cannot be read is ignored: it decides no result.
     """
-    found: list[Measured] = []
-    folders = (path.parent for path in sorted(place.glob("*/costs.csv")))
+    rows: list[Measured] = []
+    folders = (path.parent for path in sorted(root.glob("*/costs.csv")))
     for folder in sorted(folders, key=lambda f: f.name != suite):
         try:
-            found += _measured(folder, model_digest, job)
+            rows += _measured(folder, model_digest, job)
         except (OSError, ValueError, KeyError, csv.Error):
             continue
-    return found
+    return rows
 
 
 def _measured(folder: Path, model_digest: str, job: CellJob) -> list[Measured]:
@@ -295,7 +295,7 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _pace(resources: Resources, job: CellJob, backward: bool) -> Pace:
-    """Seconds of the model, from a few calls on noise, on one thread as a worker has it."""
+    """Time the model with a few calls on noise, on one thread as a worker has it."""
     import torch
 
     from bench.protocols.method import timestep

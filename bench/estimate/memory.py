@@ -1,4 +1,4 @@
-"""How much memory a model takes where it runs: its weights, and what one row and one decoded image keep alive at most.
+"""The memory of a model on its device: its weights, and the peak of one row and of one decoded image.
 
     denoising = weights + rows x KERNELS x (peak of the tensors alive in a call on one row, its backward pass included
                 where a method makes one)
@@ -12,7 +12,7 @@ docs/dry-run.md says how far from the truth that was.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ from torch.utils._pytree import tree_leaves
 
 from bench.config.build import built_methods
 from bench.core.errors import ConfigError
+from bench.core.units import GIB
 from bench.engine.jobs import out_of_memory
-from bench.estimate.costs import GIB
 from bench.models.adapter import Adapter
 from bench.models.latent import LatentModel
 from bench.models.offload import device_of
@@ -37,16 +37,16 @@ KERNELS = 1.5  # for what kernels take for themselves, convolutions most of all:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on the device of a model, about.
+    """Approximate bytes of a model on its device.
 
     Attributes:
         network: of the denoiser's weights; of its largest layer, where layers visit the device one by one.
         autoencoder: of the autoencoder's likewise; 0 without one.
-        together: whether both are there at once.
+        together: True if both are on the device at once.
         row: of what a call on one row keeps alive at most.
         image: of what decoding one image keeps alive at most.
         decode_batch: images that are decoded at once.
-        gradient: whether `row` is that of a call with its backward pass.
+        gradient: True if `row` is that of a call with its backward pass.
     """
 
     network: int
@@ -59,19 +59,19 @@ class MemoryEstimate:
 
     @property
     def weights(self) -> int:
-        """That are there at once, at most."""
+        """Peak bytes of the weights."""
         both = self.network, self.autoencoder
         return sum(both) if self.together else max(both)
 
     def peak(self, rows: int) -> int:
-        """At a compute batch of `rows`."""
+        """Return the peak bytes at a compute batch of `rows`."""
         denoising, decoding = rows * self.row, self.decode_batch * self.image
         if self.together:
             return self.weights + max(denoising, decoding)
         return max(self.network + denoising, self.autoencoder + decoding)
 
     def largest_batch(self, free: float) -> int:
-        """The largest compute batch whose denoising fits into `free` bytes; 0 where none does."""
+        """Return the largest compute batch whose denoising fits into `free` bytes; 0 if none does."""
         held = self.weights if self.together else self.network
         return max(int((free - held) // self.row), 0)
 
@@ -85,7 +85,7 @@ def estimate_of(plan: RunPlan) -> MemoryEstimate:
 
 
 def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
-    """The memory of a model, from one call on one row of noise and one decoded image.
+    """Estimate the memory of a model, from one call on one row of noise and one decoded image.
 
     Args:
         model: loaded; an accelerator's memory is asked for as a run does.
@@ -137,7 +137,7 @@ def memory_warning(plan: RunPlan) -> str | None:
 
 
 def shortage(estimate: MemoryEstimate, rows: int, processes: int, device: str, free: float) -> str | None:
-    """What to say before a run whose memory will run short; None where there is enough.
+    """Return a warning if a run's memory will run short; None if there is enough.
 
     Args:
         estimate: of the model.
@@ -153,24 +153,24 @@ def shortage(estimate: MemoryEstimate, rows: int, processes: int, device: str, f
     advice = f"give --compute-batch {min(fits, rows)}" if fits >= 1 else "give the model another dtype, or offload"
     if estimate.peak(max(min(fits, rows), 1)) > share and fits >= 1:  # decoding is what does not fit
         advice = f"{advice}, and the model a decode_batch below {estimate.decode_batch}"
-    each = f" in each of {processes} workers" if processes > 1 else ""
+    where = f" in each of {processes} workers" if processes > 1 else ""
     return (
-        f"warning: a compute batch of {rows} takes about {estimate.peak(rows) / GIB:.1f} GiB of {device}{each}, which "
+        f"warning: a compute batch of {rows} takes about {estimate.peak(rows) / GIB:.1f} GiB of {device}{where}, which "
         f"has {free / GIB:.1f} GiB; {advice}"
     )
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes of a GPU's memory that this process could still get; None where it is no CUDA device."""
+    """Return the bytes of a GPU's memory that this process could still get; None if it is not a CUDA device."""
     if torch.device(device).type != "cuda":
         return None
-    kept: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    cached: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free: int = torch.cuda.mem_get_info(device)[0]
-    return free + kept
+    return free + cached
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made while it is on, and the most that were alive at once.
+    """Counter of the bytes of all tensors made while it is active, and of their peak.
 
     Attributes:
         peak: bytes.
@@ -179,31 +179,31 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._alive = 0
-        self._known: dict[int, Any] = {}
+        self._alive_storages: dict[int, Any] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        inputs = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in inputs:
                 self._add(tensor.untyped_storage())
         return out
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
+        if key in self._alive_storages:
             return
-        self._known[key] = weakref.finalize(storage, self._remove, key, size)
+        self._alive_storages[key] = weakref.finalize(storage, self._remove, key, size)
         self._alive += size
         self.peak = max(self.peak, self._alive)
 
     def _remove(self, key: int, size: int) -> None:
-        self._known.pop(key, None)
+        self._alive_storages.pop(key, None)
         self._alive -= size
 
 
-def peak_of(call: Any) -> int:
-    """Bytes of the tensors that a call makes, the most that are alive at once."""
+def peak_of(call: Callable[[], object]) -> int:
+    """Return the peak bytes of the tensors that a call makes."""
     live = LiveBytes()
     with live:
         call()

@@ -30,6 +30,6 @@ class Plan:
         Raises:
             ConfigError: something in the suite cannot be run.
         """
-        from bench.estimate.forecast import foresee
+        from bench.estimate.forecast import forecast_run
 
-        return foresee(self.suite, self.options)
+        return forecast_run(self.suite, self.options)

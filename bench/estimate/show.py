@@ -1,4 +1,4 @@
-"""What a run would do, on the terminal."""
+"""The forecast of a run, on the terminal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.core.progress import console as terminal
-from bench.estimate.costs import GIB
+from bench.core.units import GIB, MIB
 
 if TYPE_CHECKING:
     from bench.engine.preflight import RunPlan
     from bench.estimate.forecast import Forecast, Row
 
-MIB = 2**20
-
 HEADS = ("task", "method", "seed", "stored", "to draw", "calls", "backward", "hours", "seconds measured by")
 
 
 def show_forecast(suite: str, forecast: Forecast, console: Console) -> None:
-    """Print one line a cell, and the sums."""
+    """Print one line per cell, and the sums."""
     table = Table(title=f"suite {suite}: what a run would do")
     for head in HEADS:
         table.add_column(head, justify="left" if head in (*HEADS[:2], HEADS[-1]) else "right")
@@ -37,15 +35,15 @@ def _line(row: Row) -> tuple[str, ...]:
     if row.skipped:
         return (*start[:3], "", "", "", "", "", f"skipped: {row.skipped}")
     if row.shared:
-        return (*start, "0", "", "", "", "the samples of a cell above")
-    numbers = (f"{row.left:,}", f"{row.asked.calls:,.0f}", f"{row.asked.backward:,.0f}", f"{row.seconds / 3600:.3g}")
+        return (*start, "0", "", "", "", "same samples as a cell above")
+    numbers = (f"{row.left:,}", f"{row.work.calls:,.0f}", f"{row.work.backward:,.0f}", f"{row.seconds / 3600:.3g}")
     return (*start, *numbers, row.source)
 
 
 def _sums(forecast: Forecast) -> list[str]:
     skipped = sum(bool(row.skipped) for row in forecast.rows)
     rows, workers = [row for row in forecast.rows if not row.skipped], forecast.workers
-    calls, backward = sum(r.asked.calls for r in rows), sum(r.asked.backward for r in rows)
+    calls, backward = sum(r.work.calls for r in rows), sum(r.work.backward for r in rows)
     lines = [
         f"cells: {len(rows)}, finished {sum(not r.left and not r.shared for r in rows)}, sharing another's samples "
         f"{sum(r.shared for r in rows)}{f'; skipped {skipped}' if skipped else ''}",
@@ -58,25 +56,25 @@ def _sums(forecast: Forecast) -> list[str]:
     if forecast.training_seconds:
         lines.append(
             f"hours: {forecast.training_seconds / 3600:.3g} of training on one worker, none where the weights are "
-            "shipped or kept"
+            "shipped or cached"
         )
     if forecast.unmeasured:
-        lines.append(f"not known: what these learn before they sample: {', '.join(forecast.unmeasured)}")
+        lines.append(f"not known: the fits of {', '.join(forecast.unmeasured)}")
     lines += [
         _memory(forecast),
-        f"GiB: {forecast.gib:.3g} in the store ({forecast.image_bytes / 1024:.1f} KiB an image, features included)",
-        "not in it: looking at images (classifiers, features), metrics, references that are not drawn yet",
+        f"GiB: {forecast.gib:.3g} in the store ({forecast.image_bytes / 1024:.1f} KiB per image, features included)",
+        "not included: classifiers and features, metrics, references that are not drawn yet",
     ]
     return lines
 
 
 def _memory(forecast: Forecast) -> str:
-    found, rows = forecast.memory, forecast.compute_batch
-    passes = "a call and its backward pass" if found.gradient else "a call"
-    decoding = f", {found.image / MIB:.3g} MiB an image decoded" if found.image else ""
+    memory, rows = forecast.memory, forecast.compute_batch
+    passes = "a call and its backward pass" if memory.gradient else "a call"
+    decoding = f", {memory.image / MIB:.3g} MiB per decoded image" if memory.image else ""
     return (
-        f"memory: about {found.peak(rows) / GIB:.3g} GiB a worker for the model at a compute batch of {rows} "
-        f"({found.weights / MIB:.3g} MiB of weights, {found.row / MIB:.3g} MiB a row in {passes}{decoding})"
+        f"memory: about {memory.peak(rows) / GIB:.3g} GiB per worker for the model at a compute batch of {rows} "
+        f"({memory.weights / MIB:.3g} MiB of weights, {memory.row / MIB:.3g} MiB per row in {passes}{decoding})"
     )
 
 

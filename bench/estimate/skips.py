@@ -46,11 +46,11 @@ def _build(resources: Resources, job: CellJob) -> None:
 
 
 class _WorkBegins(BaseException):
-    """Not an error: the method has refused nothing, and would learn something now."""
+    """Signal that the method refused nothing, and would fit something now."""
 
 
 class _Untouched:
-    """A model or image set that says what it is, and ends the look at the first thing that costs work."""
+    """A model or image set that raises `_WorkBegins` at the first use that costs work."""
 
     def __init__(self, thing: Any) -> None:
         self._thing = thing

@@ -24,7 +24,7 @@ SEED = 1000  # no shipped suite reports it, so what is picked on it can be repor
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to sweep.
+    """A sweep that has not begun.
 
     Attributes:
         method: the method's name, or its title in the base suite.

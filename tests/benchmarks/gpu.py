@@ -22,7 +22,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from bench.core.errors import Incompatible
-from bench.estimate.costs import GIB
+from bench.core.units import GIB
 from bench.estimate.memory import estimate_memory
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import DTYPES

@@ -401,7 +401,7 @@ def test_ctrl_c_says_how_to_go_on(call: Call, tmp_path: Path, monkeypatch: pytes
     suite = tiny(tmp_path)
     code, printed, said = call("run", suite, "--workers", "1", "--out", tmp_path / "out")
     assert (code, printed) == (130, "")
-    assert said == "interrupted; the same command goes on from here\n"
+    assert said == "interrupted; run the same command to resume\n"
 
 
 @pytest.mark.parametrize("function", ["os.fsync", "numpy.save"])

@@ -21,7 +21,7 @@ from bench.core.specs import ExtractorSpec
 from bench.engine.keys import joined_key
 from bench.engine.options import Options
 from bench.engine.preflight import preflight
-from bench.estimate.forecast import foresee
+from bench.estimate.forecast import forecast_run
 from bench.report.markdown import leaderboard_markdown
 from bench.report.plots import prompts
 from bench.report.plots.finished import Finished
@@ -88,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(folder: Path) -> Path:
     """The run, killed after three shards and gone on with; what was there before the kill is as it was."""
     suite, options = read_suite(str(suite_file(folder))), Options(folder / "out", workers=1)
-    assert [(row.stored, row.left, row.shared) for row in foresee(suite, options).rows] == [(0, 2 * N, False)] * 3
+    assert [(row.stored, row.left, row.shared) for row in forecast_run(suite, options).rows] == [(0, 2 * N, False)] * 3
     written, write = list[Path](), Store.write
     with pytest.MonkeyPatch.context() as patched:
 
@@ -102,7 +102,7 @@ def finished(folder: Path) -> Path:
         patched.setattr(Store, "write", dying)
         with pytest.raises(Killed):
             run(suite, options)
-    assert [row.stored for row in foresee(suite, options).rows] == [N + BATCH, 0, 0]
+    assert [row.stored for row in forecast_run(suite, options).rows] == [N + BATCH, 0, 0]
     before = {entry: (entry / "images.npy").stat().st_mtime_ns for entry in written}
     assert not run(suite, options).problems
     assert {entry: (entry / "images.npy").stat().st_mtime_ns for entry in written} == before
@@ -132,7 +132,7 @@ def test_a_prompt_alone_gives_the_same_samples_as_among_others(folder: Path, fin
     """Adding a prompt to a set re-samples nothing, and its place among the others decides nothing."""
     options = Options(folder / "out", workers=1, only={"method": {"vanilla"}})
     three = {**SET, "subjects": {"teacher": "a teacher", **SET["subjects"]}}
-    (row,) = foresee(read_suite(str(suite_file(folder, three))), options).rows
+    (row,) = forecast_run(read_suite(str(suite_file(folder, three))), options).rows
     suite_file(folder)  # as it was
     assert (row.stored, row.left) == (2 * N, N)
 
@@ -166,7 +166,7 @@ def test_a_task_without_phrases_is_skipped_with_the_reason_and_verified_all_the_
     methods = [METHODS[0], METHODS[2]]
     file = suite_file(folder, suite="bearded", tasks=tasks, methods=methods, labelled=None)
     options = Options(folder / "out", workers=1)
-    rows = foresee(read_suite(str(file)), options).rows
+    rows = forecast_run(read_suite(str(file)), options).rows
     assert [(row.stored, row.shared) for row in rows] == [(2 * N, False)] * 2 + [(2 * N, True), (0, False)]
     outcome = run(read_suite(str(file)), options)
     ((status, where, reason),) = outcome.problems

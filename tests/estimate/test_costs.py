@@ -14,7 +14,7 @@ from bench.config.suite import read_suite
 from bench.engine.options import Options
 from bench.estimate import costs, forecast
 from bench.estimate.costs import Expected, Measured, Pace
-from bench.estimate.forecast import Forecast, foresee
+from bench.estimate.forecast import Forecast, forecast_run
 from tests.support.runs import Call, caller
 from tests.support.small import save_tiny_unet, small_suite
 
@@ -98,7 +98,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Forecast, Path
     """A suite's folder, what was foreseen of its run, and the output of that run."""
     folder = tmp_path_factory.mktemp("small")
     suite, options = read_suite(suite_of(folder)), Options(folder / "out", workers=1)
-    forecast = foresee(suite, options)
+    forecast = forecast_run(suite, options)
     assert not (folder / "out").exists(), "nothing is written, not even the folder"
     assert not run(suite, options).problems
     return folder, forecast, folder / "out"
@@ -115,11 +115,11 @@ def test_calls_foreseen_are_the_calls_made(told: tuple[Path, Forecast, Path]) ->
             assert (r.method, r.left) == ("vanilla", 0)
             continue
         assert r.left == 25
-        assert r.asked.calls == 25 * float(actual["nfe_per_image"])
-        assert r.asked.backward == 25 * float(actual["backward_per_image"])
+        assert r.work.calls == 25 * float(actual["nfe_per_image"])
+        assert r.work.backward == 25 * float(actual["backward_per_image"])
         assert r.source.startswith("timed now")
         assert r.seconds > 0
-    assert sum(r.asked.backward for r in forecast.rows) == 2 * 25 * 2  # two of three steps see the image
+    assert sum(r.work.backward for r in forecast.rows) == 2 * 25 * 2  # two of three steps see the image
     assert forecast.unmeasured == (), "neither of the two learns anything"
 
 
@@ -133,7 +133,7 @@ def test_bytes_foreseen_are_the_bytes_written(told: tuple[Path, Forecast, Path])
 def test_of_a_finished_run_nothing_is_left(told: tuple[Path, Forecast, Path]) -> None:
     folder, _, out = told
     before = [(p, p.stat().st_mtime_ns) for p in files(out)]
-    again = foresee(read_suite(str(folder / "small.yaml")), Options(out, workers=1))
+    again = forecast_run(read_suite(str(folder / "small.yaml")), Options(out, workers=1))
     assert {r.stored for r in again.rows} == {25}
     assert (again.seconds, again.store_bytes, again.fit_seconds, again.unmeasured) == (0, 0, 0, ())
     assert [(p, p.stat().st_mtime_ns) for p in files(out)] == before
@@ -144,7 +144,7 @@ def test_a_finished_run_of_the_same_model_says_the_seconds_of_another_suite(told
     suite = read_suite(suite_of(folder, suite="longer", n=50, sampler={"name": "ddim", "steps": 6}))
     with (out / "small" / "costs.csv").open(newline="") as f:
         seconds = {(r["task"], r["method"]): float(r["seconds_per_image"]) for r in csv.DictReader(f)}
-    for r in foresee(suite, Options(out, workers=1)).rows:
+    for r in forecast_run(suite, Options(out, workers=1)).rows:
         assert r.stored == 0
         if not r.shared:
             assert r.source == str(out / "small")
@@ -166,7 +166,7 @@ def test_a_committed_run_is_taken_at_the_pace_of_this_machine(
     vanilla = next(s for (_, method), s in each.items() if method == "vanilla") / 3  # a call
     monkeypatch.setattr(forecast, "ROOT", tmp_path)
     monkeypatch.setattr(forecast, "_pace", lambda *_: Pace(10 * vanilla, 0.0, "now"))
-    for r in foresee(suite, Options(tmp_path / "out", workers=1)).rows:
+    for r in forecast_run(suite, Options(tmp_path / "out", workers=1)).rows:
         if not r.shared:
             assert r.source.startswith("leaderboards/small, at the pace of this machine")
             assert r.seconds == pytest.approx(25 * 10 * each[r.task, r.method])
@@ -194,13 +194,13 @@ def test_cells_that_will_be_skipped_are_told_with_the_reason_and_count_for_nothi
     save_tiny_unet(tmp_path / "model", mid_block_type=None)
     names = ("vanilla", "attribute_switching", "distribution_guidance")
     path = small_suite(tmp_path, methods=[{"name": n} for n in names], n=4, guidance_batch=2)
-    told = foresee(read_suite(str(path)), Options(tmp_path / "out", workers=1))
+    told = forecast_run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     done = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     skipped = {(f"{r.task}, {r.method}, seed {r.seed}", r.skipped) for r in told.rows if r.skipped}
     assert skipped == {(cell, reason) for status, cell, reason in done.problems if status == "skipped"}
     assert len(skipped) == 4
     assert {r.method for r in told.rows if r.left} == {"vanilla"}
-    assert all((r.asked, r.seconds, r.left) == (Expected(0, 0), 0.0, 0) for r in told.rows if r.skipped)
+    assert all((r.work, r.seconds, r.left) == (Expected(0, 0), 0.0, 0) for r in told.rows if r.skipped)
     written = sum(p.stat().st_size for p in files(tmp_path / "out" / "store" / "samples"))
     assert told.store_bytes >= written > 0.5 * told.store_bytes
     code, shown, _ = call("run", path, "--out", tmp_path / "new", "--workers", 1, "--dry-run")

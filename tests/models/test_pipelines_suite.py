@@ -18,7 +18,7 @@ from bench.config.suite import Suite, read_suite
 from bench.core import plugins
 from bench.core.yaml_models import fill
 from bench.engine.options import Options
-from bench.estimate.forecast import foresee
+from bench.estimate.forecast import forecast_run
 from bench.models import PIPELINES
 from bench.models.fields import LatentFields, NetworkFields
 from tests.models.test_pipelines_text import stable_diffusion
@@ -48,7 +48,7 @@ def test_the_example_suite_runs_on_a_pipeline(tmp_path: Path) -> None:
     suite = Suite.model_validate({**EXAMPLE, **quick})
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite.model_dump(mode="json", by_alias=True, exclude_unset=True)))
-    foreseen = foresee(read_suite(str(path)), Options(tmp_path / "out", workers=1))
+    foreseen = forecast_run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     assert [row.left for row in foreseen.rows] == [6, 6, 6, 0]
     assert [bool(row.skipped) for row in foreseen.rows] == [False, False, False, True]
     outcome = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
