@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
 
 from bench.cli import app
+from bench.config.suite import SHORT_KEYS, Suite
 from bench.core.plugins import ROOT
 
 DOCS = ROOT / "docs"
@@ -125,6 +127,15 @@ def test_the_index_lists_every_page_once() -> None:
     listed = re.findall(r"^\| \[[^\]]+\]\(([^)]+)\) \|", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
     pages = {str(page.relative_to(DOCS)) for page in [*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")]} - {"index.md"}
     assert sorted(listed) == sorted(pages)
+
+
+def test_the_page_on_suites_describes_every_key_and_its_example_is_one() -> None:
+    page = (DOCS / "suites.md").read_text(encoding="utf-8")
+    keys = re.findall(r"^\| `(\w+)`(?: \(short: `(\w+)`\))? \|", page, re.MULTILINE)
+    assert [key for key, _ in keys] == list(Suite.model_fields)
+    assert {key: short for key, short in keys if short} == SHORT_KEYS
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert Suite.model_validate(yaml.safe_load(example)).methods[1].title == "stronger guidance"
 
 
 def test_names_that_do_not_exist_are_found() -> None:

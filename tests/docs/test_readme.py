@@ -59,14 +59,6 @@ def test_the_example_method_is_short_and_does_what_it_says(monkeypatch: pytest.M
         build_method("assigned_conditions", {}).build(task, 0)
 
 
-def test_links_of_the_documentation_lead_somewhere() -> None:
-    pages = [plugins.ROOT / "README.md", *DOCS.glob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
 def test_commands_of_the_readme_are_known() -> None:
     text = (plugins.ROOT / "README.md").read_text(encoding="utf-8")
     used = set(re.findall(r"run_bench\.py (\w+)", text))
