@@ -249,7 +249,7 @@ def checks(run: RunLike, suite: str | None = None, resample: int = 0) -> Iterato
     """Yield the checks of `verify` as they are made."""
     from bench.verification.verify import verify as every_check
 
-    return every_check(_opened(run).file, suite, resample)
+    return every_check(_opened(run), None if suite is None else load_suite(suite), resample)
 
 
 def sweep(

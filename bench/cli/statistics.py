@@ -44,14 +44,14 @@ def statistics(
 
     from bench.config.build import build_extractor
     from bench.core.specs import ExtractorSpec, Fields
-    from bench.results.feature_statistics import Cell, of_run, of_set
+    from bench.engine.feature_statistics import of_run, of_set
     from bench.storage.gaussian_files import write_statistics
 
     extractor = build_extractor(ExtractorSpec(features, Fields(_fields(field or [])), features))
     if source in sets:
         fitted = of_set(source, extractor, n, 32 if size is None else size)
     else:
-        fitted = of_run(Path(source), Cell(method, task, seed), extractor)
+        fitted = of_run(Path(source), extractor, method, task, seed)
     write_statistics(out, fitted, extractor.digest)
     screen.out.print(
         f"{out}: mu [{fitted.mean.size}] and sigma [{fitted.mean.size}, {fitted.mean.size}] of {features}",

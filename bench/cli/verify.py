@@ -16,7 +16,10 @@ MARKS = {"ok": "green", "differs": "red", "not checkable": "yellow"}
 def verify(
     results: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or its results.csv.")],
     suite: Annotated[
-        str | None, typer.Option(help="Its suite, where it is not a shipped one: a name, or a YAML file.")
+        str | None,
+        typer.Option(
+            help="Its suite: a name, or a YAML file; that of its run.json, or the shipped one of its name, unless given."
+        ),
     ] = None,
     resample: Annotated[
         int, typer.Option(metavar="K", help="Draw K images again, in whole guidance batches, and compare them.")

@@ -1,14 +1,15 @@
-"""Taking a run as the new baseline, and saying what changed with it."""
+"""A run as the new baseline, and what changes with it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import ConfigError
 from bench.results.read import ONE_RUN
 from bench.results.run import Run
+from bench.results.score_row import ScoreRow
 from bench.storage.files import write_bytes
 
 SETTINGS = (*ONE_RUN, "classifier", "classifier_sha256", "bench_version", "commit")
@@ -33,7 +34,7 @@ def update(new: Run, file: Path) -> list[str]:
 
 
 def changes(new: Run, baseline: Run) -> list[str]:
-    """Who changed what: settings of the whole run, methods and their fields, then every number that moved."""
+    """Return a line per change: settings of the whole run, methods and their fields, then every number that moved."""
     lines = []
     for column in SETTINGS:
         before, after = baseline.rows[column].iloc[0], new.rows[column].iloc[0]
@@ -41,7 +42,7 @@ def changes(new: Run, baseline: Run) -> list[str]:
             lines.append(f"{column}: {before} -> {after}")
     for method in dict.fromkeys((*baseline.methods, *new.methods)):
         lines += _of_method(new, baseline, method)
-    for key in dict.fromkeys((*baseline.scores, *new.scores)):
+    for key in dict.fromkeys((*baseline.by_key, *new.by_key)):
         before, after = (_mean(run.good(key)) for run in (baseline, new))
         if before != after:
             lines.append(f"{key.task.name}, {key.method}: {key.label}: {before} -> {after}")
@@ -51,11 +52,11 @@ def changes(new: Run, baseline: Run) -> list[str]:
 def _of_method(new: Run, baseline: Run, method: str) -> list[str]:
     if method not in baseline.methods or method not in new.methods:
         return [f"{method}: {'added' if method in new.methods else 'removed'}"]
-    one, two = (run.rows[run.rows["method"] == method].iloc[0] for run in (baseline, new))
-    before, after = ({"method_file": r["method_file"], **json.loads(r["fields"])} for r in (one, two))
+    rows = (next(row for row in run.cells if row.method == method) for run in (baseline, new))
+    before, after = ({"method_file": row.method_file, **json.loads(row.fields)} for row in rows)
     names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
     return [f"{method}: {name} {before.get(name)} -> {after.get(name)}" for name in names]
 
 
-def _mean(rows: list[Any]) -> str:
+def _mean(rows: Sequence[ScoreRow]) -> str:
     return f"{sum(row.value for row in rows) / len(rows):.6g}" if rows else "none"

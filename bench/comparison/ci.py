@@ -1,4 +1,4 @@
-"""What a check tells a machine and its reader: terminal, Markdown summary, JUnit XML, GitHub's annotations."""
+"""A check's outcome as terminal table, Markdown summary, JUnit XML and GitHub annotations."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def ranking_metric(outcome: Outcome) -> str:
-    """The outcome in one line."""
+    """Return the outcome in one line."""
     counts = ", ".join(f"{n} {verdict}" for verdict, n in outcome.counts.items())
     return f"{'passed' if outcome.passed else 'refused'}: {counts}"
 
 
 def _cells(item: Item) -> tuple[str, ...]:
     change = None if item.new is None or item.baseline is None else item.new - item.baseline
-    told = item.reason if item.reason else number(change) + interval(item.low, item.high)
+    text = item.reason if item.reason else number(change) + interval(item.low, item.high)
     return (
         *(item.verdict, item.task, item.method, f"{item.metric} over {item.scope}"),
-        *(number(item.baseline), number(item.new), told, number(item.gate), probability(item.p), item.test or "-"),
+        *(number(item.baseline), number(item.new), text, number(item.gate), probability(item.p), item.test or "-"),
     )
 
 
 def markdown(outcome: Outcome) -> str:
-    """A summary for a job's page: what is not the same, then everything, folded."""
+    """Return a summary for a job's page: what is not the same, then everything, folded."""
     changed = [_cells(item) for item in outcome.items if item.verdict != "same"]
     gates = outcome.gates
     rule = (
@@ -64,7 +64,7 @@ def markdown(outcome: Outcome) -> str:
 
 
 def junit(outcome: Outcome) -> str:
-    """JUnit XML: a test case a gated number; worse is a failure, what could not be looked at an error."""
+    """Return JUnit XML: a test case per gated number; worse is a failure, what could not be looked at an error."""
     red = [item for item in outcome.items if item.verdict in RED]
     failures = str(sum(item.verdict == "worse" for item in red))
     errors = str(sum(item.verdict != "worse" for item in red))
@@ -96,14 +96,14 @@ def _sentence(item: Item) -> str:
 
 
 def github_annotations(outcome: Outcome, results: Path) -> Sequence[str]:
-    """GitHub's workflow commands, one a red item, which mark the line of the results that it is about."""
-    found = []
+    """Return GitHub's workflow commands, one per red item, which mark the line of the results that it is about."""
+    commands = []
     for item in outcome.items:
         if item.verdict in RED:
             line = f",line={item.line}" if item.line else ""
             title = _property(f"{item.verdict}: {item.metric}")
-            found.append(f"::error file={_property(str(results))}{line},title={title}::{_data(_sentence(item))}")
-    return found
+            commands.append(f"::error file={_property(str(results))}{line},title={title}::{_data(_sentence(item))}")
+    return commands
 
 
 def _data(text: str) -> str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from bench.comparison.comparability import why_not
 from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.comparison.gate_config import Gates
 from bench.comparison.latency_ratio import ratios
 from bench.core.errors import ConfigError
 from bench.core.stats import holm_adjusted
-from bench.results.run import Key, Run, why_not
+from bench.results.key import Key
+from bench.results.run import Run
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -64,7 +65,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What the number is of."""
+        """The number's task, method, metric and scope."""
         return f"{self.task}, {self.method}: {self.metric} over {self.scope}"
 
 
@@ -85,8 +86,8 @@ class Outcome:
     @property
     def counts(self) -> dict[str, int]:
         """Verdict to number of items, in the order of `VERDICTS`."""
-        found = Counter(item.verdict for item in self.items)
-        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
+        numbers = Counter(item.verdict for item in self.items)
+        return {verdict: numbers[verdict] for verdict in VERDICTS if numbers[verdict]}
 
     @property
     def passed(self) -> bool:
@@ -129,7 +130,7 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
     """
     drafts = [
         _draft(new, baseline, key, gates)
-        for key in baseline.scores
+        for key in baseline.by_key
         if gates.gate(key.metric, key.scope, key.classifier)
     ]
     items = _classified([draft for draft in drafts if draft is not None], gates)
@@ -137,7 +138,7 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
         raise ConfigError(f"no metric of {baseline.file} with a value is gated; gate one of {_names(baseline)}")
     latency, notes = _latency(new, baseline, gates)
     extra = [
-        key for key in new.scores if key not in baseline.scores and gates.gate(key.metric, key.scope, key.classifier)
+        key for key in new.by_key if key not in baseline.by_key and gates.gate(key.metric, key.scope, key.classifier)
     ]
     if extra:
         notes.append(f"{len(extra)} numbers are not in the baseline and were not gated; --update takes them in")
@@ -145,7 +146,7 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
 
 
 def _names(run: Run) -> str:
-    return ", ".join(dict.fromkeys(key.metric for key in run.scores))
+    return ", ".join(dict.fromkeys(key.metric for key in run.by_key))
 
 
 Draft = tuple[Item, Compared | None, float]  # what is known before the table's tests; comparison; sign of worse
@@ -160,18 +161,18 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
     gate = gates.gate(key.metric, key.scope, key.classifier)
     assert gate is not None
     old = float(np.mean([row.value for row in before]))
-    known: dict[str, Any] = {"baseline": old, "gate": gate.size(old)}
+    item = Item(*name, "same", baseline=old, gate=gate.size(old))
     status, reason = new.reason(key)
     if status:
         verdict = "missing" if status == "missing" else "failed"
-        line = new.scores[key][0].Index if key in new.scores else 0
-        return Item(*name, verdict, **known, reason=reason, line=line), None, 0.0
-    known |= {"new": float(np.mean([row.value for row in after])), "line": int(after[0].Index)}
+        line = new.by_key[key][0].line if key in new.by_key else 0
+        return replace(item, verdict=verdict, reason=reason, line=line), None, 0.0
+    item = replace(item, new=float(np.mean([row.value for row in after])), line=after[0].line)
     reason = why_not(before, after)
     if reason:
-        return Item(*name, "not comparable", **known, reason=reason), None, 0.0
+        return replace(item, verdict="not comparable", reason=reason), None, 0.0
     sign = 1.0 if gates.better(key.metric, gate) == "lower" else -1.0
-    return Item(*name, "same", **known), compare_lines(baseline, before, new, after), sign
+    return item, compare_lines(baseline, before, new, after), sign
 
 
 def _classified(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
@@ -195,9 +196,10 @@ def _classified(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
     return items
 
 
-def _with_test(item: Item, verdict: str, found: Compared, p: float | None) -> Item:
-    interval = (None, None) if p is None else (float(found.difference.low), float(found.difference.high))
-    return replace(item, verdict=verdict, low=interval[0], high=interval[1], p=p, test=found.test)
+def _with_test(item: Item, verdict: str, compared: Compared, p: float | None) -> Item:
+    difference = compared.difference
+    low, high = (None, None) if p is None else (float(difference.low), float(difference.high))
+    return replace(item, verdict=verdict, low=low, high=high, p=p, test=compared.test)
 
 
 def _latency(new: Run, baseline: Run, gates: Gates) -> tuple[list[Item], list[str]]:

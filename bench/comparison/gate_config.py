@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.yaml_models import Strict, read_yaml
@@ -31,7 +31,9 @@ class Gate(Strict):
     absolute: Size | None = None
     relative: Size | None = None
     scope: str = "*"
-    classifier: str = ""
+    classifier: str = Field(
+        default="", validation_alias=AliasChoices("classifier", "judge")
+    )  # "judge" is its earlier name
     better: Better | None = None
 
     @model_validator(mode="after")
@@ -55,7 +57,7 @@ DEFAULT = {
 
 
 class Latency(Strict):
-    """The gate of seconds an image, each method's as a ratio to vanilla's in the same run.
+    """The gate of seconds per image, each method's as a ratio to vanilla's in the same run.
 
     Attributes:
         relative: how much larger the ratio may become, as a part of the baseline's.
@@ -65,7 +67,7 @@ class Latency(Strict):
 
 
 class Gates(Strict):
-    """What is gated, and how strictly.
+    """The gated metrics, and how strict their gates are.
 
     Attributes:
         alpha: how often a table whose true values are all unchanged may be called worse.
@@ -94,12 +96,12 @@ class Gates(Strict):
         return gate.better or metric(name).better
 
 
-def read_gates(path: Path | None, known: dict[str, set[tuple[str, str]]]) -> Gates:
-    """The gates of a file, or the default ones.
+def read_gates(path: Path | None, gateable: dict[str, set[tuple[str, str]]]) -> Gates:
+    """Return the gates of a file, or the default ones.
 
     Args:
         path: a YAML file, or None.
-        known: the baseline's metrics, each with its scopes and classifiers, "" for the first.
+        gateable: the baseline's metrics, each with its scopes and classifiers, "" for the first.
 
     Raises:
         ConfigError: the file cannot be read or is not valid, or gates a metric whose better direction is not known.
@@ -108,10 +110,10 @@ def read_gates(path: Path | None, known: dict[str, set[tuple[str, str]]]) -> Gat
     """
     gates = read_yaml(path, Gates) if path is not None else Gates()
     for pattern, gate in gates.metrics.items() if path is not None else ():
-        fits = [name for name in known if fnmatchcase(name, pattern)]
+        fits = [name for name in gateable if fnmatchcase(name, pattern)]
         if not fits:
-            raise UnknownName(f"metric in {path}", pattern, known)
-        places = set[tuple[str, str]]().union(*(known[name] for name in fits))
+            raise UnknownName(f"metric in {path}", pattern, gateable)
+        places = set[tuple[str, str]]().union(*(gateable[name] for name in fits))
         if not any(fnmatchcase(scope, gate.scope) for scope, _ in places):
             raise UnknownName(f"scope of {pattern} in {path}", gate.scope, {scope for scope, _ in places})
         if not any(fnmatchcase(classifier, gate.classifier) for _, classifier in places):

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.comparison.comparability import why_not
 from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.stats import holm_adjusted, minimum_detectable_difference
+from bench.results.key import Key, Task
 from bench.results.metric_info import DEFAULT, metric
-from bench.results.run import Key, Run, Task, why_not
+from bench.results.run import Run
 
 LEADERBOARD = Path("leaderboards") / "quick"
 ALPHA = 0.05
@@ -59,13 +61,13 @@ class Line:
     verdict: str
     reason: str
 
-    def record(self) -> dict[str, Any]:
-        """As a row of a table, with every number unrounded."""
-        found = self.compared
-        numbers: dict[str, Any] = dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high"))
-        if found is not None:
-            parts = (found.difference.value, found.difference.low, found.difference.high)
-            numbers = dict(zip(numbers, (found.a, found.b, *map(float, parts)), strict=True))
+    def record(self) -> dict[str, str | float | None]:
+        """Return the line as a row of a table, with every number unrounded."""
+        compared = self.compared
+        numbers: dict[str, float | None] = dict.fromkeys(("value_a", "value_b", "difference", "ci_low", "ci_high"))
+        if compared is not None:
+            ends = (compared.difference.value, compared.difference.low, compared.difference.high)
+            numbers = dict(zip(numbers, (compared.a, compared.b, *map(float, ends)), strict=True))
         return {
             **{"task": self.task, "method_a": self.a, "method_b": self.b, "metric": self.metric, "scope": self.scope},
             "classifier": self.classifier,
@@ -73,9 +75,9 @@ class Line:
             "p_holm": self.p,
             "detectable": self.detectable,
             "verdict": self.verdict,
-            "test": found.test if found else None,
-            "n": found.n if found else None,
-            "seeds": "/".join(map(str, dict.fromkeys(found.seeds))) if found else None,
+            "test": compared.test if compared else None,
+            "n": compared.n if compared else None,
+            "seeds": "/".join(map(str, dict.fromkeys(compared.seeds))) if compared else None,
             "reason": self.reason,
         }
 
@@ -156,83 +158,82 @@ def compare(sides: tuple[Side, Side], tasks: Sequence[str] = (), metrics: Sequen
         ConfigError: the sides share no method.
         UnknownName: a task or a metric that neither side has.
     """
-    one, two = sides
-    keys = _keys(one.run, two.run, tasks, metrics)
-    drafts = [_draft(one.run, two.run, key, other) for pair in _methods(one, two) for key, other in _of(keys, *pair)]
-    tested = [i for i, (_, _, found, _) in enumerate(drafts) if found is not None and found.test != EXACT]
-    adjusted = np.full(len(drafts), np.nan)
+    a, b = sides
+    keys = _keys(a.run, b.run, tasks, metrics)
+    drafts = [_draft(a.run, b.run, *pair) for methods in _methods(a, b) for pair in _of(keys, *methods)]
+    p = {i: float(c.difference.p) for i, (_, _, c, _) in enumerate(drafts) if c is not None and c.test != EXACT}
+    tested, adjusted = list(p), np.full(len(drafts), np.nan)
     if tested:
-        adjusted[tested] = holm_adjusted(np.array([float(drafts[i][2].difference.p) for i in tested]))  # type: ignore[union-attr]
-    return [_line(*draft, p, len(tested)) for draft, p in zip(drafts, adjusted.tolist(), strict=True)]
+        adjusted[tested] = holm_adjusted(np.array(list(p.values())))
+    return [_line(*draft, holm, len(tested)) for draft, holm in zip(drafts, adjusted.tolist(), strict=True)]
 
 
-def _methods(one: Side, two: Side) -> list[tuple[str, str]]:
-    if one.method is not None and two.method is not None:
-        return [(one.method, two.method)]
-    shared = [m for m in one.run.methods if m in two.run.methods]
+def _methods(a: Side, b: Side) -> list[tuple[str, str]]:
+    if a.method is not None and b.method is not None:
+        return [(a.method, b.method)]
+    shared = [m for m in a.run.methods if m in b.run.methods]
     if not shared:
-        raise ConfigError(
-            f"{one.run.file} and {two.run.file} have no method in common; name one of each, as FOLDER:METHOD"
-        )
+        raise ConfigError(f"{a.run.file} and {b.run.file} have no method in common; name one of each, as FOLDER:METHOD")
     return [(m, m) for m in shared]
 
 
-def _keys(one: Run, two: Run, tasks: Sequence[str], metrics: Sequence[str]) -> list[tuple[Task, str, str, str]]:
-    """(task, metric, scope, classifier) of either run that are asked for."""
-    offered_tasks = list(dict.fromkeys((*one.tasks, *two.tasks)))
-    for asked in tasks:
-        if not any(task.answers(asked) for task in offered_tasks):
-            raise UnknownName("task", asked, {name for t in offered_tasks for name in (t.attributes, t.name)})
-    offered = list(dict.fromkeys((*one.metrics, *two.metrics)))
+def _keys(a: Run, b: Run, tasks: Sequence[str], metrics: Sequence[str]) -> list[tuple[Task, str, str, str]]:
+    """Return (task, metric, scope, classifier) of either run that the options choose."""
+    offered_tasks = list(dict.fromkeys((*a.tasks, *b.tasks)))
+    for text in tasks:
+        if not any(task.answers(text) for task in offered_tasks):
+            raise UnknownName("task", text, {name for t in offered_tasks for name in (t.attributes, t.name)})
+    offered = list(dict.fromkeys((*a.metrics, *b.metrics)))
     for pattern in metrics:
         if not any(fnmatchcase(name, pattern) for name in offered):
             raise UnknownName("metric", pattern, offered)
-    found = dict.fromkeys(
+    keys = dict.fromkeys(
         (key.task, key.metric, key.scope, key.classifier)
-        for run in (one, two)
-        for key in run.scores
-        if (not tasks or any(key.task.answers(asked) for asked in tasks))
+        for run in (a, b)
+        for key in run.by_key
+        if (not tasks or any(key.task.answers(text) for text in tasks))
         and any(fnmatchcase(key.metric, pattern) for pattern in (metrics or DEFAULT))
     )
-    return sorted(found, key=lambda key: offered_tasks.index(key[0]))
+    return sorted(keys, key=lambda key: offered_tasks.index(key[0]))
 
 
 def _of(keys: list[tuple[Task, str, str, str]], a: str, b: str) -> list[tuple[Key, Key]]:
-    return [(Key(task, a, *rest), Key(task, b, *rest)) for task, *rest in keys]
+    return [(Key(task, a, *names), Key(task, b, *names)) for task, *names in keys]
 
 
-def _draft(one: Run, two: Run, a: Key, b: Key) -> tuple[Key, Key, Compared | None, str]:
-    mine, other = one.good(a), two.good(b)
-    for side, run, key, rows in (("A", one, a, mine), ("B", two, b, other)):
+def _draft(run_a: Run, run_b: Run, a: Key, b: Key) -> tuple[Key, Key, Compared | None, str]:
+    rows_a, rows_b = run_a.good(a), run_b.good(b)
+    for side, run, key, rows in (("A", run_a, a, rows_a), ("B", run_b, b, rows_b)):
         if not rows:
             status, reason = run.reason(key)
             return a, b, None, f"{side}: {status}: {reason}" if status != "missing" else f"{side}: {reason}"
-    reason = why_not(mine, other)
-    return a, b, None if reason else compare_lines(one, mine, two, other), reason
+    reason = why_not(rows_a, rows_b)
+    return a, b, None if reason else compare_lines(run_a, rows_a, run_b, rows_b), reason
 
 
-def _line(a: Key, b: Key, found: Compared | None, reason: str, p: float, tests: int) -> Line:
+def _line(a: Key, b: Key, compared: Compared | None, reason: str, p: float, tests: int) -> Line:
     common = (a.task.name, a.method, b.method, a.metric, a.scope, a.classifier)
-    if found is None:
+    if compared is None:
         return Line(*common, None, None, None, "not comparable", reason)
-    exact = found.test == EXACT
-    different = float(found.difference.value) != 0 if exact else p <= ALPHA
+    exact = compared.test == EXACT
+    difference = float(compared.difference.value)
+    different = difference != 0 if exact else p <= ALPHA
     better = metric(a.metric).better
     verdict = "tie"
     if different:
-        lower = "B better" if found.difference.value < 0 else "A better"
-        higher = "A better" if found.difference.value < 0 else "B better"
+        lower = "B better" if difference < 0 else "A better"
+        higher = "A better" if difference < 0 else "B better"
         verdict = {"lower": lower, "higher": higher, None: "different"}[better]
     if exact:
-        return Line(*common, found, None, None, verdict, "")
-    detectable = minimum_detectable_difference(found.difference.standard_error, ALPHA / tests)
-    return Line(*common, found, p, float(detectable), verdict, "")
+        return Line(*common, compared, None, None, verdict, "")
+    detectable = minimum_detectable_difference(compared.difference.standard_error, ALPHA / tests)
+    return Line(*common, compared, p, float(detectable), verdict, "")
 
 
 def tally(lines: Sequence[Line]) -> list[tuple[str, str, str, dict[str, int]]]:
-    """(method of A, method of B, metric, verdict to number of lines), over tasks and scopes."""
-    found: dict[tuple[str, str, str], dict[str, int]] = {}
+    """Return (method of A, method of B, metric, verdict to number of lines), over tasks and scopes."""
+    tallies: dict[tuple[str, str, str], dict[str, int]] = {}
     for line in lines:
-        counts = found.setdefault((line.a, line.b, line.metric), dict.fromkeys(VERDICTS, 0))
+        counts = tallies.setdefault((line.a, line.b, line.metric), dict.fromkeys(VERDICTS, 0))
         counts[line.verdict] += 1
-    return [(*key, counts) for key, counts in found.items()]
+    return [(*key, counts) for key, counts in tallies.items()]

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.comparison.head_to_head import Line, Side, tally
+from bench.core.csv_text import to_csv
 from bench.core.errors import ConfigError
-from bench.core.text import csv_table, interval, markdown_table, number, probability
+from bench.core.text import interval, markdown_table, number, probability
 from bench.storage.files import write_bytes
 
 HEADS = ("metric", "A", "B", "B - A [95 %]", "p (Holm)", "verdict", "test", "detectable")
@@ -22,14 +23,14 @@ NOTE = (
 
 
 def show(lines: Sequence[Line], sides: tuple[Side, Side], console: Console) -> None:
-    """Print one table a pair of methods and task, then wins, ties and losses over the tasks."""
+    """Print one table per pair of methods and task, then wins, ties and losses over the tasks."""
     for a, b in sides_of(lines):
         for task in dict.fromkeys(line.task for line in lines):
-            own = [line for line in lines if (line.a, line.b, line.task) == (a, b, task)]
+            shown = [line for line in lines if (line.a, line.b, line.task) == (a, b, task)]
             table = Table(title=escape(f"{task}: A = {_side(sides[0], a)}, B = {_side(sides[1], b)}"))
             for head in HEADS:
                 table.add_column(head, justify="left" if head in ("metric", "verdict", "test") else "right")
-            for line in own:
+            for line in shown:
                 table.add_row(*map(escape, _cells(line)))
             console.print(table)
     table = Table(title="over the tasks", caption=NOTE)
@@ -47,7 +48,7 @@ def write(lines: Sequence[Line], sides: tuple[Side, Side], out: Path) -> None:
         ConfigError: another ending, or the file cannot be written.
     """
     check_ending(out)
-    text = csv_table([line.record() for line in lines]) if out.suffix == ".csv" else _markdown(lines, sides)
+    text = to_csv([line.record() for line in lines]) if out.suffix == ".csv" else _markdown(lines, sides)
     write_bytes(out, text.encode())
 
 
@@ -68,34 +69,34 @@ def _side(side: Side, method: str) -> str:
 
 def _cells(line: Line) -> tuple[str, ...]:
     name = f"{line.metric} over {line.scope}" + (f" by {line.classifier}" if line.classifier else "")
-    found = line.compared
-    if found is None:
+    compared = line.compared
+    if compared is None:
         return (name, "-", "-", "-", "-", f"{line.verdict}: {line.reason}", "-", "-")
-    d = found.difference
+    d = compared.difference
     ends = "" if line.p is None else interval(float(d.low), float(d.high))
     return (
-        *(name, number(found.a), number(found.b), number(float(d.value)) + ends, probability(line.p)),
-        *(line.verdict, found.test, number(line.detectable)),
+        *(name, number(compared.a), number(compared.b), number(float(d.value)) + ends, probability(line.p)),
+        *(line.verdict, compared.test, number(line.detectable)),
     )
 
 
 def _wins(lines: Sequence[Line]) -> list[tuple[str, ...]]:
     rows = []
     for a, b, name, counts in tally(lines):
-        other = "; ".join(f"{counts[v]} {v}" for v in ("different", "not comparable") if counts[v])
-        rows.append((a, b, name, *(str(counts[v]) for v in ("A better", "tie", "B better")), other))
+        untested = "; ".join(f"{counts[v]} {v}" for v in ("different", "not comparable") if counts[v])
+        rows.append((a, b, name, *(str(counts[v]) for v in ("A better", "tie", "B better")), untested))
     return rows
 
 
 def _markdown(lines: Sequence[Line], sides: tuple[Side, Side]) -> str:
     parts = []
     for a, b in sides_of(lines):
-        own = [line for line in lines if (line.a, line.b) == (a, b)]
+        of_pair = [line for line in lines if (line.a, line.b) == (a, b)]
         parts.append(
             markdown_table(
                 ("side", "method", "run"), [("A", a, str(sides[0].run.file)), ("B", b, str(sides[1].run.file))]
             )
         )
-        parts.append(markdown_table(("task", *HEADS), [(line.task, *_cells(line)) for line in own]))
+        parts.append(markdown_table(("task", *HEADS), [(line.task, *_cells(line)) for line in of_pair]))
     parts.append(markdown_table(("A", "B", "metric", "A wins", "ties", "A loses", "other"), _wins(lines)))
     return "\n\n".join([*parts, NOTE]) + "\n"

@@ -1,21 +1,47 @@
-"""Rows as CSV text that no spreadsheet computes."""
+"""CSV text that spreadsheets show and do not compute: written, read, and its apostrophes taken back."""
 
 from __future__ import annotations
 
 import csv
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bench.core.errors import ConfigError
+
+# A spreadsheet computes a text that begins with one of these, behind spaces or not. Texts that begin with apostrophes
+# before one are escaped as well, so that `unescape` takes back exactly what `escape` added.
+FORMULA = re.compile(r"'*\s*[=+\-@]")
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same number."""
+@functools.lru_cache(maxsize=2**16)  # most texts of a table stand in many rows
+def escape(text: str) -> str:
+    """Return the text with an apostrophe before it where a spreadsheet would compute it; numbers stay as they are.
+
+    >>> escape("=1+1"), escape("-1.5"), escape("vanilla")
+    ("'=1+1", '-1.5', 'vanilla')
+    """
+    return "'" + text if FORMULA.match(text) and not _is_number(text) else text
+
+
+def unescape(text: str) -> str:
+    """Return the text that `escape` was given.
+
+    >>> unescape("'=1+1"), unescape("'quoted"), unescape("-1.5")
+    ('=1+1', "'quoted", '-1.5')
+    """
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
+
+
+def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as CSV, blank where a row lacks a key; floats in the shortest form that reads back to the same."""
     if not rows:
         return ""
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    lines = (_joined(map(row.get, columns)) for row in rows)
-    return "".join(f"{line}\n" for line in itertools.chain([_fields(columns)], lines))
+    lines = (csv_line(map(row.get, columns)) for row in rows)
+    return "".join(f"{line}\n" for line in itertools.chain([csv_fields(columns)], lines))
 
 
 class _Echo:
@@ -28,24 +54,18 @@ class _Echo:
 _csv = csv.writer(_Echo(), lineterminator="\n")
 
 
-def _fields(values: Iterable[Any]) -> str:
-    """Numbers and inert texts as a line of a CSV, or as a part of one, without the line's end."""
+def csv_fields(values: Iterable[object]) -> str:
+    """Return numbers and escaped texts as a line of a CSV, or as a part of one, without the line's end."""
     return str(_csv.writerow(values))[:-1]
 
 
-def _joined(values: Iterable[Any]) -> str:
-    """As `_fields`, of any texts."""
-    return _fields(map(_cell, values))
+def csv_line(values: Iterable[object]) -> str:
+    """Return any values as a line of a CSV, or as a part of one, without the line's end; None is blank."""
+    return csv_fields(map(_field, values))
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else float.__repr__(value) if isinstance(value, float) else _inert(str(value))
-
-
-@functools.lru_cache(maxsize=2**16)  # most texts of a table stand in many rows
-def _inert(text: str) -> str:
-    """A spreadsheet computes what begins so, spaces before it or not; an apostrophe makes it a text."""
-    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+def _field(value: object) -> str:
+    return "" if value is None else float.__repr__(value) if isinstance(value, float) else escape(str(value))
 
 
 def _is_number(text: str) -> bool:
@@ -54,3 +74,27 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_csv_lines(path: Path, advice: str, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of every line that is not blank, with the number of the line that they end in.
+
+    Args:
+        path: the file.
+        advice: what to do about a file that cannot be read, the end of the error's sentence.
+        encoding: "utf-8-sig" skips the byte order mark that spreadsheets write.
+
+    Raises:
+        ConfigError: the file cannot be opened, is not UTF-8, or is not CSV.
+    """
+    try:
+        with path.open(newline="", encoding=encoding) as f:
+            reader = csv.reader(f, strict=True)
+            try:
+                yield from ((reader.line_num, fields) for fields in reader if fields)
+            except csv.Error as error:
+                raise ConfigError(f"{path}, line {reader.line_num}: no CSV: {error}; {advice}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read {path}: it is not UTF-8 text; {advice}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}; {advice}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.config.suite import Suite
 from bench.core.attributes import product
-from bench.core.csv_text import _fields, _inert, _joined, to_csv
+from bench.core.csv_text import csv_fields, csv_line, escape, to_csv
 from bench.core.gc_pause import gc_paused
 from bench.core.provenance import bench_version, commit
 from bench.core.schema import PROMPTS
@@ -66,21 +66,21 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
     build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
     if results:
         yield _header([*run, *_cell_columns(results[0].job)], build)
-    start, end = _joined(run.values()), _joined(build.values())
+    start, end = csv_line(run.values()), csv_line(build.values())
     sampler = vars(suite.sampler.spec)
     methods: dict[str, str] = {}  # by title
     classifiers: dict[tuple[object, ...], dict[str, str]] = {}  # by title, of the cells that are classified alike
     for r in results:
         job, cell, columns = r.job, r.job.cell, _cell_columns(r.job)
         if cell.title not in methods:
-            methods[cell.title] = _joined([cell.method, cell.fields.text])
+            methods[cell.title] = csv_line([cell.method, cell.fields.text])
         alike = columns["attributes"], job.guided_by_classifier
         if alike not in classifiers:
-            classifiers[alike] = {c.title: _joined(_classifier_columns(c, job)) for c in r.context.classifiers}
-        before = f"{start},{_joined(columns.values())}"
+            classifiers[alike] = {c.title: csv_line(_classifier_columns(c, job)) for c in r.context.classifiers}
+        before = f"{start},{csv_line(columns.values())}"
         cost = (None, None) if r.cost is None else (r.cost.nfe, r.cost.backward)
-        sampled = _joined([job.n, suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
-        after = f"{sampled},{methods[cell.title]},{_joined([r.context.model_digest, job.sample_key])},{end}"
+        sampled = csv_line([job.n, suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
+        after = f"{sampled},{methods[cell.title]},{csv_line([r.context.model_digest, job.sample_key])},{end}"
         for score in r.scores or (_no_score(r),):
             yield f"{before},{_score_columns(score)},{after},{classifiers[alike][score.classifier]}\n"
 
@@ -88,7 +88,7 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
 def _header(first: Sequence[str], build: Iterable[str]) -> str:
     by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
     names = [*first, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
-    return _joined([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"]) + "\n"
+    return csv_line([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"]) + "\n"
 
 
 def _no_score(r: CellResult) -> CellScore:
@@ -98,10 +98,10 @@ def _no_score(r: CellResult) -> CellScore:
 
 def _score_columns(score: CellScore) -> str:
     texts = (score.metric, score.scope, score.status, last_line(score.reason))
-    metric, scope, status, reason = map(_inert, texts)
+    metric, scope, status, reason = map(escape, texts)
     n = score.n if score.metric or score.n else None  # a cell that did not run has no number of samples
     numbers = (score.value, score.ci_low, score.ci_high, score.noise_floor, n)
-    return _fields([metric, scope, *numbers, status, reason])
+    return csv_fields([metric, scope, *numbers, status, reason])
 
 
 def _classifier_columns(classifier: ClassifierRecord, job: CellJob) -> list[str | bool]:

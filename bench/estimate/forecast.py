@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import math
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.build import build_method, built_methods
 from bench.config.suite import Suite
+from bench.core.errors import ConfigError
 from bench.core.plugins import ROOT
 from bench.core.specs import ExtractorSpec
 from bench.core.units import GIB
@@ -30,6 +30,7 @@ from bench.estimate.costs import (
     wall_hours,
 )
 from bench.estimate.skips import why_skipped
+from bench.results.tables import read_records
 from bench.storage.files import has_arrays
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from bench.engine.resources import Resources
     from bench.estimate.memory import MemoryEstimate
 
+COSTS = ("task", "method", "device", "nfe_per_image", "seconds_per_image", "fit_seconds")  # columns that are read
 LONG_ENOUGH = 0.5  # seconds of a timed call: beyond that, more rows make it no more precise
 
 
@@ -265,33 +267,28 @@ def measured_runs(suite: str, root: Path, model_digest: str, job: CellJob) -> li
     for folder in sorted(folders, key=lambda f: f.name != suite):
         try:
             rows += _measured(folder, model_digest, job)
-        except (OSError, ValueError, KeyError, csv.Error):
+        except ConfigError:
             continue
     return rows
 
 
 def _measured(folder: Path, model_digest: str, job: CellJob) -> list[Measured]:
     files = {}
-    for row in _table(folder / "results.csv"):
+    for row in read_records(folder / "results.csv", ("method", "method_file", "model_sha256", "precision")):
         if (row["model_sha256"], row["precision"]) != (model_digest, job.sampling.sampler.precision):
             return []
-        files[row["method"].removeprefix("'")] = row["method_file"]
+        files[row["method"]] = row["method_file"]
     rows = []
-    for row in _table(folder / "costs.csv"):
-        title, calls = row["method"].removeprefix("'"), float(row["nfe_per_image"])
+    for row in read_records(folder / "costs.csv", COSTS):
+        title, calls = row["method"], row.required("nfe_per_image")
         if title in files and calls > 0 and row["device"].split(":")[0] == job.sampling.device.split(":")[0]:
-            numbers = (calls, float(row["seconds_per_image"]), float(row["fit_seconds"]))
+            numbers = (calls, row.required("seconds_per_image"), row.required("fit_seconds"))
             rows.append(Measured(_shown(folder), files[title], title, row["task"], *numbers))
     return rows
 
 
 def _shown(folder: Path) -> str:
     return str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else str(folder)
-
-
-def _table(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as f:
-        yield from csv.DictReader(f, strict=True)
 
 
 def _pace(resources: Resources, job: CellJob, backward: bool) -> Pace:

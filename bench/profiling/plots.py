@@ -119,7 +119,7 @@ def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Figure
     shown: dict[str, Look] = {}
     for ax, task in zip(axes, run.tasks, strict=True):
         ranking = (task, run.ranking_metric, task.attributes, "")
-        for key in (k for k in run.scores if (k.task, k.metric, k.scope, k.classifier) == ranking):
+        for key in (k for k in run.by_key if (k.task, k.metric, k.scope, k.classifier) == ranking):
             good = run.good(key)
             if key.method not in seconds or not good:
                 continue

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, ranking_metric_of
-from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval, method_name, read_table
+from bench.results.leaderboard_csv import LEADERBOARD, MARKS, columns, frechet_head, interval, method_name
+from bench.results.tables import read_records
 
 
 def leaderboard_markdown(folder: Path) -> str:
     """Return one table over all tasks of a suite's folder; failed and skipped rows show their status."""
-    rows = read_table(folder / "leaderboard.csv")
+    rows = read_records(folder / "leaderboard.csv", LEADERBOARD)
     frechet, epsilon = columns(rows[0], "frechet_"), columns(rows[0], "epsilon_")
     ranking_metric, clip = ranking_metric_of(OVER_PROMPTS in rows[0]), columns(rows[0], "clip_score_")
     beside = [*BY_PROMPT, POOLED] if ranking_metric == OVER_PROMPTS else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console, JustifyMethod
@@ -12,24 +12,26 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED, ranking_metric_of
-from bench.results.leaderboard_csv import MARKS, columns, frechet_head, interval, method_name, read_table
+from bench.results.leaderboard_csv import LEADERBOARD, MARKS, columns, frechet_head, interval, method_name
+from bench.results.tables import read_records
 
 EPSILON = (
     "epsilon: balanced error rate of the best of four classifiers predicting the conditioning class from image "
     "features; higher is fairer."
 )
 RANK = "rank"  # the column of the marks "best" and "tied"
+COSTS = ("task", "method", "seconds_per_image", "fit_seconds")
 
 
 def show_leaderboard(folder: Path, console: Console) -> None:
     """Print one table per task."""
-    rows = read_table(folder / "leaderboard.csv")
-    costs = read_table(folder / "costs.csv")
+    rows = read_records(folder / "leaderboard.csv", LEADERBOARD)
+    costs = read_records(folder / "costs.csv", COSTS, may_be_empty=True)
     for task in dict.fromkeys(row["task"] for row in rows):
         console.print(task_table([r for r in rows if r["task"] == task], costs, console))
 
 
-def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console: Console) -> Table:
+def task_table(rows: Sequence[Mapping[str, str]], costs: Sequence[Mapping[str, str]], console: Console) -> Table:
     """Make the table of one task: discrepancy and Fréchet distances with their intervals, NFE and seconds.
 
     No number is cut: a console too narrow for all columns gets the most important ones, and the caption names the
@@ -64,7 +66,7 @@ def task_table(rows: list[dict[str, str]], costs: list[dict[str, str]], console:
     return table
 
 
-def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[str, list[str]]:
+def _columns(rows: Sequence[Mapping[str, str]], costs: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """Return the cells of each column by its head, in the order of the table."""
     first = rows[0]
     ranking_metric = ranking_metric_of(OVER_PROMPTS in first)
@@ -72,10 +74,10 @@ def _columns(rows: list[dict[str, str]], costs: list[dict[str, str]]) -> dict[st
     epsilon, clip = columns(first, "epsilon_"), columns(first, "clip_score_")
     prompts = [*BY_PROMPT, POOLED] if ranking_metric == OVER_PROMPTS else []
 
-    def measured(column: str, digits: int) -> Callable[[dict[str, str]], str]:
+    def measured(column: str, digits: int) -> Callable[[Mapping[str, str]], str]:
         return lambda row: interval(row, column, 0 if digits == 2 and float(row[column] or 0) >= 100 else digits)
 
-    formats: dict[str, Callable[[dict[str, str]], str]] = {
+    formats: dict[str, Callable[[Mapping[str, str]], str]] = {
         f"{ranking_metric} [95 %]": measured(ranking_metric, 3),
         RANK: lambda row: MARKS[row["tied_best"]],
         **{column.removeprefix(f"{ranking_metric} "): measured(column, 3) for column in others},
@@ -117,6 +119,6 @@ def _percent(text: str) -> str:
     return f"{100 * float(text):.1f} %" if text else "not measured"
 
 
-def _mean(row: dict[str, str], costs: list[dict[str, str]], column: str) -> float:
+def _mean(row: Mapping[str, str], costs: Sequence[Mapping[str, str]], column: str) -> float:
     values = [float(c[column]) for c in costs if (c["task"], c["method"]) == (row["task"], row["method"])]
     return sum(values) / len(values) if values else float("nan")

@@ -1,38 +1,36 @@
-"""Read leaderboard.csv and name its columns."""
+"""Names and texts of the columns of leaderboard.csv."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
+# Columns that every leaderboard.csv has, beside those of the metrics.
+LEADERBOARD = (
+    *("task", "method", "fd_noise_floor", "classifier_accuracy", "guided_by_classifier", "nfe_per_image"),
+    *("backward_per_image", "n", "seeds", "status", "reason", "tied_best"),
+)
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
 
 
-def frechet_head(column: str, beside: list[str]) -> str:
-    """What a Frechet distance is to, and of whose features, where the columns beside it are not all of the same."""
+def frechet_head(column: str, beside: Sequence[str]) -> str:
+    """Return the heading of a Frechet distance: its reference, and its features where those of `beside` differ."""
     metric, _, scope = column.partition(" to ")
-    several = len({other.partition(" to ")[0] for other in beside}) > 1
+    several = len({name.partition(" to ")[0] for name in beside}) > 1
     return f"of {metric.removeprefix('frechet_')} to {scope}" if several else f"to {scope}"
 
 
-def columns(row: dict[str, str], prefix: str) -> list[str]:
-    """The columns of the metrics of a prefix, without their intervals'."""
+def columns(row: Mapping[str, str], prefix: str) -> list[str]:
+    """Return the columns of the metrics that begin so, without those of their intervals."""
     return [c for c in row if c.startswith(prefix) and not c.endswith(("_low", "_high"))]
 
 
-def method_name(row: dict[str, str]) -> str:
-    """The method of a leaderboard row, with a warning where it guided with the network that classifies it."""
+def method_name(row: Mapping[str, str]) -> str:
+    """Return the method of a leaderboard row, with a warning where it guided with the network that classifies it."""
     return row["method"] + (" (guided by its classifier)" if row.get("guided_by_classifier") == "True" else "")
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV, as text."""
-    with path.open(newline="", encoding="utf-8") as f:
-        return list(csv.DictReader(f))
-
-
-def interval(row: dict[str, str], column: str, digits: int) -> str:
-    """A value with its interval, or a dash where there is none."""
+def interval(row: Mapping[str, str], column: str, digits: int) -> str:
+    """Return a value with its interval, or a dash where there is none."""
     if not row[column]:
         return "-"
     value = f"{float(row[column]):.{digits}f}"

@@ -1,39 +1,30 @@
-"""Reading results.csv: the one place where a finished run's table is read, and refused where it cannot be true."""
+"""results.csv as a checked frame: refused where it cannot be what a run wrote."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import math
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.core.csv_text import unescape
 from bench.core.errors import ConfigError
 from bench.core.gc_pause import gc_paused
+from bench.results.tables import ADVICE, COMMAND, current_metric, read_lines
 
 WHOLE = ("seed", "n_asked", "guidance_batch", "steps", "protocol")
 NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "eta", "nfe_per_image", "backward_per_image")
 TEXTS = (
     *("suite", "model", "attributes", "target", "method", "metric", "scope", "status", "reason", "sampler", "spacing"),
-    *(
-        "precision",
-        "method_file",
-        "fields",
-        "classifier",
-        "classifier_confusion",
-        "model_sha256",
-        "classifier_sha256",
-        "sample_key",
-    ),
-    *("bench_version", "commit"),
+    *("precision", "method_file", "fields", "classifier", "classifier_confusion", "model_sha256", "classifier_sha256"),
+    *("sample_key", "bench_version", "commit"),
 )
 COLUMNS = (*TEXTS, *WHOLE, *NUMBERS, "n", "guided_by_classifier")
 STATUSES = ("ok", "undefined", "skipped", "failed")
@@ -43,16 +34,14 @@ ONE_RUN = (
     *("model_sha256", "protocol"),
 )
 KEY = ("attributes", "target", "method", "seed", "classifier", "metric", "scope")
-APOSTROPHE = re.compile(r"^'(?=\s*[=+\-@])")
 ROUNDING = 1e-9  # relative; an interval's end may miss its value by that much
 LARGEST = 2.0**53  # above it a float64 does not hold every whole number
-COMMAND = re.compile(r"[\x1b\x80-\x9f]")  # begins what a terminal obeys
 SHARES = 1e-5  # a target is written with six digits
 BLOCK = 1000  # lines that are held as lists of texts at a time
 
 
 def results_file(run: Path) -> Path:
-    """The results.csv of a run, given its folder or the file itself.
+    """Return the results.csv of a run, given its folder or the file itself.
 
     Raises:
         ConfigError: neither is there.
@@ -70,7 +59,7 @@ def results_file(run: Path) -> Path:
 
 @gc_paused()
 def read_results(path: Path) -> pd.DataFrame:
-    """The rows of a results.csv, one a cell and score, checked.
+    """Read and check the rows of a results.csv, one per cell and score.
 
     Args:
         path: the file, as `bench.engine.tables.write_tables` writes it, or the folder that holds it.
@@ -92,20 +81,20 @@ def read_results(path: Path) -> pd.DataFrame:
         raise ConfigError(
             f"{path}, line 1: no column {missing[0]!r}; give a results.csv as `run_bench.py run` writes it, all columns"
         )
-    _each(path, frame, "status", lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}")
+    _check_texts(path, frame, "status", lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}")
     for column in TEXTS:
         if column not in BLANK:
-            _each(path, frame, column, bool, "must not be blank")
+            _check_texts(path, frame, column, bool, "must not be blank")
     for column in WHOLE:
         frame[column] = _whole(path, frame, column).astype(np.int64)
     frame["n"] = _whole(path, frame, "n", blank=True)
     for column in NUMBERS:
         frame[column] = _numbers(path, frame, column)
-    _each(path, frame, "guided_by_classifier", lambda text: text in ("True", "False"), "must be True or False")
+    _check_texts(path, frame, "guided_by_classifier", lambda text: text in ("True", "False"), "must be True or False")
     frame["guided_by_classifier"] = frame["guided_by_classifier"] == "True"
     for column in ("fields", "classifier_confusion"):
-        _each(path, frame, column, _is_object, "must be a JSON object")
-    _each(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
+        _check_texts(path, frame, column, _is_object, "must be a JSON object")
+    _check_texts(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
     _check_values(path, frame)
     _check_one_run(path, frame)
     _check_shares(path, frame)
@@ -113,98 +102,68 @@ def read_results(path: Path) -> pd.DataFrame:
 
 
 def _texts(path: Path) -> pd.DataFrame:
-    """Every field as text, the index the line that its row ends in."""
-    try:
-        with path.open(newline="", encoding="utf-8") as f:
-            reader = csv.reader(f, strict=True)
-            return _table(path, ((reader.line_num, row) for row in reader if row))
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: no CSV: {error}; restore the file") from error
-    except UnicodeDecodeError:
-        raise ConfigError(f"cannot read {path}: it is not UTF-8 text") from None
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _table(path: Path, lines: Iterator[tuple[int, list[str]]]) -> pd.DataFrame:
-    """Lines with their numbers, the names first, as categoricals: most texts stand in many rows, and are kept once."""
-    _, names = next(lines, (0, []))
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"{path}, line 1: two columns are called {twice!r}; restore the file that the run wrote")
+    """Return every field as text in categoricals, since most texts stand in many rows; the index is the row's line."""
+    names, lines = read_lines(path)
     index: list[int] = []
-    known = [defaultdict[str, int](itertools.count().__next__) for _ in names]  # of a column: text to its number
+    numbers = [defaultdict[str, int](itertools.count().__next__) for _ in names]  # of a column: text to its number
     codes: list[list[npt.NDArray[np.int32]]] = [[] for _ in names]
     while block := list(itertools.islice(lines, BLOCK)):
-        for line, row in block:
-            if len(row) != len(names):
-                raise ConfigError(
-                    f"{path}, line {line}: must have {len(names)} fields, as many as line 1, got {len(row)}; restore "
-                    "the file that the run wrote"
-                )
         index += [line for line, _ in block]
-        for numbers, found, texts in zip(known, codes, zip(*(row for _, row in block), strict=True), strict=True):
-            found.append(np.fromiter(map(numbers.__getitem__, texts), np.int32, len(texts)))
+        for number_of, blocks, texts in zip(numbers, codes, zip(*(row for _, row in block), strict=True), strict=True):
+            blocks.append(np.fromiter(map(number_of.__getitem__, texts), np.int32, len(texts)))
     if not index:
         raise ConfigError(f"{path} holds no rows; run the suite again, or copy the file again")
-    for name in filter(COMMAND.search, names):
-        _refuse(path, 1, name, f"must hold no terminal's command, got {name!r:.60}")
-    columns = {name: _plain(of, np.concatenate(c)) for name, of, c in zip(names, known, codes, strict=True)}
+    columns = {name: _plain(name, of, np.concatenate(c)) for name, of, c in zip(names, numbers, codes, strict=True)}
     frame = pd.DataFrame(columns, index=index)
     for name in names:
-        _each(path, frame, name, lambda text: not COMMAND.search(text), "must hold no terminal's command")
+        _check_texts(path, frame, name, lambda text: not COMMAND.search(text), "must hold no terminal's command")
     return frame
 
 
-def _plain(texts: Iterable[str], codes: npt.NDArray[np.int32]) -> pd.Categorical:
-    """Without the writer's apostrophe, which keeps spreadsheets from computing a text and is no part of it."""
-    places, distinct = pd.factorize(np.array([APOSTROPHE.sub("", text) for text in texts], dtype=object))
-    return pd.Categorical.from_codes(places[codes], pd.Index(distinct, dtype=object))
+def _plain(name: str, texts: Iterable[str], codes: npt.NDArray[np.int32]) -> pd.Categorical:
+    """Return a column without the apostrophes that spreadsheets need, its metrics under today's names."""
+    plain = [unescape(text) for text in texts]
+    if name == "metric":
+        plain = [current_metric(text) for text in plain]
+    places, categories = pd.factorize(np.array(plain, dtype=object))
+    return pd.Categorical.from_codes(places[codes], pd.Index(categories, dtype=object))
 
 
-def distinct(column: pd.Series[Any]) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.object_]]:
-    """Of each value of a whole column its place among the distinct ones, and these; 0.0 and -0.0 are two."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy(), column.cat.categories.to_numpy()
-    if column.dtype == np.float64:
-        places, bits = pd.factorize(column.to_numpy().view(np.int64))
-        values = bits.view(np.float64).tolist()
-    else:
-        places, other = pd.factorize(column, use_na_sentinel=False)
-        values = other.tolist()
-    return places.astype(np.int32), np.array(values, dtype=object)
+def _refuse(path: Path, line: int, column: str, what: str) -> NoReturn:
+    raise ConfigError(f"{path}, line {line}, column {column}: {what}; {ADVICE}")
 
 
-def _refuse(path: Path, line: Any, column: str, what: str) -> NoReturn:
-    raise ConfigError(f"{path}, line {line}, column {column}: {what}; restore the file that the run wrote")
+def _first(frame: pd.DataFrame, bad: pd.Series[bool] | npt.NDArray[np.bool_]) -> int:
+    """Return the line of the first row that is bad."""
+    return int(frame.index[int(np.asarray(bad).argmax())])
 
 
-def _each(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bool], must: str) -> None:
+def _check_texts(path: Path, frame: pd.DataFrame, column: str, good: Callable[[str], bool], must: str) -> None:
     places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     bad = np.array([not good(text) for text in texts])[places]
     if bad.any():
-        line = frame.index[int(bad.argmax())]
+        line = _first(frame, bad)
         _refuse(path, line, column, f"{must}, got {frame.at[line, column]!r:.60}")
 
 
 def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
     places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     blank = texts == ""
-    each = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
-    bad = (~np.isfinite(each) & ~blank)[places]
+    values = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
+    bad = (~np.isfinite(values) & ~blank)[places]
     if bad.any():
-        line = frame.index[int(bad.argmax())]
+        line = _first(frame, bad)
         _refuse(path, line, column, f"must be a finite number or blank, got {frame.at[line, column]!r:.60}")
-    return pd.Series(each[places], frame.index)
+    return pd.Series(values[places], frame.index)
 
 
-def _whole(path: Path, frame: pd.DataFrame, column: str, blank: bool = False) -> pd.Series[Any]:
+def _whole(path: Path, frame: pd.DataFrame, column: str, blank: bool = False) -> pd.Series[int]:
     values = _numbers(path, frame, column)
     bad = (values != values.round()) | (values < 0) | (values > LARGEST)
     if blank:
         bad &= values.notna()
     if bad.any():
-        line = bad.idxmax()
+        line = _first(frame, bad)
         _refuse(path, line, column, f"must be a whole number from 0 to 2^53, got {frame.at[line, column]!r:.60}")
     return values.astype("Int64")
 
@@ -217,7 +176,7 @@ def _is_object(text: str) -> bool:
 
 
 def target_shares(text: str) -> np.ndarray:
-    """The target of a row as float64 [K], from its shares separated by "/"."""
+    """Return the target of a row as float64 [K], from its shares separated by "/"."""
     return np.array([float(part) for part in text.split("/")])
 
 
@@ -241,23 +200,23 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     ]
     for column, bad, what in rules:
         if bad.any():
-            _refuse(path, bad.idxmax(), column, what)
+            _refuse(path, _first(frame, bad), column, what)
     slack = ROUNDING * frame["value"].abs()
     for column, over in (("ci_low", frame["ci_low"] - frame["value"]), ("ci_high", frame["value"] - frame["ci_high"])):
         bad = over > slack
         if bad.any():
-            line: Any = bad.idxmax()
+            line = _first(frame, bad)
             side = "at most" if column == "ci_low" else "at least"
             value, end = float(frame["value"][line]), float(frame[column][line])
             _refuse(path, line, column, f"must be {side} the value {value:g}, got {end:g}")
 
 
 def _check_one_run(path: Path, frame: pd.DataFrame) -> None:
-    first: Any = frame.index[0]
+    first = int(frame.index[0])
     for column in ONE_RUN:
         bad = frame[column] != frame.at[first, column]
         if bad.any():
-            line: Any = bad.idxmax()
+            line = _first(frame, bad)
             _refuse(
                 path,
                 line,
@@ -269,7 +228,7 @@ def _check_one_run(path: Path, frame: pd.DataFrame) -> None:
     if twice.any():
         _refuse(
             path,
-            twice.idxmax(),
+            _first(frame, twice),
             "metric",
             "the same task, method, seed, classifier, metric and scope is in an earlier line",
         )
@@ -281,16 +240,16 @@ def _check_shares(path: Path, frame: pd.DataFrame) -> None:
     targets = {text: target_shares(text).tolist() for text in good["target"].unique()}
     cell = good.groupby(list(KEY[:5]), sort=False, observed=True).ngroup().to_numpy()
     shares: dict[int, list[float]] = {}
-    distances: dict[int, tuple[Any, str, float]] = {}
+    distances: dict[int, tuple[int, str, float]] = {}
     columns = (good[c].tolist() for c in ("metric", "attributes", "scope", "target", "value"))
-    for line, k, metric, attributes, scope, target, value in zip(good.index, cell, *columns, strict=True):
+    for line, k, metric, attributes, scope, target, value in zip(good.index.tolist(), cell, *columns, strict=True):
         if metric == "fd_l2_hard" and scope == attributes:
             distances.setdefault(k, (line, target, value))
         elif metric == "share_hard" and scope.startswith(attributes + "="):
             shares.setdefault(k, []).append(value)
     for k, (line, target, value) in distances.items():
-        wanted = targets[target]
-        if len(shares.get(k, ())) == len(wanted):
-            told = math.dist(shares[k], wanted)
-            if abs(told - value) > SHARES * len(wanted):
-                _refuse(path, line, "value", f"is {value:g}, but the shares of the same cell give {told:g}")
+        shares_of_target = targets[target]
+        if len(shares.get(k, ())) == len(shares_of_target):
+            distance = math.dist(shares[k], shares_of_target)
+            if abs(distance - value) > SHARES * len(shares_of_target):
+                _refuse(path, line, "value", f"is {value:g}, but the shares of the same cell give {distance:g}")

@@ -1,93 +1,48 @@
-"""Finished runs as lines that can be compared, and why two lines cannot be."""
+"""The read model of a finished run: its tables, its record, and the samples in the store beside it."""
 
 from __future__ import annotations
 
 import math
-from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from operator import attrgetter
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.core.attributes import target_name
+from bench.core.errors import ConfigError, UnknownName
 from bench.core.gc_pause import gc_paused
 from bench.core.schema import ranking_metric_of
+from bench.core.value import Value
+from bench.results.frames import costs_frame, leaderboard_frame, scores_frame
+from bench.results.key import Key, Task
+from bench.results.leaderboard_csv import MARKS
 from bench.results.metric_info import COUNTED, metric
-from bench.results.read import distinct, read_results, results_file, target_shares
+from bench.results.read import read_results, results_file
+from bench.results.run_record import NAME, RunRecord, read_run_record
+from bench.results.score_row import ScoreRow, mean_value, score_rows
+from bench.results.stored import StoredSamples
+from bench.results.tables import Record, read_records
 
-# Column to what a reader calls it: where two rows differ in one of these, their numbers mean different things.
-PROTOCOL = {
-    "protocol": "protocol",
-    "model_sha256": "model weights",
-    "sampler": "sampler",
-    "steps": "sampler steps",
-    "eta": "eta",
-    "spacing": "spacing of the steps",
-    "precision": "precision",
-    "n_asked": "number of samples",
-    "n": "number of samples scored",
-}
-BLOCK = 10_000  # rows that are made objects at a time
 CELL = ("attributes", "target", "method", "seed")
-JUDGE = {
-    "classifier": "classifier",
-    "classifier_sha256": "classifier's weights",
-    "classifier_confusion": "classifier's measured confusion",
-}
-
-
-class Task(NamedTuple):
-    """A task, as results.csv writes it."""
-
-    attributes: str
-    target: str
-
-    @property
-    def name(self) -> str:
-        """As the leaderboard calls it."""
-        return _name(self.attributes, self.target)
-
-    def answers(self, asked: str) -> bool:
-        """Whether `--task` means it."""
-        return asked in (self.attributes, self.name)
-
-
-@cache
-def _name(attributes: str, target: str) -> str:
-    return f"{attributes} {target_name(tuple(target_shares(target).tolist()))}"
-
-
-class Key(NamedTuple):
-    """What a number is of, apart from the seed."""
-
-    task: Task
-    method: str
-    metric: str
-    scope: str
-    classifier: str = ""  # whose classes it is of, where that is not the run's first classifier
-
-    @property
-    def label(self) -> str:
-        """The number's name within its task and method."""
-        return f"{self.metric} over {self.scope}" + (f" by {self.classifier}" if self.classifier else "")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its results.csv, checked."""
+    """A finished run.
+
+    `file` is its results.csv and `rows` the checked rows of it (`bench.results.read.read_results`). leaderboard.csv,
+    costs.csv, run.json and the store are read from beside that file when they are first needed.
+    """
 
     file: Path
     rows: pd.DataFrame
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Read a run's folder or its CSV.
+        """Read a run's folder or its results.csv.
 
         Raises:
             ConfigError: as `bench.results.read.read_results`.
@@ -96,33 +51,162 @@ class Run:
         return cls(file, read_results(file))
 
     @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The scores, one row per cell and score (per cell where it has none).
+
+        Columns: "task", "method", "seed", "metric", "scope", "classifier", "value", "ci_low", "ci_high",
+        "noise_floor", "n", then the others of results.csv. Numbers are float64, NaN where blank; counts are integers.
+        """
+        return scores_frame(self.rows)
+
+    @cached_property
+    def leaderboard(self) -> pd.DataFrame:
+        """The leaderboard, one row per method and task, best first within a task.
+
+        Columns: "task", "method", then of every metric its value, "METRIC_low" and "METRIC_high", "fd_noise_floor",
+        costs, "n", "seeds", "status", "reason" and "tied_best".
+
+        Raises:
+            ConfigError: no leaderboard.csv beside results.csv, or one that cannot be read.
+        """
+        return leaderboard_frame(list(self._leaderboard.values()))
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """The costs, one row per cell that ran: NFE and seconds per image, those of the fit, and the device.
+
+        Raises:
+            ConfigError: no costs.csv beside results.csv, or one that cannot be read.
+        """
+        return costs_frame(self._costs)
+
+    @cached_property
+    def record(self) -> RunRecord | None:
+        """The run.json beside the tables; None where there is none, as in runs of earlier versions.
+
+        Raises:
+            ConfigError: a run.json that cannot be read, or one of another run.
+        """
+        path = self.file.parent / NAME
+        if not path.is_file():
+            return None
+        record = read_run_record(path)
+        suite, protocol = str(self.rows["suite"].iloc[0]), int(self.rows["protocol"].iloc[0])
+        if (record.suite.get("suite"), record.protocol) != (suite, protocol):
+            raise ConfigError(
+                f"{path} is not of the same run as {self.file}: suite {record.suite.get('suite')} and protocol "
+                f"{record.protocol} there, {suite} and {protocol} here; restore the files that the run wrote"
+            )
+        return record
+
+    def images(
+        self, method: str | None = None, task: str | None = None, seed: int | None = None, n: int = 16
+    ) -> npt.NDArray[np.uint8]:
+        """Return samples of one cell.
+
+        Args:
+            method: title of the method; may be left out where the run has one.
+            task: name or attributes of the task; may be left out where the run has one.
+            seed: seed of the cell; the run's lowest unless given.
+            n: number of samples, at least 1.
+
+        Returns:
+            uint8 [at most n, 3, height, width]: the cell's first samples, in a suite with prompts the first of each.
+
+        Raises:
+            UnknownName: a method, task or seed that the run does not have.
+            ConfigError: several cells are meant, `n` is below 1, or the store beside the run lacks the samples.
+        """
+        if n < 1:
+            raise ConfigError(f"n must be at least 1, got {n}; give the number of images")
+        row = self.cell(method, task, min(r.seed for r in self.cells) if seed is None else seed)
+        images = self.stored.images(row, n)
+        if images is None:
+            raise ConfigError(
+                f"{self.stored.root} must hold the samples of {row.method}, got not all of them; images are there only "
+                "where the run was made: run the suite again with the same --out"
+            )
+        return images
+
+    @cached_property
+    def stored(self) -> StoredSamples:
+        """The samples in the store beside the run, if it is still where it was made."""
+        return StoredSamples(self.file, self.has_prompts)
+
+    @property
     def store(self) -> Path:
-        """Where the run's arrays are, if it is still where it was made."""
-        return self.file.resolve().parent.parent / "store"
+        """The folder of the store beside the run; it may not exist."""
+        return self.stored.root
+
+    @cached_property
+    def cells(self) -> list[ScoreRow]:
+        """The first row of every cell, in the order of the file."""
+        return list(score_rows(self.rows.drop_duplicates(list(CELL))))
+
+    def row_of_cell(self, cell: tuple[str, str, str, int]) -> ScoreRow:
+        """Return the first row of a cell, given its attributes, target, method and seed."""
+        return self._row_of_cell[cell]
+
+    @cached_property
+    def _row_of_cell(self) -> dict[tuple[str, str, str, int], ScoreRow]:
+        return {(row.attributes, row.target, row.method, row.seed): row for row in self.cells}
+
+    def cell(self, method: str | None = None, task: str | None = None, seed: int | None = None) -> ScoreRow:
+        """Return the first row of the one cell that is meant.
+
+        Raises:
+            UnknownName: a method, task or seed that the run does not have.
+            ConfigError: several cells with different samples are meant, or none is.
+        """
+        cells = self.cells
+        choices: tuple[tuple[str, str | None, list[set[str]]], ...] = (
+            ("method", method, [{row.method} for row in cells]),
+            ("task", task, [{row.task.name, row.attributes} for row in cells]),
+            ("seed", None if seed is None else str(seed), [{str(row.seed)} for row in cells]),
+        )
+        chosen = set(range(len(cells)))
+        for kind, name, names in choices:
+            if name is not None:
+                offered = set[str]().union(*names)
+                if name not in offered:
+                    raise UnknownName(f"{kind} of {self.file.parent}", name, offered)
+                chosen &= {i for i, alternatives in enumerate(names) if name in alternatives}
+        titles = {
+            cells[i].sample_key: f"{cells[i].method} on {cells[i].task.name} with seed {cells[i].seed}"
+            for i in sorted(chosen)
+        }
+        if len(titles) != 1:
+            shown = "; ".join(list(titles.values())[:4]) or "none"
+            raise ConfigError(
+                f"one cell of {self.file} must be meant, got {len(titles)}: {shown}{'; ...' if len(titles) > 4 else ''}"
+                "; narrow it by --method, --task and --seed"
+            )
+        return cells[min(chosen)]
 
     @cached_property
     @gc_paused()
-    def scores(self) -> dict[Key, list[Any]]:
-        """The rows of every metric, one a seed, in order of seeds; the counted costs of a cell among them."""
-        found: dict[Key, list[Any]] = {}
+    def by_key(self) -> dict[Key, list[ScoreRow]]:
+        """The rows of every metric, one per seed, in order of seeds; the counted costs of a cell among them."""
+        rows_of: dict[Key, list[ScoreRow]] = {}
         tasks = {(task.attributes, task.target): task for task in self.tasks}
         order = np.argsort(self.rows["seed"].to_numpy(), kind="stable")
         first = ~self.rows.duplicated(list(CELL)).to_numpy()[order]  # of its cell
-        counted = zip(*(_lines(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
+        counted = zip(*(score_rows(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
         groups = self.rows.groupby([*CELL[:3], "metric", "scope", "classifier"], sort=False, observed=True).ngroup()
-        of_group: dict[int, list[Any]] = {}
-        lines = _lines(self.rows, order)
-        for row, is_first, group in zip(lines, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
-            for line in next(counted) if is_first else ():
-                if not math.isnan(line.value):
-                    key = Key(tasks[line.attributes, line.target], line.method, line.metric, line.scope)
-                    found.setdefault(key, []).append(line)
+        of_group: dict[int, list[ScoreRow]] = {}
+        rows = score_rows(self.rows, order)
+        for row, is_first, group in zip(rows, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
+            for cost in next(counted) if is_first else ():
+                if not math.isnan(cost.value):
+                    key = Key(tasks[cost.attributes, cost.target], cost.method, cost.metric, cost.scope)
+                    rows_of.setdefault(key, []).append(cost)
             if group not in of_group:
-                other = row.classifier if row.classifier != self.classifier and metric(row.metric).classified else ""
-                key = Key(tasks[row.attributes, row.target], row.method, row.metric, row.scope, other)
-                of_group[group] = found.setdefault(key, []) if row.metric else []
+                classified = row.classifier != self.classifier and metric(row.metric).classified
+                task, classifier = tasks[row.attributes, row.target], row.classifier if classified else ""
+                key = Key(task, row.method, row.metric, row.scope, classifier)
+                of_group[group] = rows_of.setdefault(key, []) if row.metric else []
             of_group[group].append(row)
-        return found
+        return rows_of
 
     @cached_property
     def classifier(self) -> str:
@@ -141,12 +225,12 @@ class Run:
 
     @cached_property
     def methods(self) -> list[str]:
-        """In the order of the file."""
+        """The methods' titles, in the order of the file."""
         return list(dict.fromkeys(self.rows["method"]))
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """In the order of the file."""
+        """The tasks, in the order of the file."""
         return [Task(*pair) for pair in dict.fromkeys(zip(self.rows["attributes"], self.rows["target"], strict=True))]
 
     @cached_property
@@ -157,33 +241,103 @@ class Run:
     @property
     def gateable(self) -> dict[str, set[tuple[str, str]]]:
         """Every metric that has a value, with its scopes and, where that is not the first, its classifier."""
-        found: dict[str, set[tuple[str, str]]] = {}
-        for key in self.scores:
+        places: dict[str, set[tuple[str, str]]] = {}
+        for key in self.by_key:
             if self.good(key):
-                found.setdefault(key.metric, set()).add((key.scope, key.classifier))
-        return found
+                places.setdefault(key.metric, set()).add((key.scope, key.classifier))
+        return places
 
-    def good(self, key: Key) -> list[Any]:
-        """The rows with a value."""
-        return [row for row in self.scores.get(key, []) if row.status == "ok"]
+    def good(self, key: Key) -> list[ScoreRow]:
+        """Return the rows with a value, one per seed."""
+        return [row for row in self.by_key.get(key, []) if row.status == "ok"]
+
+    def value(self, key: Key) -> Value | None:
+        """Return a score over its seeds; None where it has no value."""
+        good = self.good(key)
+        return mean_value(good) if good else None
+
+    def mark(self, task: Task, method: str) -> str:
+        """Return how a method ranks on a task by the leaderboard's test: "best", "tied" or "".
+
+        Raises:
+            ConfigError: no leaderboard.csv, or one that is of another run.
+        """
+        row = self._leaderboard.get((task.name, method))
+        ranking_metric = self.ranking_metric
+        value = self.value(Key(task, method, ranking_metric, task.attributes))
+        if row is None or value is None:
+            return ""
+        number = row.number(ranking_metric) if row["status"] == "ok" else value.value
+        if number is None or not math.isclose(number, value.value, rel_tol=1e-12):
+            raise ConfigError(
+                f"{row.path} is not of the same run as {self.file}: {ranking_metric} of {method} on {task.name} is "
+                f"{row[ranking_metric]!r:.40} there and {value.value!r} here; run the suite again"
+            )
+        if row["tied_best"] not in MARKS:
+            raise ConfigError(
+                f"{row.path}: tied_best must be best, yes, no or blank, got {row['tied_best']!r:.40}; run the suite again"
+            )
+        return MARKS[row["tied_best"]]
+
+    def cost(self, task: Task, method: str, column: str) -> float | None:
+        """Return the mean over seeds of a column of costs.csv; None where the cell has none.
+
+        Raises:
+            ConfigError: no costs.csv, or a field of it that is no finite number.
+        """
+        numbers = [row.number(column) for row in self._costs_of.get((task.name, method), [])]
+        finite = [number for number in numbers if number is not None]
+        # The digits of np.mean, without what it takes to begin: a page asks for some numbers of every cell.
+        return float(np.add.reduce(np.array(finite, dtype=np.float64)) / len(finite)) if finite else None
+
+    def has_cost(self, column: str) -> bool:
+        """Return whether costs.csv has a column."""
+        return bool(self._costs) and column in self._costs[0]
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that costs.csv names."""
+        return list(dict.fromkeys(name for row in self._costs if (name := row.get("device", ""))))
+
+    def no_cost(self, column: str) -> UnknownName:
+        """Return the error that costs.csv has no such column."""
+        names = self._costs[0] if self._costs else ()
+        return UnknownName(f"column of {self.file.parent / 'costs.csv'}", column, names)
+
+    @cached_property
+    def _leaderboard(self) -> dict[tuple[str, str], Record]:
+        columns = ("task", "method", self.ranking_metric, "status", "tied_best")
+        rows = read_records(self.file.parent / "leaderboard.csv", columns)
+        return {(row["task"], row["method"]): row for row in rows}
+
+    @cached_property
+    def _costs_of(self) -> dict[tuple[str, str], list[Record]]:
+        rows_of: dict[tuple[str, str], list[Record]] = {}
+        for row in self._costs:
+            rows_of.setdefault((row["task"], row["method"]), []).append(row)
+        return rows_of
+
+    @cached_property
+    def _costs(self) -> Sequence[Record]:
+        return read_records(self.file.parent / "costs.csv", ("task", "method"), may_be_empty=True)
 
     @cached_property
     def _broken(self) -> dict[tuple[str, str, str], tuple[str, str] | None]:
-        """Of every attributes, target and method: status and reason of the first seed without scores, if there is one.
+        """Status and reason of the first seed without scores, of every attributes, target and method; None without one.
 
         A line without metric beside others of its seed is of an extractor.
         """
         of_method = list(CELL[:3])
         scored = (self.rows["metric"] != "").groupby([self.rows[c] for c in CELL], observed=True).transform("any")
-        found: dict[tuple[str, str, str], tuple[str, str] | None] = {}
-        for row in _lines(self.rows.drop_duplicates(of_method)):
-            found[row.attributes, row.target, row.method] = None
-        for row in _lines(self.rows[~scored].drop_duplicates(of_method)):
-            found[row.attributes, row.target, row.method] = row.status, row.reason
-        return found
+        broken: dict[tuple[str, str, str], tuple[str, str] | None] = {}
+        for row in score_rows(self.rows.drop_duplicates(of_method)):
+            broken[row.attributes, row.target, row.method] = None
+        for row in score_rows(self.rows[~scored].drop_duplicates(of_method)):
+            broken[row.attributes, row.target, row.method] = row.status, row.reason
+        return broken
 
     def reason(self, key: Key) -> tuple[str, str]:
-        """Why there is no value, or not one for every seed: a status ("failed", "missing", ...) and a sentence.
+        """Return why a number is missing for some seed: a status ("failed", "missing", ...) and a sentence.
 
         ("", "") where there is one for every seed.
         """
@@ -195,28 +349,16 @@ class Run:
         broken = self._broken[cell]
         if broken is not None:
             return broken[0], broken[1] or "no reason was given"
-        bad = [row for row in self.scores.get(key, []) if row.status != "ok"]
+        bad = [row for row in self.by_key.get(key, []) if row.status != "ok"]
         if bad:
             return bad[0].status, bad[0].reason or "no reason was given"
-        return ("", "") if key in self.scores else ("missing", _no_metric(self, key))
-
-
-def _lines(rows: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[Any]:
-    """The rows as named tuples, in an order of their places; equal values are one object, which takes less memory."""
-    line = namedtuple("Line", ["Index", *rows.columns], rename=True)  # type: ignore[misc]
-    make = partial(tuple.__new__, line)
-    columns = [distinct(rows[name]) for name in rows.columns]
-    index, order = rows.index.to_numpy(), np.arange(len(rows)) if order is None else order
-    for start in range(0, len(rows), BLOCK):
-        block = order[start : start + BLOCK]
-        values = (of_column[places[block]].tolist() for places, of_column in columns)
-        yield from map(make, zip(index[block].tolist(), *values, strict=True))
+        return ("", "") if key in self.by_key else ("missing", _no_metric(self, key))
 
 
 def _counted(first: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A counted cost as a score, given one row a cell."""
-    blank: dict[str, Any] = {"ci_low": math.nan, "ci_high": math.nan, "status": "ok", "reason": ""}
-    return first.assign(metric=name, scope="all", value=first[name], n=first["n_asked"], **blank)
+    """Return a counted cost as scores, given one row per cell."""
+    ends = {"ci_low": math.nan, "ci_high": math.nan}
+    return first.assign(metric=name, scope="all", value=first[name], n=first["n_asked"], status="ok", reason="", **ends)
 
 
 def _no_task(run: Run, task: Task) -> str:
@@ -230,29 +372,10 @@ def _no_task(run: Run, task: Task) -> str:
 
 
 def _no_metric(run: Run, key: Key) -> str:
-    classifiers = dict.fromkeys(k.classifier or run.classifier for k in run.scores if k[:4] == key[:4])
+    classifiers = dict.fromkeys(k.classifier or run.classifier for k in run.by_key if k[:4] == key[:4])
     if classifiers:
         return f"another classifier: {run.file} has {key.metric} by {', '.join(classifiers)}, not by {key.classifier}"
-    scopes = dict.fromkeys(k.scope for k in run.scores if k[:3] == key[:3])
+    scopes = dict.fromkeys(k.scope for k in run.by_key if k[:3] == key[:3])
     if scopes:
         return f"another reference: {run.file} has {key.metric} against {', '.join(scopes)}, not {key.scope}"
     return f"{run.file} has no {key.metric} of {key.method} on {key.task.name}"
-
-
-def why_not(a: list[Any], b: list[Any]) -> str:
-    """Why rows of two lines of one metric are not comparable; empty where they are."""
-    one, two = a[0], b[0]
-    names = {**PROTOCOL, **(JUDGE if metric(one.metric).classified else {})}
-    facts = attrgetter(*names)
-    columns = (map(set, zip(*map(facts, rows), strict=True)) for rows in (a, b))
-    for name, mine, other in zip(names.values(), *columns, strict=True):
-        if mine != other:
-            return f"other {name}: {_short(sorted(mine))} and {_short(sorted(other))}"
-    for row in (one, two):
-        if not metric(row.metric).exact and math.isnan(row.ci_low):
-            return f"{row.metric} has no interval, so there is no test of it"
-    return ""
-
-
-def _short(values: list[Any]) -> str:
-    return ", ".join(str(v) if len(str(v)) <= 24 else str(v)[:12] + "..." for v in values)

@@ -15,9 +15,9 @@ class Check:
     """A line of the report.
 
     Attributes:
-        name: what was looked at.
-        verdict: "not checkable" where this machine lacks what it takes.
-        what: what was found, or why it could not be looked at.
+        name: the subject of the check.
+        verdict: "not checkable" where this machine lacks what the check needs.
+        what: the differences, or the reason that the check was impossible.
     """
 
     name: str
@@ -25,23 +25,23 @@ class Check:
     what: str
 
 
-def classified(name: str, wrong: Sequence[str], fine: str, unseen: Sequence[str] = ()) -> Check:
-    """The check of many things: differs where any is wrong, and is checkable where any could be looked at.
+def classified(name: str, wrong: Sequence[str], fine: str, unchecked: Sequence[str] = ()) -> Check:
+    """Return the check of many things: differs where any is wrong, not checkable where any could not be checked.
 
     Args:
         name: of the check.
-        wrong: a clause each.
-        fine: said where nothing is wrong.
-        unseen: why some could not be looked at, a clause each.
+        wrong: differences, a clause each.
+        fine: the text where nothing is wrong.
+        unchecked: reasons that some could not be checked, a clause each.
     """
     if wrong:
         return Check(name, "differs", _some(wrong))
-    if unseen:
-        return Check(name, "not checkable", _some(unseen))
+    if unchecked:
+        return Check(name, "not checkable", _some(unchecked))
     return Check(name, "ok", fine)
 
 
 def _some(clauses: Sequence[str]) -> str:
     different = list(dict.fromkeys(clauses))
-    more = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
-    return "; ".join(different[:SHOWN]) + more
+    further = f"; and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    return "; ".join(different[:SHOWN]) + further

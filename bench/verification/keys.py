@@ -17,65 +17,69 @@ from bench.engine.context import RunContext
 from bench.engine.keys import LEARNT_FROM, joined_key, sample_key
 from bench.engine.prompts import prompt_seed
 from bench.results.run import Run
-from bench.results.shards import parts
+from bench.results.score_row import ScoreRow
 from bench.verification.check import Check, classified
 from bench.verification.table import CELL, exact_target, name_of
 
 
 def check_keys(run: Run, data_digests: Mapping[str, str]) -> Check:
-    """Whether each cell's key follows from its own row: weights, method, fields, sampler, batch, seed and task.
+    """Check that each cell's key follows from its row: weights, method, fields, sampler, batch, seed and task.
 
-    Of a run with prompts, each prompt's key must follow from the cell's row and its own of prompts.csv.
+    Of a run with prompts, each prompt's key must follow from the cell's row and its row of prompts.csv.
 
     Args:
-        run: the file.
+        run: the finished run.
         data_digests: as of `Context`, from the suite: the rows do not name the image sets that methods learn from.
     """
-    rows, wrong, unseen, seen = run.rows, [], [], 0
-    changed = sources_changed(str(rows["commit"].iloc[0]))
-    for cell, own in rows.groupby(list(CELL), sort=False):
-        row = own.iloc[0]
+    wrong, unchecked, count = [], [], 0
+    keys_of: dict[tuple[object, ...], set[str]] = {}
+    columns = (run.rows[name].tolist() for name in (*CELL, "sample_key"))
+    for *names, key in zip(*columns, strict=True):
+        keys_of.setdefault(tuple(names), set()).add(key)
+    changed = sources_changed(run.cells[0].commit)
+    for row in run.cells:
+        cell = (row.attributes, row.target, row.method, row.seed)
         try:
             key = _cell_key(run, row, data_digests)
         except BenchError as error:
-            unseen.append(f"{name_of(cell)}: {error}")
+            unchecked.append(f"{name_of(cell)}: {error}")
             continue
         if key is None:
-            unseen.append(f"{row['method']} learns from images that only its suite names")
-        elif key != row["sample_key"] and changed:
-            unseen.append(f"made at commit {row['commit'] or 'unknown'}, whose methods are not those here")
-        elif any(k != key for k in own["sample_key"]):
+            unchecked.append(f"{row.method} learns from images that only its suite names")
+        elif key != row.sample_key and changed:
+            unchecked.append(f"made at commit {row.commit or 'unknown'}, whose methods are not those here")
+        elif keys_of[cell] != {key}:
             wrong.append(f"the key of {name_of(cell)} is not that of its settings")
         else:
-            seen += 1
-    return classified("sample keys", wrong, f"{seen} keys follow from their rows", unseen)
+            count += 1
+    return classified("sample keys", wrong, f"{count} keys follow from their rows", unchecked)
 
 
-def _cell_key(run: Run, row: Any, data_digests: Mapping[str, str]) -> str | None:
-    """The key of a cell; None where it cannot be known from the file. A prompt whose own key is wrong makes another."""
+def _cell_key(run: Run, row: ScoreRow, data_digests: Mapping[str, str]) -> str | None:
+    """Return the key of a cell; None where the file does not say all of it, "" where a prompt's key is wrong."""
     if not run.has_prompts:
-        return _key(row, row["model_sha256"], int(row["seed"]), data_digests)
-    of = parts(run, row)
-    seeds = [prompt_seed(int(row["seed"]), part.text) for part in of]
-    keys = [_key(row, part.model_sha256, seed, data_digests) for part, seed in zip(of, seeds, strict=True)]
-    if joined_key([part.model_sha256 for part in of]) != row["model_sha256"]:
+        return _key(row, row.model_sha256, row.seed, data_digests)
+    parts = run.stored.parts(row)
+    seeds = [prompt_seed(row.seed, part.text) for part in parts]
+    keys = [_key(row, part.model_sha256, seed, data_digests) for part, seed in zip(parts, seeds, strict=True)]
+    if joined_key([part.model_sha256 for part in parts]) != row.model_sha256:
         return ""
-    known = [key for key in keys if key is not None]
-    if len(known) < len(of):
+    complete = [key for key in keys if key is not None]
+    if len(complete) < len(parts):
         return None
-    return joined_key(known) if known == [part.sample_key for part in of] else ""
+    return joined_key(complete) if complete == [part.sample_key for part in parts] else ""
 
 
-def _key(row: Any, model_digest: str, seed: int, data_digests: Mapping[str, str]) -> str | None:
-    fields = json.loads(row["fields"])
-    method = build_method(row["method_file"], fields)
+def _key(row: ScoreRow, model_digest: str, seed: int, data_digests: Mapping[str, str]) -> str | None:
+    fields = json.loads(row.fields)
+    method = build_method(row.method_file, fields)
     if any(need in method.traits.needs and need not in data_digests for need in LEARNT_FROM):
         return None
-    attributes = tuple(Attribute(name, ("", "")) for name in row["attributes"].split("+"))
-    sampler = SamplerSpec(row["sampler"], int(row["steps"]), float(row["eta"]), row["precision"], row["spacing"])
-    cell = Cell(row["method"], row["method_file"], Fields(fields), attributes, exact_target(row["target"]), seed)
+    attributes = tuple(Attribute(name, ("", "")) for name in row.attributes.split("+"))
+    sampler = SamplerSpec(row.sampler, row.steps, row.eta, row.precision, row.spacing)
+    cell = Cell(row.method, row.method_file, Fields(fields), attributes, exact_target(row.target), seed)
     context = RunContext(model_digest, data_digests, _classifiers(method), ())
-    return sample_key(cell, method.traits, sampler, int(row["guidance_batch"]), context)
+    return sample_key(cell, method.traits, sampler, row.guidance_batch, context)
 
 
 def _classifiers(method: Any) -> dict[str, str]:
@@ -87,13 +91,13 @@ def _classifiers(method: Any) -> dict[str, str]:
 
 
 def sources_changed(commit: str) -> bool:
-    """Whether methods/ may be another than at a commit: it is, the commit had changes, or is not known here."""
+    """Return whether methods/ may differ from that of a commit: it does, or the commit had changes or is not known here."""
     if not commit or commit.endswith("+"):
         return True
     try:
-        found = subprocess.run(
+        diff = subprocess.run(
             ["git", "diff", "--quiet", commit, "--", "methods"], cwd=ROOT, capture_output=True, check=False
         )
     except OSError:
         return True
-    return found.returncode != 0
+    return diff.returncode != 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from bench.config.suite import Suite
-from bench.core.csv_text import to_csv
+from bench.core.csv_text import to_csv, unescape
 from bench.core.errors import ConfigError
 from bench.core.progress import track
 from bench.engine.cell_job import CellJob
@@ -24,7 +24,8 @@ from bench.engine.resources import Resources
 from bench.engine.scoring import score
 from bench.engine.tables import result_rows
 from bench.protocols.evaluator import Status
-from bench.results.read import KEY
+from bench.results.read import COLUMNS, KEY
+from bench.results.tables import Record, read_records
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
 from bench.verification.check import Check, classified
@@ -53,7 +54,7 @@ class Compared:
 
     job: CellJob
     context: RunContext
-    rows: tuple[Row, ...]
+    rows: tuple[Record, ...]
 
     @property
     def name(self) -> str:
@@ -62,56 +63,55 @@ class Compared:
 
     @property
     def scored(self) -> bool:
-        """Whether it ran; one that was skipped or failed has a single row, and nothing in the store."""
+        """Whether the cell ran; one that was skipped or failed has a single row, and nothing in the store."""
         return any(row["metric"] for row in self.rows)
 
 
 def pair(path: Path, plan: RunPlan) -> tuple[list[Compared], Check]:
-    """Return the suite's cells with their rows, and whether file and suite have the same cells."""
-    with path.open(newline="", encoding="utf-8") as f:
-        found: dict[tuple[str, ...], list[Row]] = {}
-        for row in csv.DictReader(f):
-            found.setdefault(tuple(row[c] for c in CELL), []).append(row)
+    """Return the suite's cells with their rows, and the check that file and suite have the same cells."""
+    rows_of: dict[tuple[str, ...], list[Record]] = {}
+    for row in read_records(path, COLUMNS):
+        rows_of.setdefault(tuple(row[c] for c in CELL), []).append(row)
     cells, wrong = [], []
     for job in plan.jobs:
-        (own,) = _expected(plan.suite, CellResult(job, plan.context, "ok", "", (), None))
-        key = tuple(own[c] for c in CELL)
-        rows = found.pop(key, None)
+        (expected,) = _expected(plan.suite, CellResult(job, plan.context, "ok", "", (), None))
+        key = tuple(expected[c] for c in CELL)
+        rows = rows_of.pop(key, None)
         if rows is None:
             wrong.append(f"no row of {name_of(key)}, which the suite has")
         else:
             cells.append(
                 Compared(dataclasses.replace(job, sample_key=rows[0]["sample_key"]), plan.context, tuple(rows))
             )
-    wrong += [f"{name_of(key)} is no cell of the suite" for key in found]
+    wrong += [f"{name_of(key)} is no cell of the suite" for key in rows_of]
     return cells, classified("cells", wrong, f"{len(cells)} cells, those of the suite")
 
 
 def _expected(suite: Suite, result: CellResult) -> list[Row]:
-    """The rows of a cell as results.csv has them, as text."""
-    return [*result_rows(suite, [result])]
+    """Return the rows of a cell as results.csv has them, as text."""
+    return [{name: unescape(text) for name, text in row.items()} for row in result_rows(suite, [result])]
 
 
 def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
-    """Whether settings and weights are those of the suite on this machine."""
+    """Check that settings and weights are those of the suite on this machine."""
     for name, columns in (("settings", SETTINGS), ("weights", WEIGHTS)):
         wrong = []
         for cell in cells:
-            (own,) = _expected(suite, CellResult(cell.job, cell.context, "ok", "", (), None))
-            same_classifier = [row for row in cell.rows if row["classifier"] == own["classifier"]]
-            wrong += [clause for row in same_classifier for clause in _differences(cell, own, row, columns)]
+            (expected,) = _expected(suite, CellResult(cell.job, cell.context, "ok", "", (), None))
+            same_classifier = [row for row in cell.rows if row["classifier"] == expected["classifier"]]
+            wrong += [clause for row in same_classifier for clause in _differences(cell, expected, row, columns)]
         yield classified(name, wrong, f"those of suite {suite.suite}")
 
 
-def _differences(cell: Compared, own: Row, row: Row, columns: Iterable[str]) -> Iterator[str]:
+def _differences(cell: Compared, expected: Row, row: Row, columns: Iterable[str]) -> Iterator[str]:
     for column in columns:
-        if column in own and column in row and not _same(own[column], row[column]):
+        if column in expected and column in row and not _same(expected[column], row[column]):
             where = f"{row['metric']} over {row['scope']} of {cell.name}" if column in NUMBERS else cell.name
-            yield f"{column} of {where} is {_short(row[column])}, here {_short(own[column])}"
+            yield f"{column} of {where} is {_short(row[column])}, here {_short(expected[column])}"
 
 
 def _same(a: str, b: str) -> bool:
-    """Equal to the digit: as text, or as the numbers that the texts stand for."""
+    """Return whether two fields are equal to the digit: as text, or as the numbers that the texts stand for."""
     if a == b:
         return True
     try:
@@ -125,21 +125,21 @@ def _short(text: str) -> str:
 
 
 def check_store(cells: Sequence[Compared], resources: Resources) -> tuple[list[Compared], Check]:
-    """The cells whose arrays the store has whole, and whether any is damaged; nothing is removed.
+    """Return the cells whose arrays the store has whole, and the check that none is damaged; nothing is removed.
 
     A cell that was skipped or failed needs none, and is whole.
     """
-    whole, wrong, unseen = [], [], []
+    whole, wrong, unchecked = [], [], []
     for cell in track(cells, "arrays of the store"):
         states = [_state(folder) for folder in _entries(cell.job, resources)] if cell.scored else []
         if "damaged" in states:
             wrong.append(f"the store's arrays of {cell.name} do not have their checksums")
         elif "absent" in states:
-            unseen.append(f"the store has no samples of {cell.name}, or not what its extractors saw")
+            unchecked.append(f"the store has no samples of {cell.name}, or not what its extractors saw")
         else:
             whole.append(cell)
     held = sum(cell.scored for cell in whole)
-    return whole, classified("store", wrong, f"the arrays of {held} cells have their checksums", unseen)
+    return whole, classified("store", wrong, f"the arrays of {held} cells have their checksums", unchecked)
 
 
 def _entries(job: CellJob, resources: Resources) -> Iterator[Path]:
@@ -158,7 +158,7 @@ def _state(folder: Path) -> str:
 
 
 def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources, path: Path) -> Iterator[Check]:
-    """Every number of the cells computed again from the store, and compared to the digit.
+    """Compute every number of the cells again from the store, and compare to the digit.
 
     Args:
         suite: for its metrics and references.
@@ -168,37 +168,40 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources,
     """
     numbers: list[str] = []
     calls: list[str] = []
-    unseen: list[str] = []
-    results, seen = [], 0
+    unchecked: list[str] = []
+    results, count = [], 0
     for cell in track(cells, "numbers computed again"):
         if not cell.scored:
             results.append(_without_scores(cell))
             continue
         try:
-            with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
-                scores = score(resources, cell.job)
-            result = CellResult.of(cell.job, cell.context, "ok", "", scores)
+            result = _scored_again(cell, resources)
         except ConfigError as error:
-            unseen.append(f"{cell.name}: {error}")
+            unchecked.append(f"{cell.name}: {error}")
             continue
         results.append(result)
-        theirs = {tuple(row[c] for c in KEY): row for row in cell.rows}
-        own = {tuple(row[c] for c in KEY): row for row in _expected(suite, result)}
-        seen += len(own)
-        for key in own.keys() ^ theirs.keys():
-            side = "lacks" if key in own else "has, and the bench does not,"
+        stored = {tuple(row[c] for c in KEY): row for row in cell.rows}
+        expected = {tuple(row[c] for c in KEY): row for row in _expected(suite, result)}
+        count += len(expected)
+        for key in expected.keys() ^ stored.keys():
+            side = "lacks" if key in expected else "has, and the bench does not,"
             numbers.append(f"the file {side} {' over '.join(key[-2:])} of {cell.name}")
-        for key in own.keys() & theirs.keys():
-            numbers += _differences(cell, own[key], theirs[key], NUMBERS)
-            calls += _differences(cell, own[key], theirs[key], CALLS)
+        for key in expected.keys() & stored.keys():
+            numbers += _differences(cell, expected[key], stored[key], NUMBERS)
+            calls += _differences(cell, expected[key], stored[key], CALLS)
     if not any(cell.scored for cell in cells):
-        unseen.append("the store has no cell whole")
-    yield classified(
-        "calls", calls, f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells", unseen
-    )
-    yield classified("numbers", numbers, f"{seen} rows computed again from the store, equal to the digit", unseen)
-    if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unseen:
+        unchecked.append("the store has no cell whole")
+    fine = f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells"
+    yield classified("calls", calls, fine, unchecked)
+    yield classified("numbers", numbers, f"{count} rows computed again from the store, equal to the digit", unchecked)
+    if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unchecked:
         yield _check_leaderboard(path.parent / "leaderboard.csv", results, resources)
+
+
+def _scored_again(cell: Compared, resources: Resources) -> CellResult:
+    with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
+        scores = score(resources, cell.job)
+    return CellResult.of(cell.job, cell.context, "ok", "", scores)
 
 
 def _without_scores(cell: Compared) -> CellResult:
@@ -208,13 +211,13 @@ def _without_scores(cell: Compared) -> CellResult:
 
 
 def _check_leaderboard(path: Path, results: Sequence[CellResult], resources: Resources) -> Check:
-    own = list(csv.DictReader(io.StringIO(to_csv(leaderboard(results, resources)))))
-    with path.open(newline="", encoding="utf-8") as f:
-        theirs = {(row["task"], row["method"]): row for row in csv.DictReader(f)}
+    stored = {(row["task"], row["method"]): row for row in read_records(path, ("task", "method"))}
+    lines = csv.DictReader(io.StringIO(to_csv(leaderboard(results, resources))))
+    expected = [{name: unescape(text) for name, text in row.items()} for row in lines]
     wrong = []
-    for row in own:
-        found = theirs.pop((row["task"], row["method"]), {})
-        columns = [c for c in row if not _same(row[c], found.get(c, row[c] if found else ""))]
+    for row in expected:
+        other: Row = stored.pop((row["task"], row["method"]), {})
+        columns = [c for c in row if not _same(row[c], other.get(c, row[c] if other else ""))]
         wrong += [f"{c} of {row['method']} on {row['task']}" for c in columns[:1]]
-    wrong += [f"{method} on {task} is no row of it" for task, method in theirs]
-    return classified("leaderboard.csv", wrong, f"{len(own)} rows follow from the store")
+    wrong += [f"{method} on {task} is no row of it" for task, method in stored]
+    return classified("leaderboard.csv", wrong, f"{len(expected)} rows follow from the store")

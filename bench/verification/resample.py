@@ -1,4 +1,4 @@
-"""Spot re-sampling: the first guidance batch of some cells drawn again, and compared with what the store has."""
+"""Spot re-sampling: the first guidance batch of some cells drawn again and compared with the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.verification.check import Check, classified
 from bench.verification.recompute import Compared
 
 LEVELS = 2  # of 255 by which another machine's arithmetic may move a value; on one machine the bytes are the same
-SEEN = 1e-3  # by which it may move a probability or a feature, relative to the largest of its kind
+FEATURES = 1e-3  # by which it may move a probability or a feature, relative to the largest of its kind
 
 
 def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Check:
@@ -51,28 +51,29 @@ def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Che
 
 
 def _compare(resources: Resources, job: CellJob, name: str) -> tuple[list[str], int]:
-    """What differs in the first guidance batch of a part, and by how many levels an image is off at most."""
+    """Return the differences in the first guidance batch of a part, and the largest difference of an image in levels."""
     index, size = job.shards()[0]
     store = Store(job.store)
     shard = store.shard(job.sample_key, index, size)
-    kept = read_arrays(shard)
-    assert kept is not None, "only whole cells are drawn again"
+    stored = read_arrays(shard)
+    assert stored is not None, "only whole cells are drawn again"
     arrays, _ = draw(resources, job, index, size)
-    levels = np.abs(arrays["images"].astype(np.int16) - kept["images"].astype(np.int16)).reshape(size, -1).max(1)
+    levels = np.abs(arrays["images"].astype(np.int16) - stored["images"].astype(np.int16)).reshape(size, -1).max(1)
     wrong = []
     if levels.max() > LEVELS:
         n, most = int((levels > LEVELS).sum()), levels.max()
         wrong.append(f"{n} of the first {size} images of {name} are others, by up to {most} of 255 levels")
-    if not np.array_equal(arrays["assigned_class"], kept["assigned_class"]):
+    if not np.array_equal(arrays["assigned_class"], stored["assigned_class"]):
         wrong.append(f"the classes given beforehand to the first {size} samples of {name} are others")
     for spec in job.scoring.extractors:
-        seen = read_arrays(store.features(spec.name, resources.extractor(spec).digest, shard)) or {}
-        own = resources.extractor(spec).extract(torch.from_numpy(np.array(kept["images"])))
-        if any(not _near(own[key], np.asarray(seen[key])) for key in own):
+        extractor = resources.extractor(spec)
+        features = read_arrays(store.features(spec.name, extractor.digest, shard)) or {}
+        again = extractor.extract(torch.from_numpy(np.array(stored["images"])))
+        if any(not _near(again[key], np.asarray(features[key])) for key in again):
             wrong.append(f"{spec.title} sees other things in the first {size} images of {name} than is stored")
     return wrong, int(levels.max())
 
 
-def _near(own: npt.NDArray[np.floating], kept: npt.NDArray[np.floating]) -> bool:
-    slack = SEEN * float(np.nanmax(np.abs(kept)))
-    return own.shape == kept.shape and np.allclose(own, kept, rtol=0, atol=slack, equal_nan=True)
+def _near(again: npt.NDArray[np.floating], stored: npt.NDArray[np.floating]) -> bool:
+    slack = FEATURES * float(np.nanmax(np.abs(stored)))
+    return again.shape == stored.shape and np.allclose(again, stored, rtol=0, atol=slack, equal_nan=True)

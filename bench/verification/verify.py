@@ -1,4 +1,4 @@
-"""Every check of a results file, in order; what one finds missing, the next ones do without."""
+"""Every check of a finished run, in order."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import ValidationError
 
 from bench.config.suite import Suite, list_suites, read_suite
 from bench.core.errors import ConfigError
+from bench.core.yaml_models import describe
 from bench.engine.keys import PROTOCOL
 from bench.results.run import Run
+from bench.results.run_record import NAME
 from bench.verification.check import Check
 from bench.verification.table import check_protocol, check_rows, check_shares
 
@@ -36,23 +39,26 @@ class Verification:
         return pd.DataFrame([asdict(check) for check in self.checks])
 
 
-def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]:
-    """Check a results file; the store is looked for beside its folder.
+def verify(run: Run, suite: Suite | None = None, resample: int = 0) -> Iterator[Check]:
+    """Check a finished run by itself and, where its store lies beside it, every number.
 
     Args:
-        path: a results.csv, or the folder that holds it.
-        suite_name: the suite that it is of, where the file does not name a shipped one.
-        resample: number of images to draw again; 0 draws none.
+        run: the finished run.
+        suite: the suite that it is of; that of its run.json unless given, or the shipped one of its name.
+        resample: number of images to draw again, in whole guidance batches; 0 draws none.
+
+    Yields:
+        The checks, in order; each does without what an earlier one could not read.
 
     Raises:
-        ConfigError: `resample` is negative; no results file, or one that cannot be true (`bench.results.read.read_results`); or a suite that
-            cannot be run here.
+        ConfigError: `resample` is negative, run.json or prompts.csv cannot be read, or the suite cannot be run here.
     """
     if resample < 0:
         raise ConfigError(f"--resample must be at least 0, got {resample}")
-    run = Run.open(path)
     rows, file = run.rows, run.file
-    suite, why = find_suite(str(rows["suite"].iloc[0]), suite_name)
+    reason = ""
+    if suite is None:
+        suite, reason = suite_of(run)
     yield Check("table", "ok", f"{len(rows)} rows, every field of its kind, every interval around its value")
     yield check_protocol(rows, PROTOCOL)
     yield check_shares(rows)
@@ -63,7 +69,7 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
     yield check_keys(run, {} if plan is None else plan.context.learning_digests)
     if suite is None or plan is None:
         for name in ("cells", "settings", "weights", "store", "calls", "numbers"):
-            yield Check(name, "not checkable", why)
+            yield Check(name, "not checkable", reason)
         return
     from bench.verification.prompts import check_prompts, with_file_keys
     from bench.verification.recompute import check_numbers, check_settings, check_store, pair
@@ -83,13 +89,21 @@ def verify(path: Path, suite_name: str | None, resample: int) -> Iterator[Check]
         yield check_images(whole, resample, plan.resources)
 
 
-def find_suite(named: str, given: str | None) -> tuple[Suite | None, str]:
-    """The suite of a file, or why there is none."""
-    if given is not None:
-        return read_suite(given), ""
-    if named in list_suites():
-        return read_suite(named), ""
-    return None, f"no suite {named!r} is shipped; give its file with --suite"
+def suite_of(run: Run) -> tuple[Suite | None, str]:
+    """Return the suite of a run: that of its run.json, or the shipped one of its name; None with the reason otherwise.
+
+    Raises:
+        ConfigError: run.json cannot be read, or holds a suite that this bench does not understand.
+    """
+    if run.record is not None:
+        try:
+            return Suite.model_validate(run.record.suite), ""
+        except ValidationError as error:
+            raise ConfigError(describe(error, Suite, f"{run.file.parent / NAME}: suite")) from error
+    name = str(run.rows["suite"].iloc[0])
+    if name in list_suites():
+        return read_suite(name), ""
+    return None, f"no suite {name!r} is shipped and no {NAME} lies beside the tables; give its file with --suite"
 
 
 def _plan(suite: Suite, file: Path) -> RunPlan:

@@ -23,7 +23,7 @@ from bench.comparison.show import show
 from bench.core import plugins
 from bench.core.stats import holm_adjusted
 from bench.protocols.evaluator import Reference, Sample
-from bench.results import classes
+from bench.results import stored
 from bench.results.metric_info import metric
 from bench.results.run import Run
 from tests.support.runs import (
@@ -46,7 +46,7 @@ call = pytest.fixture(caller)
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    classes._read.cache_clear()
+    stored._features.cache_clear()
 
 
 def made(folder: Path, *more: Rows, store: bool = False, **changes: Any) -> Path:
@@ -102,7 +102,7 @@ def test_the_same_noise_is_paired_where_the_store_has_the_classes(tmp_path: Path
     assert float(found["share_hard", "eyeglasses=absent"].compared.difference.value) == pytest.approx(-0.05)  # type: ignore[union-attr]
 
     shutil.rmtree(store / "features" / "attribute_cnn-dddddddddddddddd" / "samples" / "6f")  # other's
-    classes._read.cache_clear()
+    stored._features.cache_clear()
     alone = lines(f"{run}:vanilla", f"{run}:other", metrics=asked)["fd_l2_hard", "eyeglasses"]
     assert alone.compared
     assert (alone.verdict, alone.compared.test) == ("tie", "intervals (MOVER)")

@@ -17,7 +17,7 @@ import yaml
 from bench.comparison.gate import decide
 from bench.comparison.gate_config import Gates
 from bench.core import plugins
-from bench.results import classes
+from bench.results import stored
 from bench.results.read import target_shares
 from tests.benchmarks.gate import false_alarms, power, shown
 from tests.support.runs import (
@@ -41,7 +41,7 @@ call = pytest.fixture(caller)
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    classes._read.cache_clear()
+    stored._features.cache_clear()
 
 
 def baseline(frechet: float = 445.0, **changes: Any) -> Rows:
@@ -210,7 +210,7 @@ def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path
     code, printed, _ = call("check", new, "--baseline", base)
     assert (code, "paired bootstrap" in printed) == (1, True)
     shutil.rmtree(tmp_path / "a" / "store")
-    classes._read.cache_clear()
+    stored._features.cache_clear()
     assert call("check", new, "--baseline", base)[0] == 0
 
 
@@ -273,7 +273,7 @@ def test_seconds_are_gated_as_a_ratio_to_vanilla(call: Call, tmp_path: Path) -> 
     (new.parent / "costs.csv").write_text("task,method\na,b\n")
     assert "costs.csv, line 1: no column 'seed'" in refusal(call(*command))
     (new.parent / "costs.csv").write_text("")
-    assert "cannot read " in refusal(call(*command))
+    assert "holds no rows" in refusal(call(*command))
 
 
 def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, str]], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from bench.config.build import build_extractor
 from bench.config.suite import read_suite
 from bench.core.errors import BenchError, ConfigError
 from bench.core.specs import ExtractorSpec
+from bench.engine.feature_statistics import of_run
 from bench.engine.keys import joined_key
 from bench.engine.options import Options
 from bench.engine.preflight import preflight
@@ -27,10 +28,8 @@ from bench.report.plots import prompts
 from bench.report.plots.finished import Finished
 from bench.report.plots.style import style
 from bench.report.terminal import show_leaderboard
-from bench.results.feature_statistics import Cell, of_run
-from bench.results.run import Key, Run
-from bench.results.samples import images, labels
-from bench.results.shards import parts
+from bench.results.key import Key
+from bench.results.run import Run
 from bench.storage.files import read_arrays
 from bench.storage.store import Store
 from bench.verification import keys
@@ -179,8 +178,8 @@ def test_a_task_without_phrases_is_skipped_with_the_reason_and_verified_all_the_
 def test_the_predicted_classes_of_a_prompt_are_those_of_its_own_images(finished: Path) -> None:
     opened = Run.open(finished)
     classifier = build_extractor(read_suite(str(finished.parent.parent / "said.yaml")).classifier.spec)
-    row: Any = next(opened.rows.itertuples())
-    for part in parts(opened, row):
+    row = opened.cells[0]
+    for part in opened.stored.parts(row):
         import torch
 
         folders = part.folders(Store(opened.store), BATCH)
@@ -195,13 +194,13 @@ def test_the_predicted_classes_of_a_prompt_are_those_of_its_own_images(finished:
 
 def test_pictures_are_of_every_prompt_with_their_own_labels(finished: Path) -> None:
     opened = Run.open(finished)
-    row: Any = next(opened.rows.itertuples())
-    first, second = (part.folders(Store(opened.store), BATCH) for part in parts(opened, row))
-    shown = images(opened, row, 5)
+    row = opened.cells[0]
+    first, second = (part.folders(Store(opened.store), BATCH) for part in opened.stored.parts(row))
+    shown = opened.stored.images(row, 5)
     assert shown is not None
     wanted = [(read_arrays(f[0]) or {})["images"] for f in (first, second)]
     assert np.array_equal(shown, np.concatenate([wanted[0][:3], wanted[1][:2]]))
-    every, some = labels(opened, row, 2 * N), labels(opened, row, 5)
+    every, some = opened.stored.labels(row, 2 * N), opened.stored.labels(row, 5)
     assert every is not None
     assert some is not None
     assert np.array_equal(some, every[[0, 1, 2, N, N + 1]])
@@ -209,9 +208,9 @@ def test_pictures_are_of_every_prompt_with_their_own_labels(finished: Path) -> N
 
 def test_the_statistics_of_a_cell_are_those_of_all_prompts(finished: Path) -> None:
     extractor, opened = build_extractor(ExtractorSpec.plain("clip_features")), Run.open(finished)
-    fitted = of_run(finished, Cell("vanilla", "eyeglasses", None), extractor)
-    row: Any = next(opened.rows.itertuples())
-    of = [folder for part in parts(opened, row) for folder in part.folders(Store(opened.store), BATCH)]
+    fitted = of_run(finished, extractor, "vanilla", "eyeglasses")
+    row = opened.cells[0]
+    of = [folder for part in opened.stored.parts(row) for folder in part.folders(Store(opened.store), BATCH)]
     seen = [read_arrays(Store(opened.store).features(extractor.name, extractor.digest, folder)) or {} for folder in of]
     rows = np.concatenate([arrays["features"] for arrays in seen])
     assert len(rows) == 2 * N
@@ -335,7 +334,7 @@ def test_the_plot_of_prompts_has_each_at_its_discrepancy(finished: Path) -> None
     for title in drawn.methods(task):
         for name in names:
             x, y = points[f"{title}, {name}"].lines[0].get_data()
-            score = drawn.measured.value(Key(task, title, prompts.ONE, f"eyeglasses at {name}"))
+            score = drawn.run.value(Key(task, title, prompts.ONE, f"eyeglasses at {name}"))
             assert score is not None
             assert x[0] == score.value
             assert round(float(y[0])) == names.index(name)

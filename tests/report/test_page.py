@@ -25,7 +25,8 @@ from bench.core.rounding import shown
 from bench.report.page import document
 from bench.report.page.cards import cards
 from bench.report.page.ties import marks
-from bench.results.run import Key, Run, Task
+from bench.results.key import Key, Task
+from bench.results.run import Run
 from bench.storage.files import write_arrays
 from bench.storage.store import Store
 from tests.support.runs import (

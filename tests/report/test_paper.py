@@ -547,7 +547,11 @@ def test_claims_need_a_column_to_stand_beside(tmp_path: Path) -> None:
     [
         ("leaderboard.csv", {"fd_l2_hard": "0.25"}, "leaderboard.csv is not of the same run as"),
         ("leaderboard.csv", {"tied_best": "maybe"}, "tied_best must be best, yes, no or blank, got 'maybe'"),
-        ("costs.csv", {"seconds_per_image": "fast"}, "must be finite, got ['fast']; restore"),
+        (
+            "costs.csv",
+            {"seconds_per_image": "fast"},
+            "column seconds_per_image: must be a finite number or blank, got 'fast'; restore",
+        ),
         ("leaderboard.csv", None, "leaderboard.csv: No such file"),
         ("costs.csv", None, "costs.csv: No such file"),
     ],

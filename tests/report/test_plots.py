@@ -36,7 +36,7 @@ from bench.report.plots.style import (
     style,
     text,
 )
-from bench.results.run import Task
+from bench.results.key import Task
 from bench.storage.files import write_arrays
 from bench.storage.store import Store
 from tests.support.runs import (

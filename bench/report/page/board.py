@@ -13,9 +13,10 @@ from bench.core.rounding import shown
 from bench.core.value import Value
 from bench.protocols.evaluator import Better
 from bench.report.page.ties import marks
+from bench.results.key import Key, Task
 from bench.results.metric_info import COUNTED, DEFAULT, metric
-from bench.results.quantities import Measured, value_of
-from bench.results.run import Key, Run, Task
+from bench.results.run import Run
+from bench.results.score_row import mean_value
 
 LABELS = {
     "nfe_per_image": "NFE per image",
@@ -147,11 +148,6 @@ class Board:
         """
         return {"columns": list(self._columns.values()), "rows": list(self._rows())}
 
-    @cached_property
-    def measured(self) -> Measured:
-        """The run's three CSVs."""
-        return Measured(self.run)
-
     @property
     def has_costs(self) -> bool:
         """True if costs.csv exists."""
@@ -163,13 +159,13 @@ class Board:
     @cached_property
     def _columns(self) -> dict[str, BoardColumn]:
         columns: dict[str, BoardColumn] = {}
-        for key in self.run.scores:
+        for key in self.run.by_key:
             name = label(key)
             if key.metric not in COUNTED and name not in columns:
                 columns[name] = _column(name, key)
         # The sort is stable: the ranking metric first, the others in the order of the run.
         order = sorted(columns, key=lambda name: columns[name]["metric"] != self.run.ranking_metric)
-        costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.measured.has_cost(c))]
+        costs = [*COUNTED, *(c for c in TIMED if self.has_costs and self.run.has_cost(c))]
         return {name: columns[name] for name in order} | {name: _cost_column(name) for name in costs}
 
     def _rows(self) -> Iterable[BoardRow]:
@@ -199,9 +195,9 @@ class Board:
             good = self.run.good(key)
             if good:
                 mark = self._marks.get(Group.of(key), {}).get(method)
-                cells[self._index[label(key)]] = Number.of(value_of(good), mark, _noise_floor(good))
+                cells[self._index[label(key)]] = Number.of(mean_value(good), mark, _noise_floor(good))
         for name in TIMED:
-            cost = self.measured.cost(task, method, name) if name in self._index else None
+            cost = self.run.cost(task, method, name) if name in self._index else None
             if cost is not None:
                 cells[self._index[name]] = Number.of(Value(cost))
         return cells
@@ -213,7 +209,7 @@ class Board:
     @cached_property
     def _keys(self) -> dict[tuple[Task, str], list[Key]]:
         keys: dict[tuple[Task, str], list[Key]] = {}
-        for key in self.run.scores:
+        for key in self.run.by_key:
             keys.setdefault((key.task, key.method), []).append(key)
         return keys
 
@@ -221,7 +217,7 @@ class Board:
     def _marks(self) -> dict[Group, Mapping[str, str]]:
         """The marks of methods by group; those of the ranking metric are leaderboard.csv's where the file exists."""
         groups: dict[Group, list[Key]] = {}
-        for key in self.run.scores:
+        for key in self.run.by_key:
             if _tested(key):
                 groups.setdefault(Group.of(key), []).append(key)
         return {group: self._marks_of(group, keys) for group, keys in groups.items()}
@@ -229,7 +225,7 @@ class Board:
     def _marks_of(self, group: Group, keys: Sequence[Key]) -> Mapping[str, str]:
         ranked = Group(group.task, self.run.ranking_metric, group.task.attributes, "")
         if group == ranked and self._has("leaderboard.csv"):
-            return {key.method: self.measured.mark(key.task, key.method) for key in keys}
+            return {key.method: self.run.mark(key.task, key.method) for key in keys}
         return marks(self.run, keys)
 
 

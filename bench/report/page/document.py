@@ -16,7 +16,8 @@ from bench.report.page.board import Board, BoardColumn, BoardRow
 from bench.report.page.cards import CardRecord, cards
 from bench.report.page.samples import SampleRecord, samples
 from bench.report.plots.style import Look, looks
-from bench.results.run import Run, Task
+from bench.results.key import Task
+from bench.results.run import Run
 
 # They form one script in this order; a file may use names of earlier ones.
 SCRIPTS = ("dom", "state", "leaderboard", "provenance", "tradeoff", "samples", "tables", "page")
@@ -127,7 +128,7 @@ def data(run: Run) -> PageData:
         ],
         "columns": rows["columns"],
         "rows": rows["rows"],
-        "costs": ", ".join(board.measured.devices) if board.has_costs else "",
+        "costs": ", ".join(run.devices) if board.has_costs else "",
         "no_costs": "" if board.has_costs else NO_COSTS,
         "cards": cards(run.metrics),
         "records": records.table(run.rows),
@@ -141,7 +142,7 @@ def _distinct(run: Run, name: str) -> list[str]:
 
 def _tasks(run: Run) -> list[TaskRecord]:
     scopes: dict[Task, dict[str, None]] = {task: {} for task in run.tasks}
-    for key in run.scores:
+    for key in run.by_key:
         if key.metric == "share_hard" and key.scope.startswith(key.task.attributes + "="):
             scopes[key.task].setdefault(key.scope.removeprefix(key.task.attributes + "="))  # written in class order
     return [

@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from bench.results.read import distinct
+from bench.results.score_row import distinct
 
 
 class RecordColumn(TypedDict):

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bench.report.credit import credit
 from bench.report.plots.style import CLASSES
-from bench.results.run import Run, Task
-from bench.results.samples import credit, images, labels
+from bench.results.key import Task
+from bench.results.run import Run
 
 SHOWN = 24  # samples per cell; 24 faces of 32 pixels take about 35 kB
 SIDE = 128  # pixels; larger images are scaled down
@@ -68,13 +69,13 @@ def samples(run: Run) -> SampleRecord:
     cells: list[SampleCell] = []
     sizes: set[tuple[int, int]] = set()
     for t, m, row in _first_rows(run) if run.store.is_dir() else ():
-        pictures = images(run, row, SHOWN)
+        pictures = run.stored.images(row, SHOWN)
         if pictures is None:
             continue
         sizes.add((pictures.shape[3], pictures.shape[2]))
         if row.sample_key not in strips:
             strips[row.sample_key] = _strip(pictures)
-        classified = labels(run, row, SHOWN)
+        classified = run.stored.labels(row, SHOWN)
         predicted = [] if classified is None else classified.tolist()
         cells.append({"task": t, "method": m, "strip": list(strips).index(row.sample_key), "labels": predicted})
     largest = max((max(size) for size in sizes), default=0)

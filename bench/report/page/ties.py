@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.comparison.comparability import why_not
 from bench.comparison.differences import EXACT, compare_lines
 from bench.core.stats import holm
+from bench.results.key import Key
 from bench.results.metric_info import metric
-from bench.results.quantities import value_of
-from bench.results.run import Key, Run, why_not
+from bench.results.run import Run
+from bench.results.score_row import mean_value
 
 ALPHA = 0.05
 
@@ -31,7 +33,7 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
     if better is None or len(good) < 2:
         return {}
     sign = 1.0 if better == "lower" else -1.0
-    values = {name: sign * value_of(rows).value for name, rows in good.items()}
+    values = {name: sign * mean_value(rows).value for name, rows in good.items()}
     best = min(values, key=lambda name: values[name])
     marked = dict.fromkeys(good, "")
     marked[best] = "best"

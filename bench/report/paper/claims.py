@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import ConfigError, UnknownName
-from bench.results.run import Run, Task
+from bench.results.key import Task
+from bench.results.run import Run
 
 COLUMNS = ("method", "task", "value", "citation")
 KEY = re.compile(r"@([A-Za-z0-9][A-Za-z0-9:_.+/-]*)")

@@ -13,9 +13,9 @@ from bench.protocols.evaluator import Better
 from bench.report.paper.claims import Claim
 from bench.report.paper.remarks import protocol, seeds_of
 from bench.report.paper.template import ColumnChoice, Template
+from bench.results.key import Key, Task
 from bench.results.metric_info import metric
-from bench.results.quantities import Measured
-from bench.results.run import Key, Run, Task
+from bench.results.run import Run
 
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
 
@@ -121,20 +121,16 @@ def build(template: Template, run: Run, claims: Mapping[tuple[Task, str], Claim]
         raise ConfigError(
             f"template {template.template} must have a column with `claimed: true` to show --claimed beside"
         )
-    return _Builder(template, Measured(run), claims).table()
+    return _Builder(template, run, claims).table()
 
 
 @dataclass
 class _Builder:
     template: Template
-    measured: Measured
+    run: Run
     claims: Mapping[tuple[Task, str], Claim] | None
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-
-    @property
-    def run(self) -> Run:
-        return self.measured.run
 
     def table(self) -> Table:
         columns = [c for choice in self.template.columns for c in self._columns(choice)]
@@ -166,10 +162,10 @@ class _Builder:
 
     def _columns(self, choice: ColumnChoice) -> list[_Column]:
         if choice.cost is not None:
-            has = self.measured.has_cost(choice.cost)
+            has = self.run.has_cost(choice.cost)
             columns = [_Column(choice, choice.heading, choice.cost)] if has else []
             if not columns and not choice.optional:
-                raise self.measured.no_cost(choice.cost)
+                raise self.run.no_cost(choice.cost)
         else:
             columns = self._scored(choice, choice.metric or "")
         if not columns:
@@ -180,9 +176,9 @@ class _Builder:
         return [c for pair in zip(columns, claimed, strict=True) for c in pair]
 
     def _scored(self, choice: ColumnChoice, pattern: str) -> list[_Column]:
-        keys = [key for key in self.run.scores if fnmatchcase(key.metric, pattern)]
+        keys = [key for key in self.run.by_key if fnmatchcase(key.metric, pattern)]
         if not keys and not choice.optional:
-            raise UnknownName(f"metric of {self.run.file}", pattern, {k.metric for k in self.run.scores})
+            raise UnknownName(f"metric of {self.run.file}", pattern, {k.metric for k in self.run.by_key})
         of_task = [k for k in keys if choice.scope == "task" and k.scope == k.task.attributes]
         in_scope = of_task or [k for k in keys if fnmatchcase(k.scope, choice.scope)]
         if keys and not in_scope and not choice.optional:
@@ -235,18 +231,18 @@ class _Builder:
                 word=claim.value, claimed=True, notes=self._noted(claim.citation), facts=facts | {"status": "ok"}
             )
         if column.choice.cost is not None:
-            cost = self.measured.cost(task, method, column.metric)
+            cost = self.run.cost(task, method, column.metric)
             if cost is not None:
                 return Cell(Value(cost), facts=facts | {"status": "ok"})
             key = Key(task, method, "", "")
             return self._without(key, facts, "costs.csv has no such row")
         key = Key(task, method, column.metric, task.attributes if column.scope == "task" else column.scope)
         facts |= {"scope": key.scope}
-        value = self.measured.value(key)
+        value = self.run.value(key)
         if value is None:
             return self._without(key, facts, "the run has no such score")
         ranking_metric = column.metric == self.run.ranking_metric and column.scope == "task"
-        mark = self.measured.mark(task, method) if ranking_metric else ""
+        mark = self.run.mark(task, method) if ranking_metric else ""
         return Cell(value, mark=mark, notes=self._short(key, value), facts=facts | {"status": "ok"})
 
     def _without(self, key: Key, facts: dict[str, str], missing: str) -> Cell:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bench.core.text import csv_table
+from bench.core.csv_text import to_csv
 from bench.report.paper.table import Cell, Table
 
 
 def write_csv(table: Table) -> str:
     """Return per cell: row, group, heading, score, value and interval, n, seeds, mark and footnotes."""
-    return csv_table(
+    return to_csv(
         [
             {"row": row.label, "group": head.group, "heading": " ".join(head.heading.split())}
             | _fields(table, cell, row.notes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from bench.report.credit import credit
 from bench.report.plots.finished import Finished, unlike
 from bench.report.plots.proportions import classes
 from bench.report.plots.sheets import COLUMNS, Strip, cells, draw_sheet, no_samples, strip_of
-from bench.results.samples import credit
 from bench.storage.files import slug
 
 SHOWN = 60  # images of a sheet

@@ -11,7 +11,7 @@ from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import ROW, headings, method_rows, names_methods, point, task_panels, word
 from bench.report.plots.style import NEUTRAL, label
-from bench.results.run import Task
+from bench.results.key import Task
 
 SAMPLING, FIT = "seconds_per_image", "fit_seconds"
 
@@ -24,7 +24,7 @@ def draw(run: Finished) -> dict[str, Figure]:
         ConfigError: costs.csv cannot be read.
     """
     for column in (SAMPLING, FIT):
-        if not run.measured.has_cost(column):
+        if not run.run.has_cost(column):
             raise Incompatible(f"costs.csv of the run has no column {column}")
     most = max(len(run.methods(task)) for task in run.run.tasks)
     fig, panels = task_panels(run, most * ROW + 0.45, sharex=True)
@@ -43,7 +43,7 @@ def draw(run: Finished) -> dict[str, Figure]:
 def _panel(ax: Axes, run: Finished, task: Task) -> None:
     ax.set_xscale("log")
     for row, title in enumerate(run.methods(task)):
-        seconds, fit = (run.measured.cost(task, title, column) for column in (SAMPLING, FIT))
+        seconds, fit = (run.run.cost(task, title, column) for column in (SAMPLING, FIT))
         if seconds is None or fit is None:
             word(ax, row, run.status(run.ranked_by(task, title)))
             continue

@@ -27,7 +27,6 @@ from bench.report.plots.style import (
     style,
     text,
 )
-from bench.results.shards import parts
 from bench.storage.files import read_arrays, read_note, slug
 from bench.storage.store import Store
 
@@ -73,7 +72,7 @@ def _recorded(run: Finished) -> dict[str, tuple[str, list[Panel]]]:
     shared: dict[tuple[str, str], list[tuple[str, str, int]]] = {}
     for task in run.run.tasks:
         for title, seed, row in cells(run, task):
-            for prompt_part in parts(run.run, row)[:PROMPTS_SHOWN]:
+            for prompt_part in run.run.stored.parts(row)[:PROMPTS_SHOWN]:
                 shared.setdefault((prompt_part.sample_key, prompt_part.prompt), []).append((task.name, title, seed))
     stems, figures = [], []
     for (key, prompt), sharing in shared.items():

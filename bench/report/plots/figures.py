@@ -12,7 +12,6 @@ from PIL import Image
 from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
 from bench.report.plots.style import save, style
-from bench.results.quantities import Measured
 from bench.results.run import Run
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _png(figure: Figure) -> bytes:
 
 def finished_of(run: Run) -> Finished:
     """Return a run as the plots read it."""
-    return Finished(Measured(run))
+    return Finished(run)
 
 
 def _draw(name: str, run: Run) -> Figures:

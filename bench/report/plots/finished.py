@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from bench.core.value import Value
 from bench.report.plots.style import Look, legend_of, looks, text
-from bench.results.quantities import Measured
-from bench.results.run import Key, Run, Task
+from bench.results.key import Key, Task
+from bench.results.run import Run
 from bench.storage.files import slug
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Finished:
     """A finished run, as plots read it."""
 
-    measured: Measured
+    run: Run
 
     @classmethod
     def open(cls, path: Path) -> Finished:
@@ -33,12 +33,7 @@ class Finished:
         Raises:
             ConfigError: as `bench.results.read.read_results`.
         """
-        return cls(Measured(Run.open(path)))
-
-    @property
-    def run(self) -> Run:
-        """The checked results.csv."""
-        return self.measured.run
+        return cls(Run.open(path))
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -78,7 +73,7 @@ class Finished:
 
     def ranking_metric(self, task: Task, method: str) -> Value | None:
         """Return the discrepancy that the leaderboard ranks by; None where it has no value."""
-        return self.measured.value(self.ranked_by(task, method))
+        return self.run.value(self.ranked_by(task, method))
 
     def scopes(self, prefix: str) -> list[tuple[str, str]]:
         """Return (metric, scope) of every metric with a prefix that the run has rows of, in the order of the file."""

@@ -10,8 +10,8 @@ from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import ROW, filled, headings, method_rows, names_methods, task_panels
 from bench.report.plots.style import NEUTRAL, label
+from bench.results.key import Key, Task
 from bench.results.metric_info import metric as metric_info
-from bench.results.run import Key, Task
 from bench.storage.files import slug
 
 WORST = "worst_"
@@ -57,10 +57,10 @@ def _dot() -> Line2D:
 def _groups(ax: Axes, run: Finished, task: Task, metric: str, reference: str) -> None:
     """Draw a tick for every class that has a value, on the row of its method."""
     titles = run.methods(task)
-    for key in run.run.scores:
+    for key in run.run.by_key:
         drawn_here = key.task == task and key.metric == metric and not key.classifier
         group, _, to = key.scope.partition(" to ")
-        value = run.measured.value(key) if drawn_here else None
+        value = run.run.value(key) if drawn_here else None
         if value is not None and to == reference and group.startswith(f"{task.attributes}="):
             ax.plot(
                 [value.value], [titles.index(key.method)], color=NEUTRAL, marker="|", linestyle="none", zorder=2,

@@ -20,13 +20,13 @@ def draw(run: Finished) -> dict[str, Figure]:
         Incompatible: the run has no such costs.
         ConfigError: costs.csv cannot be read.
     """
-    if not run.measured.has_cost(SECONDS):
+    if not run.run.has_cost(SECONDS):
         raise Incompatible(f"costs.csv of the run has no column {SECONDS}")
     fig, panels = task_panels(run, 1.95)
     gaps = []
     for task, ax in panels:
         titles = run.methods(task)
-        seconds = {title: run.measured.cost(task, title, SECONDS) for title in titles}
+        seconds = {title: run.run.cost(task, title, SECONDS) for title in titles}
         plane(ax, run, task, {t: None if s is None else Value(s) for t, s in seconds.items()})
         untimed = [t for t in titles if seconds[t] is None and run.ranking_metric(task, t) is not None]
         missing = [run.gaps([run.ranked_by(task, title) for title in titles]), named("no measured time", untimed)]

@@ -26,7 +26,7 @@ from bench.report.plots.style import (
     inches,
     text,
 )
-from bench.results.run import Key, Task
+from bench.results.key import Key, Task
 
 ACROSS = 3  # panels side by side on a page
 ROW = 0.17  # height of a method's row, in inches
@@ -144,7 +144,7 @@ def word(ax: Axes, row: float, status: str) -> None:
 def filled(ax: Axes, run: Finished, keys: Mapping[str, Key]) -> None:
     """Draw a row per method: its number with its interval, or one word on why there is none."""
     for row, (title, key) in enumerate(keys.items()):
-        value = run.measured.value(key)
+        value = run.run.value(key)
         if value is None:
             word(ax, row, run.status(key))
         else:

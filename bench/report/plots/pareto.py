@@ -11,7 +11,7 @@ from bench.core.pareto import pareto_front
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import headings, plane, task_panels, y_label
 from bench.report.plots.style import label
-from bench.results.run import Key, Task
+from bench.results.key import Key, Task
 from bench.storage.files import slug
 
 
@@ -32,7 +32,7 @@ def _of(run: Finished, metric: str, scope: str) -> Figure:
     gaps = []
     for task, ax in panels:
         keys = [Key(task, title, metric, scope) for title in run.methods(task)]
-        plane(ax, run, task, {key.method: run.measured.value(key) for key in keys})
+        plane(ax, run, task, {key.method: run.run.value(key) for key in keys})
         _front(ax, run, task, keys)
         gaps.append(run.gaps([k for key in keys for k in (run.ranked_by(task, key.method), key)]))
     headings(fig, panels, gaps)
@@ -51,7 +51,7 @@ def _front(ax: Axes, run: Finished, task: Task, keys: list[Key]) -> None:
     """Draw a staircase through the points on the Pareto front: points above and right of it are dominated."""
     points = []
     for key in keys:
-        x, y = run.measured.value(key), run.ranking_metric(task, key.method)
+        x, y = run.run.value(key), run.ranking_metric(task, key.method)
         if x is not None and y is not None:
             points.append((x.value, y.value))
     if points:

@@ -9,7 +9,7 @@ from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import ROW, headings, list_rows, point, task_panels
 from bench.report.plots.style import label, text
-from bench.results.run import Key, Task
+from bench.results.key import Key, Task
 
 ONE = "fd_l2_by_prompt"
 MOST = 40  # rows of a panel: the prompts on which the first method is worst
@@ -41,7 +41,7 @@ def ranked(run: Finished, task: Task) -> list[str]:
     prefix = f"{task.attributes} at "
     names = dict.fromkeys(scope.removeprefix(prefix) for _, scope in run.scopes(ONE) if scope.startswith(prefix))
     first = run.methods(task)[0]
-    values = {name: run.measured.value(_key(task, first, name)) for name in names}
+    values = {name: run.run.value(_key(task, first, name)) for name in names}
     return sorted(names, key=lambda name: -getattr(values[name], "value", 0.0))
 
 
@@ -53,7 +53,7 @@ def _panel(ax: Axes, run: Finished, task: Task, prompts: list[str]) -> None:
     titles = run.methods(task)
     for row, prompt in enumerate(prompts):
         for i, title in enumerate(titles):
-            value = run.measured.value(_key(task, title, prompt))
+            value = run.run.value(_key(task, title, prompt))
             if value is not None:
                 y = row + 0.6 * ((i + 0.5) / len(titles) - 0.5)
                 point(ax, value, y, run.looks[title], f"{title}, {prompt}", markersize=3)

@@ -9,8 +9,8 @@ from bench.core.errors import Incompatible
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import ROW, filled, method_rows
 from bench.report.plots.style import FONT, NEUTRAL, PAGE, figure, inches, text
+from bench.results.key import Key, Task
 from bench.results.read import target_shares
-from bench.results.run import Key, Task
 
 ACROSS = 6  # classes side by side
 

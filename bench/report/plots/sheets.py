@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.core.errors import Incompatible
+from bench.report.credit import credit
 from bench.report.plots.finished import Finished
 from bench.report.plots.proportions import classes
 from bench.report.plots.style import (
@@ -31,8 +32,7 @@ from bench.report.plots.style import (
     style,
     text,
 )
-from bench.results.run import Key, Task
-from bench.results.samples import credit, images, labels
+from bench.results.key import Key, Task
 from bench.storage.files import slug
 
 COLUMNS = 15  # images of a row
@@ -118,7 +118,7 @@ def strip_of(run: Finished, title: str, row: Any, n: int, task: Task) -> Strip:
         n: largest number of samples.
         task: the cell's task.
     """
-    shown, classified = images(run.run, row, n), labels(run.run, row, n)
+    shown, classified = run.run.stored.images(row, n), run.run.stored.labels(row, n)
     if shown is not None and classified is not None:
         return Strip(title, shown, classified)
     why = run.run.reason(Key(task, title, "", ""))[0]

@@ -16,8 +16,8 @@ from bench.core.schema import OVER_PROMPTS
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import BARS, headings, task_panels, y_label
 from bench.report.plots.style import NEUTRAL, Look, label, looks, text
+from bench.results.key import Key
 from bench.results.metric_info import metric as metric_info
-from bench.results.run import Key
 from bench.storage.files import slug
 
 WIDE = 10.0  # positive values that span more than this many times the smallest get a logarithmic axis
@@ -128,7 +128,7 @@ def _metric(metric: str, scope: str) -> str:
 
 
 def _line(ax: Axes, run: Finished, title: str, keys: Mapping[float, Key], look: Look) -> None:
-    quantities = {value: q for value, key in keys.items() if (q := run.measured.value(key)) is not None}
+    quantities = {value: q for value, key in keys.items() if (q := run.run.value(key)) is not None}
     x, y = list(quantities), [q.value for q in quantities.values()]
     ends = [(q.value if q.low is None else q.low, q.value if q.high is None else q.high) for q in quantities.values()]
     bars = [[v - low for v, (low, _) in zip(y, ends, strict=True)], [h - v for v, (_, h) in zip(y, ends, strict=True)]]
@@ -137,7 +137,7 @@ def _line(ax: Axes, run: Finished, title: str, keys: Mapping[float, Key], look: 
 
 def _level(ax: Axes, run: Finished, key: Key) -> None:
     """Draw the value of the unguided model as a dashed line over the whole width, with its interval as a band."""
-    unguided = run.measured.value(key)
+    unguided = run.run.value(key)
     if unguided is not None:
         ax.axhline(unguided.value, color=NEUTRAL, linestyle="--", linewidth=1, label=key.method)
         if unguided.low is not None and unguided.high is not None:

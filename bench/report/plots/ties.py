@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from bench.report.plots.finished import Finished
 from bench.report.plots.panels import ROW, filled, headings, method_rows, task_panels
 from bench.report.plots.style import NEUTRAL, Keywords, label
-from bench.results.run import Task
+from bench.results.key import Task
 
 BAND: Keywords = {"color": "black", "linewidth": 2.6, "solid_capstyle": "butt"}
 
@@ -48,7 +48,7 @@ def _panel(ax: Axes, run: Finished, task: Task) -> None:
     filled(ax, run, {title: run.ranked_by(task, title) for title in titles})
     method_rows(ax, titles)
     ax.set_xlim(left=-0.03 * ax.get_xlim()[1])  # so that a point at 0 touches no name
-    tied = [row for row, title in enumerate(titles) if run.measured.mark(task, title)]
+    tied = [row for row, title in enumerate(titles) if run.run.mark(task, title)]
     # Tied methods need not be neighbours: one between two of them may differ significantly. So one segment per row.
     for row in tied:
         ax.plot([0.985, 0.985], [row - 0.5, row + 0.5], transform=ax.get_yaxis_transform(), label=titles[row], **BAND)

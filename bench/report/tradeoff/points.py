@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.suite import Suite
-from bench.core.errors import ConfigError
+from bench.core.errors import ConfigError, UnknownName
 from bench.core.schema import POOLED, ranking_metric_of
 from bench.core.value import Value
-from bench.results.leaderboard_csv import method_name, read_table
+from bench.results.leaderboard_csv import LEADERBOARD, method_name
+from bench.results.tables import Record, read_records
 
 # The value of a method's field, or of a sampler's key, as YAML reads it.
 Setting = bool | int | float | str | list["Setting"] | dict[str, "Setting"] | None
@@ -98,6 +99,11 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
     files = {m.title: m.name for m in suite.methods}
     order = list(files)
     quality, ranking_metric = quality_of(suite), ranking_metric_of(suite.prompts is not None)
+    path = folder / "leaderboard.csv"
+    rows = read_records(path, (*LEADERBOARD, ranking_metric))
+    for row in rows:
+        if row["method"] not in files:
+            raise UnknownName(f"method of suite {suite.suite}, in {path}, line {row.line},", row["method"], files)
     points = [
         Point(
             task=row["task"],
@@ -105,17 +111,17 @@ def read_points(folder: Path, suite: Suite, settings: Mapping[str, Mapping[str, 
             title=method_name(row),
             method=files[row["method"]],
             settings=settings[row["method"]],
-            fairness=_estimate(row, ranking_metric),
+            fairness=_value(row, ranking_metric),
             ranking_metric=ranking_metric,
-            quality=_estimate(row, quality),
-            calls=_number(row["nfe_per_image"]),
-            backward=_number(row["backward_per_image"]),
-            noise_floor=_number(row["fd_noise_floor"]),
-            n=int(row["n"]),
-            seeds=int(row["seeds"]),
+            quality=_value(row, quality),
+            calls=row.number("nfe_per_image"),
+            backward=row.number("backward_per_image"),
+            noise_floor=row.number("fd_noise_floor"),
+            n=row.whole("n"),
+            seeds=row.whole("seeds"),
             **_status(row, ranking_metric, quality),
         )
-        for row in sorted(read_table(folder / "leaderboard.csv"), key=lambda row: order.index(row["method"]))
+        for row in sorted(rows, key=lambda row: order.index(row["method"]))
     ]
     tasks = list(dict.fromkeys(row.task for row in points))
     return sorted(points, key=lambda point: tasks.index(point.task))
@@ -133,10 +139,6 @@ def by_task(points: Sequence[Point]) -> dict[str, list[Point]]:
     return {task: [p for p in points if p.task == task] for task in dict.fromkeys(p.task for p in points)}
 
 
-def _estimate(row: Mapping[str, str], column: str) -> Value | None:
-    value = _number(row.get(column, ""))
-    return None if value is None else Value(value, _number(row[f"{column}_low"]), _number(row[f"{column}_high"]))
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
+def _value(row: Record, column: str) -> Value | None:
+    value = row.number(column)
+    return None if value is None else Value(value, row.number(f"{column}_low"), row.number(f"{column}_high"))

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.core.text import csv_table, interval, number
+from bench.core.csv_text import to_csv
+from bench.core.text import interval, number
 from bench.core.value import Value
 from bench.report.tradeoff.points import Point, Setting, by_task
 from bench.report.tradeoff.summary import Volume, on_front, volumes
@@ -33,10 +34,10 @@ def write_tables(points: Sequence[Point], quality: str, folder: Path) -> list[Pa
     settings = list(dict.fromkeys(name for point in points for name in point.settings))
     rows = [_row(p, front, settings, quality) for p, front in zip(points, on_front(points), strict=True)]
     files = [folder / "trade-off.csv", folder / "hypervolume.csv"]
-    write_bytes(files[0], csv_table(rows).encode())
+    write_bytes(files[0], to_csv(rows).encode())
     measured = [_volume_row(v, points[0].ranking_metric, quality) for v in volumes(points)]
     if measured:
-        write_bytes(files[1], csv_table(measured).encode())
+        write_bytes(files[1], to_csv(measured).encode())
     else:
         files.pop().unlink(missing_ok=True)
     return files
