@@ -76,7 +76,7 @@ def _key(row: ScoreRow, model_digest: str, seed: int, data_digests: Mapping[str,
     if any(need in method.traits.needs and need not in data_digests for need in LEARNT_FROM):
         return None
     attributes = tuple(Attribute(name, ("", "")) for name in row.attributes.split("+"))
-    sampler = SamplerSpec(row.sampler, row.steps, row.eta, row.precision, row.spacing)
+    sampler = SamplerSpec(row.sampler, row.steps, row.eta, "bf16" if row.precision == "bf16" else "fp32", row.spacing)
     cell = Cell(row.method, row.method_file, Fields(fields), attributes, exact_target(row.target), seed)
     context = RunContext(model_digest, data_digests, _classifiers(method), ())
     return sample_key(cell, method.traits, sampler, row.guidance_batch, context)
