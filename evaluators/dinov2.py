@@ -159,7 +159,8 @@ def _load(path: Path, config: dict[str, Any]) -> VisionTransformer:
         raise ConfigError(f"no file {path}; {HINT}")
     try:
         options = {**arguments, "img_size": SIZE, "num_classes": 0}
-        network = cast("VisionTransformer", create_model(name, pretrained=False, **options))
+        with torch.random.fork_rng(devices=[]):  # the initial weights must not advance torch's global generator
+            network = cast("VisionTransformer", create_model(name, pretrained=False, **options))
         stored = load_file(path)
         side = network.patch_embed.grid_size[0]
         stored["pos_embed"] = resampled(stored["pos_embed"].float(), side, registers="reg_token" in stored)

@@ -116,7 +116,8 @@ def _load(path: Path) -> tuple[EfficientNet, Tensor, Tensor]:
     import timm
     import torch
 
-    network = cast("EfficientNet", timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000))
+    with torch.random.fork_rng(devices=[]):  # the initial weights must not advance torch's global generator
+        network = cast("EfficientNet", timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000))
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(match_in_order(stored, network.state_dict()))
     config = cast("dict[str, tuple[float, ...]]", network.pretrained_cfg)

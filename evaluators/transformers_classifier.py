@@ -170,9 +170,10 @@ def _load(folder: Path, model: str) -> tuple[Any, Any]:
     library: Any = transformers  # its factories are only partly typed
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
-        network, loading = library.AutoModelForImageClassification.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **common
-        )
+        with torch.random.fork_rng(devices=[]):  # initial weights must not advance torch's global generator
+            network, loading = library.AutoModelForImageClassification.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **common
+            )
         transform = library.AutoImageProcessor.from_pretrained(folder, **common)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ConfigError(

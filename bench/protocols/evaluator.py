@@ -283,9 +283,9 @@ class MetricCard:
 class Extractor(Protocol):
     """A network that turns images into arrays. Its public name is the file stem in evaluators/.
 
-    The module has one class `Extractor`, whose constructor takes the fields that a suite may set. The keys of the
-    result say what an array is: "features" (float [n, d]), "detected" (float [n], 0 or 1), "perceptual" (float [n, d]),
-    or the name of an attribute (probabilities [n, K]).
+    The module has one class `Extractor`, whose constructor takes the fields that a suite may set and leaves global
+    random generators as they are. The keys of the result say what an array is: "features" (float [n, d]), "detected"
+    (float [n], 0 or 1), "perceptual" (float [n, d]), or the name of an attribute (probabilities [n, K]).
 
     Attributes:
         name: the public name.

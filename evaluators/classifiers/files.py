@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
@@ -75,7 +77,8 @@ def _build(folder: Path, architecture: type[Network]) -> Network:
         widths = tuple(config["widths"])
         if not all(type(width) is int and 1 <= width <= WIDEST for width in widths):
             raise ValueError(f"widths must be whole numbers from 1 to {WIDEST:,}, got {widths!s:.60}")
-        return architecture(attributes, widths, config["size"])
+        with torch.random.fork_rng(devices=[]):  # the initial weights must not advance torch's global generator
+            return architecture(attributes, widths, config["size"])
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{folder / CONFIG} does not describe an attribute classifier: {error}") from error
 

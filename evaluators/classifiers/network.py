@@ -23,7 +23,7 @@ class AttributeNetwork(nn.Module, ABC):
     architecture: ClassVar[str]
 
     def __init__(self, attributes: tuple[Attribute, ...], widths: tuple[int, ...], size: int) -> None:
-        """Initialise the weights from torch's global generator, as torch's layers do; seed it before training."""
+        """Initialise the weights from torch's global generator, as torch's layers do."""
         super().__init__()
         self.attributes, self.widths, self.size = attributes, widths, size
         self.add_module("body", self.make_backbone(widths))  # the prefix of its weights in stored files

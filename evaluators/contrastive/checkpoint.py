@@ -136,7 +136,8 @@ def _load(name: str, pretrained: str | None, folder: Path | None) -> Checkpoint:
     what = str(folder) if folder else f"{name} with {pretrained}"
     wrong = (ValueError, RuntimeError, TypeError, LookupError, OSError, AssertionError, AttributeError)
     try:
-        with warnings.catch_warnings():
+        # The initial weights must not advance torch's global generator.
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # With the other activation the same weights give worse embeddings, without any other sign.
             warnings.filterwarnings("error", "QuickGELU mismatch")
             network = open_clip.create_model(name, pretrained, require_pretrained=True)

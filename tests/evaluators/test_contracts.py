@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,6 +165,13 @@ def test_evaluators_use_the_storage_to_find_weights_only() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench.storage"):
                 taken |= {f"{node.module}.{alias.name}" for alias in node.names}
     assert taken <= {"bench.storage.files.cache_root", "bench.storage.hub.fetch"}
+
+
+@pytest.mark.parametrize("name", ["attribute_cnn", "attribute_resnet", "clip", "clip_features", "efficientnet_lite0"])
+def test_loading_an_extractor_leaves_the_global_generator_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    plugins.load("evaluator", name, "Extractor")()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_cards_are_read_without_torch() -> None:
