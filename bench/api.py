@@ -357,7 +357,7 @@ def train(recipe: str | Path, out: str | Path | None = None, force: bool = False
     bench.core.errors.UnknownName: unknown recipe 'avatars-une'; did you mean 'avatars-unet'...
     """
     from bench.assets import asset_folder, list_assets
-    from bench.training import train_recipe
+    from bench.recipes.train import train_recipe
 
     names = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
     path = Path(recipe)

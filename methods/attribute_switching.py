@@ -1,33 +1,44 @@
-"""Attribute switching: a sample starts under one class and ends under another, so that its start cannot be told.
+"""Attribute switching: condition on one class until a transition point tau, and on another class from there on.
 
-What the search for tau finds, where it can be known. Let both classes be Gaussians of covariance v I with means m_0
+Source: Choi et al. 2024, arXiv 2401.03140.
+
+1. Every sample gets a start class, equally many samples per class (`methods.targeting.assigned_classes`), and a partner
+   class (`partners`).
+2. It is conditioned on the start class while t >= tau, and on the partner class while t < tau.
+3. tau minimises the mean of || sum_{t >= tau} d_t - sum_{t < tau} d_t ||, with d_t the weighted difference of the two
+   classes' noise predictions (`imbalance`, `search`, `minimum`).
+
+The aim is that a sample does not reveal its start class. The method aims at no distribution of classes, so it does not
+depend on the task's target. Differs from the release in the norm, which is over the pixels of a sample and not over
+the batch, and in taking the minimum of the curve, which the release only plots.
+
+The result of the search in a case with a known answer. Let both classes be Gaussians of covariance v I with means m_0
 and m_1, c_t = a_t v + 1 - a_t, and rho(t) = sqrt(a_t v / c_t), the correlation of x_0 and x_t within a class. Along
 the probability flow (x_t - sqrt(a_t) m_s) / sqrt(c_t) is constant, so two trajectories from one x_T give
 
     d_t = -beta_t sqrt((1 - a_t) / c_t) rho(T) (m_0 - m_1) / sqrt(v):
 
-one direction and one sign, and tau* halves the sum of beta_t sqrt((1 - a_t) / c_t). By the same argument, the sample
+The direction and the sign are the same at every t, and tau* halves the sum of beta_t sqrt((1 - a_t) / c_t). By the same argument, the sample
 that switches from 0 to 1 less the one from 1 to 0, of one noise, is
 
     (2 rho(tau) - 1 - rho(T)) (m_0 - m_1),
 
 so the two switched distributions are equal where rho(tau) = (1 + rho(T)) / 2, which is another point. At tau* they
-differ still, unless rho(T) has one certain value (sqrt(5) - 2 for v much above 1). Below it, as with most noise
-schedules, tau* is too early in sampling: the samples keep more of the class they end under. Where a_T = 0, d_t is 0
-throughout: classes that differ by their means alone are nothing that the search can see. DDIM steps of any size,
-and any covariance that the classes share, leave this as it is, save that a product over the steps replaces rho(tau).
-On other data tau* may miss to either side; how far is what epsilon-fairness measures.
+still differ, unless rho(T) has one particular value (sqrt(5) - 2 for v much above 1). Below that value, as with most
+noise schedules, tau* is too early in sampling: the samples keep more of the class that they end under. Where a_T = 0,
+d_t is 0 throughout: the search cannot see classes that differ by their means alone. The same holds for DDIM steps of
+any size and for any covariance that the classes share, with a product over the steps in place of rho(tau). On other
+data tau* may miss to either side; the metric epsilon-fairness measures by how much.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +46,15 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute, product
-from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible
-from bench.core.progress import track
+from bench.core.seeds import derive_seed
+from bench.protocols.cache import Arrays, Note
 from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, ddim_step, noise_of
-from bench.storage.files import remember
+from bench.protocols.progress import Progress, silent
 from methods.targeting.assigned_classes import assign_classes
 
-FORMAT = "attribute switching 1"  # part of the cache's key: raise when the search changes
+FORMAT = "attribute switching 1"  # part of the cache's key: raise it when the search changes
 CHUNK = 16  # rows whose noise predictions are held for all steps at once
 ROUNDING = 1e3  # a curve within so many rounding errors of 0 is 0
 
@@ -52,7 +63,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def step_betas(timesteps: tuple[int, ...], alphas_cumprod: Tensor) -> Tensor:
-    """The weight of each sampling step: the sum of beta_s over the training timesteps s that the step covers.
+    """Return the weight of each sampling step: the sum of beta_s over the training timesteps s that the step covers.
 
     The criterion sums over all training timesteps. A step from t to the next visited t' holds the noise prediction
     fixed over t' < s <= t, so its term is the sum of their beta_s = 1 - a_s / a_(s-1). That is finite at a_T = 0
@@ -72,16 +83,22 @@ def step_betas(timesteps: tuple[int, ...], alphas_cumprod: Tensor) -> Tensor:
 
 
 def switch_points(timesteps: tuple[int, ...], n_train: int) -> Tensor:
-    """The tau that gives the first j of S steps to the start class, for j in 0 to S: float64 [S + 1], falling to 0.
+    """Return the tau with which the first j of S steps use the start class, for j in 0 to S.
 
     It is (t' + 1) / T for the timestep t' of the first step after the switch: the border between the training
     timesteps that the steps before the switch cover and those that the steps after it cover.
+
+    Returns:
+        float64 [S + 1], falling to 0.
+
+    >>> switch_points((999, 499), 1000).tolist()
+    [1.0, 0.5, 0.0]
     """
     return torch.tensor([t + 1 for t in (*timesteps, -1)], dtype=torch.float64) / n_train
 
 
 def imbalance(d: Tensor) -> Tensor:
-    """|| A(tau) - B(tau) || of every sample, with A = sum_{t >= tau} d_t and B = sum_{t < tau} d_t.
+    """Return || A(tau) - B(tau) || of every sample, with A = sum_{t >= tau} d_t and B = sum_{t < tau} d_t.
 
     Args:
         d: [S, n, D], d_t = beta_t (eps(x_t^{s0}, t, s0) - eps(x_t^{s1}, t, s1)), in the order of sampling.
@@ -89,36 +106,42 @@ def imbalance(d: Tensor) -> Tensor:
     Returns:
         [S + 1, n], for the `switch_points`; the norm is over the D numbers of a sample.
     """
-    before = torch.cat([torch.zeros_like(d[:1]), d.cumsum(0)])  # A; B is the whole sum less A
+    before = torch.cat([torch.zeros_like(d[:1]), d.cumsum(0)])  # A; B is the sum over all steps minus A
     norms: Tensor = torch.linalg.vector_norm(2 * before - before[-1], dim=2)
     return norms
 
 
 def noise_trajectory(model: DiffusionModel, x: Tensor, condition: int, timesteps: tuple[int, ...]) -> Tensor:
-    """eps(x_t, t, condition) [S, n, D] along the deterministic DDIM trajectory from x_T = x [n, *shape]."""
-    asked = torch.full((len(x),), condition, dtype=torch.int64, device=x.device)
-    a, found = model.alphas_cumprod, []
+    """Return eps(x_t, t, condition) [S, n, D] along the deterministic DDIM trajectory from x_T = x [n, *shape]."""
+    conditions = torch.full((len(x),), condition, dtype=torch.int64, device=x.device)
+    a, eps = model.alphas_cumprod, []
     for t, following in itertools.zip_longest(timesteps, timesteps[1:]):
-        denoised = model.denoise(x, timestep(t, len(x), x.device), asked)
-        found.append(noise_of(x, denoised, a[[t]]).flatten(1))
+        denoised = model.denoise(x, timestep(t, len(x), x.device), conditions)
+        eps.append(noise_of(x, denoised, a[[t]]).flatten(1))
         if following is not None:
             x = ddim_step(x, denoised, a[t], a[following])
-    return torch.stack(found)
+    return torch.stack(eps)
 
 
 def search(
-    model: DiffusionModel, conditions: list[int], timesteps: tuple[int, ...], sizes: tuple[int, int], seed: int
+    model: DiffusionModel,
+    conditions: list[int],
+    timesteps: tuple[int, ...],
+    sizes: tuple[int, int],
+    seed: int,
+    progress: Progress = silent,
 ) -> Floats:
-    """The curve of every pair of classes: the mean of || A(tau) - B(tau) || over a mini-batch.
+    """Return the curve of every pair of classes: the mean of || A(tau) - B(tau) || over a mini-batch.
 
-    The curve of a pair is that of the pair turned round, since d_t only changes its sign.
+    A pair and the reversed pair have the same curve, since d_t only changes its sign.
 
     Args:
         model: conditional.
         conditions: of the K classes, as indices into the model's.
         timesteps: that sampling will visit.
         sizes: samples of a mini-batch, and number of mini-batches.
-        seed: with the number of a mini-batch, of its noise.
+        seed: of the noise, with the number of the mini-batch.
+        progress: wraps the loop over the mini-batches.
 
     Returns:
         float64 [mini-batches, K (K - 1) / 2, S + 1], pairs in the order of `itertools.combinations`.
@@ -126,46 +149,48 @@ def search(
     betas = step_betas(timesteps, model.alphas_cumprod)[:, None, None]
     curves = []
     with torch.no_grad():
-        for number in track(range(sizes[1]), "searching for the transition point"):
+        for number in progress(range(sizes[1]), "searching for the transition point"):
             x = _noise(model, sizes[0], seed, number)
             norms = []
-            for part in micro_batches(len(x), CHUNK):
-                eps = [noise_trajectory(model, x[part], c, timesteps) for c in conditions]
-                pairs = [imbalance(betas.to(one) * (one - two)) for one, two in itertools.combinations(eps, 2)]
+            for piece in micro_batches(len(x), CHUNK):
+                eps = [noise_trajectory(model, x[piece], c, timesteps) for c in conditions]
+                pairs = [
+                    imbalance(betas.to(eps_0) * (eps_0 - eps_1)) for eps_0, eps_1 in itertools.combinations(eps, 2)
+                ]
                 norms.append(torch.stack(pairs).double().cpu())
             curves.append(torch.cat(norms, dim=2).mean(2))
     return torch.stack(curves).numpy()
 
 
-def minimum(taus: Floats, curves: Floats) -> dict[str, Any]:
-    """tau*, the minimum of the mean curve, with its spread over mini-batches, and the curve.
+def minimum(taus: Floats, curves: Floats) -> Note:
+    """Return tau*, the minimum of the mean curve, with its spread over mini-batches, and the curve; JSON-able.
 
     Args:
         taus: [S + 1], the `switch_points`.
         curves: [mini-batches, S + 1], of one pair.
     """
-    curve, each = curves.mean(0), taus[curves.argmin(1)]
+    curve, minima = curves.mean(0), taus[curves.argmin(1)]
     return {
         "tau": float(taus[curve.argmin()]),
-        "tau_std": float(each.std()),
-        "tau_min": float(each.min()),
-        "tau_max": float(each.max()),
+        "tau_std": float(minima.std()),
+        "tau_min": float(minima.min()),
+        "tau_max": float(minima.max()),
         "curve": [float(f"{value:.6g}") for value in curve],
     }
 
 
-def plotted(found: dict[str, Any]) -> tuple[Curves, ...]:
-    """The curves of the notes; a pair and the same turned round are one line. Nothing where tau was given."""
-    if "pairs" not in found:
+def search_curves(notes: Note) -> tuple[Curves, ...]:
+    """Return the curves of the notes, one line for a pair and its reverse; none where tau is set by hand."""
+    if "pairs" not in notes:
         return ()
-    seen = {frozenset((p["from"], p["to"])): p for p in reversed(found["pairs"])}
-    lines = {f"{p['from']}, {p['to']}": p for p in reversed(seen.values())}
+    unordered = {frozenset((p["from"], p["to"])): p for p in reversed(notes["pairs"])}
+    lines = {f"{p['from']}, {p['to']}": p for p in reversed(unordered.values())}
     return (
         Curves(
             "Search for the transition point",
             "tau, as a fraction of the training timesteps",
             "mean of || A(tau) - B(tau) ||",
-            found["taus"],
+            notes["taus"],
             {name: p["curve"] for name, p in lines.items()},
             {name: p["tau"] for name, p in lines.items()},
         ),
@@ -173,16 +198,15 @@ def plotted(found: dict[str, Any]) -> tuple[Curves, ...]:
 
 
 def _noise(model: DiffusionModel, n: int, seed: int, number: int) -> Tensor:
-    digest = hashlib.sha256(f"attribute_switching {seed} {number}".encode()).digest()
-    g = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    g = torch.Generator().manual_seed(derive_seed("attribute_switching", seed, number))
     return torch.randn(n, *model.shape, generator=g).to(model.device, model.dtype)
 
 
 def conditions_of(model: DiffusionModel, groups: Attribute) -> list[int]:
-    """The model's condition for every class, as indices into `model.conditions`.
+    """Return the model's condition for every class, as indices into `model.conditions`.
 
     Raises:
-        Incompatible: it lacks one.
+        Incompatible: the model lacks one of them.
     """
     names = [f"{groups.name}={c}" for c in groups.classes]
     for name in names:
@@ -195,31 +219,28 @@ def conditions_of(model: DiffusionModel, groups: Attribute) -> list[int]:
 
 
 def partners(start: Ints, n_groups: int, pairs: str, seed: int, index: Ints) -> Ints:
-    """The group that each sample ends in, int64 [n]: the next one, or any other by (seed, i)."""
+    """Return the class that each sample ends under, int64 [n]: the next one, or any other class, by (seed, i)."""
     if pairs == "cyclic":
         return (start + 1) % n_groups
-    digests = (hashlib.sha256(f"attribute_switching pair {seed} {i}".encode()).digest()[:8] for i in index.tolist())
-    ahead = [int.from_bytes(digest, "big") % (n_groups - 1) for digest in digests]
+    draws = (derive_seed("attribute_switching pair", seed, i, bits=64) for i in index.tolist())
+    ahead = [draw % (n_groups - 1) for draw in draws]
     return (start + 1 + np.array(ahead, dtype=np.int64)) % n_groups
 
 
 @dataclass(frozen=True)
 class Method:
-    """A sample is asked for its start class while t >= tau, and for its partner class while t < tau.
+    """A sample is conditioned on its start class while t >= tau, and on its partner class while t < tau.
 
-    Start classes are assigned class, equally many of each, and kept as the condition that was asked for.
-
-    Source: Choi et al. 2024, arXiv 2401.03140. The method asks that a sample not tell its start class, and for no
-    distribution of classes: it does not depend on the task's target. What the paper's search is worth where the
-    answer is known stands at the top of this file. Differs from the release in the norm, which is taken over the
-    pixels of a sample and not over the batch, and in taking the minimum of the curve, which the release plots.
+    Choi et al. 2024, arXiv 2401.03140; the file's docstring lists the steps and the differences. The assigned class of
+    a sample is its start class.
 
     Attributes:
-        tau: the switch, as a fraction of the training timesteps, in [0, 1]; 0 never switches and is the base model
-            asked for the start class, 1 asks for the partner throughout. None: found in `build` for every pair.
-        pairs: of more than two classes, "cyclic" switches k to k + 1, "random" to any other, by (seed, i).
-        minibatch: samples in a mini-batch of the search.
-        minibatches: mini-batches, whose mean is searched and whose spread is noted.
+        tau: the transition point, as a fraction of the training timesteps, in [0, 1]; 0 never switches and is the base
+            model conditioned on the start class, 1 conditions on the partner class throughout. None: searched in
+            `build`, for every pair.
+        pairs: for more than two classes: "cyclic" switches class k to k + 1, "random" to any other, by (seed, i).
+        minibatch: number of samples in a mini-batch of the search.
+        minibatches: number of mini-batches; the mean of their curves is searched and the spread is noted.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -234,7 +255,7 @@ class Method:
     minibatches: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         if self.tau is not None and not 0 <= self.tau <= 1:
             raise ConfigError(f"tau must be a fraction of the training timesteps, 0 to 1, got {self.tau}")
         if self.pairs not in ("cyclic", "random"):
@@ -244,17 +265,21 @@ class Method:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Find tau for every ordered pair (or take the curves from the cache), unless it is given."""
+        """Search tau for every ordered pair, from cached curves where there are any, unless the field sets it.
+
+        Raises:
+            Incompatible: the model lacks a condition, or a search sees no difference between two classes.
+        """
         model, groups = task.model, product(task.attributes)
         n, conditions = groups.n_classes, conditions_of(task.model, groups)
-        found: dict[str, Any]
+        notes: Note
         if self.tau is not None:
-            taus, found, cost = np.full((n, n), self.tau), {"tau": self.tau}, Cost()
+            taus, notes, cost = np.full((n, n), self.tau), {"tau": self.tau}, Cost()
         else:
             curves, cost = self._curves(task, conditions, seed)
-            taus, found = self._found(task, groups, curves)
+            taus, notes = self._minima(task, groups, curves)
         switch = np.rint(taus * len(model.alphas_cumprod)).astype(np.int64)  # so that t >= tau is exact on the grid
-        asked = np.array(conditions, dtype=np.int64)
+        condition_of = np.array(conditions, dtype=np.int64)
 
         def starts(index: Ints) -> Ints:
             return assign_classes(np.full(n, 1 / n), seed, index)
@@ -264,32 +289,32 @@ class Method:
             start = starts(index)
             partner = partners(start, n, self.pairs, seed, index)
             group = np.where(t >= switch[start, partner], start, partner)
-            condition = torch.from_numpy(asked[group]).to(x.device)
+            condition = torch.from_numpy(condition_of[group]).to(x.device)
             rows = [
-                model.denoise(x[part], timestep(t, len(x[part]), x.device), condition[part])
-                for part in micro_batches(len(x), batch.micro)
+                model.denoise(x[piece], timestep(t, len(x[piece]), x.device), condition[piece])
+                for piece in micro_batches(len(x), batch.micro)
             ]
             return torch.cat(rows)
 
-        return Guided(denoise, assigned_classes=starts, cost=cost, notes=found, curves=plotted(found))
+        return Guided(denoise, assigned_classes=starts, cost=cost, notes=notes, curves=search_curves(notes))
 
     def _curves(self, task: Task, conditions: list[int], seed: int) -> tuple[Floats, Cost]:
-        """What `search` finds, from the cache or found now, and its cost."""
+        """Return the curves of `search`, from the cache or computed now, and their cost."""
         model, sizes = task.model, (self.minibatch, self.minibatches)
 
-        def find() -> tuple[dict[str, Floats], dict[str, Any]]:
+        def run_search() -> tuple[Arrays, Note]:
             start = time.perf_counter()
-            curves = search(model, conditions, task.timesteps, sizes, seed)
+            curves = search(model, conditions, task.timesteps, sizes, seed, task.progress)
             rows = self.minibatch * self.minibatches * len(conditions) * len(task.timesteps)
             return {"curves": curves}, {"cost": dataclasses.asdict(Cost(time.perf_counter() - start, rows))}
 
         names = [model.conditions[c] for c in conditions]
-        key = digest_of([FORMAT, model.digest, task.timesteps, sizes, seed, names])
-        arrays, note = remember(task.cache and task.cache / f"attribute-switching-{key[:24]}", find)
+        key = [FORMAT, model.digest, task.timesteps, sizes, seed, names]
+        arrays, note = task.cache.get("attribute-switching", key, run_search)
         return np.array(arrays["curves"]), Cost(**note["cost"])
 
-    def _found(self, task: Task, groups: Attribute, curves: Floats) -> tuple[Floats, dict[str, Any]]:
-        """tau [K, K] of every ordered pair that a sample can take (0 elsewhere), and the notes of those pairs.
+    def _minima(self, task: Task, groups: Attribute, curves: Floats) -> tuple[Floats, Note]:
+        """Return tau [K, K] of every ordered pair that a sample can take (0 elsewhere), and the notes on those pairs.
 
         Raises:
             Incompatible: a curve is 0 within rounding, so that it has no minimum.
@@ -299,17 +324,17 @@ class Method:
         scale = float(step_betas(task.timesteps, model.alphas_cumprod).sum()) * math.sqrt(math.prod(model.shape))
         unordered = list(itertools.combinations(range(n), 2))
         taus = np.zeros((n, n))
-        found: list[dict[str, Any]] = []
+        pairs: list[Note] = []
         for start, partner in itertools.permutations(range(n), 2):
             if self.pairs == "cyclic" and partner != (start + 1) % n:
                 continue
-            each = curves[:, unordered.index((min(start, partner), max(start, partner)))]
+            pair_curves = curves[:, unordered.index((min(start, partner), max(start, partner)))]
             names = [f"{groups.name}={groups.classes[k]}" for k in (start, partner)]
-            if each.max() <= ROUNDING * torch.finfo(model.dtype).eps * scale:
+            if pair_curves.max() <= ROUNDING * torch.finfo(model.dtype).eps * scale:
                 raise Incompatible(
                     f"the search for tau sees no difference between {names[0]} and {names[1]}: from the same noise, "
                     "both give the same noise predictions throughout; give tau"
                 )
-            found.append({"from": names[0], "to": names[1], **minimum(grid, each)})
-            taus[start, partner] = found[-1]["tau"]
-        return taus, {"taus": grid.tolist(), "minibatches": self.minibatches, "pairs": found}
+            pairs.append({"from": names[0], "to": names[1], **minimum(grid, pair_curves)})
+            taus[start, partner] = pairs[-1]["tau"]
+        return taus, {"taus": grid.tolist(), "minibatches": self.minibatches, "pairs": pairs}

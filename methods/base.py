@@ -1,5 +1,6 @@
 """The protocol of methods, for plug-in authors: see `bench.protocols.method`."""
 
+from bench.protocols.cache import Arrays, Cache, Checkpoint, NoCache, Note
 from bench.protocols.method import (
     Batch,
     Classifier,
@@ -16,9 +17,13 @@ from bench.protocols.method import (
     micro_batches,
     timestep,
 )
+from bench.protocols.progress import Progress, silent
 
 __all__ = [
+    "Arrays",
     "Batch",
+    "Cache",
+    "Checkpoint",
     "Classifier",
     "Cost",
     "Curves",
@@ -26,10 +31,14 @@ __all__ = [
     "GuidedDenoiser",
     "Method",
     "Need",
+    "NoCache",
+    "Note",
+    "Progress",
     "Task",
     "Traits",
     "alone",
     "check_window",
     "micro_batches",
+    "silent",
     "timestep",
 ]

@@ -1,4 +1,18 @@
-"""Distribution guidance: the whole batch is steered so that its predicted attribute distribution meets the target."""
+"""Distribution guidance: steer a batch in h-space until its predicted attribute distribution meets the target.
+
+Source: Parihar et al. 2024 (Balancing Act), arXiv 2402.18206, Eqs. 6-8.
+
+1. A linear attribute distribution predictor (ADP) per sampling step maps h_t to class logits; section 4.1
+   (`methods.hspace.adp.load_or_fit`).
+2. p_hat is the mean over the guidance batch of softmax(logits / T).
+3. L(p_hat, r) is chi-square or KL against the target r; section 4.2 (`methods.targeting.losses`).
+4. h <- h - strength dL/dh, after which the decoder half of the U-Net runs on the changed h; Eq. 8
+   (`methods.hspace.guidance.guide_bottleneck`).
+
+Differs from the release in four points: the ADP is fitted in closed form (`methods.hspace.adp`); its prior is the
+model's own class shares, measured on unguided samples (`Heads.with_prior`); the strength is in units of the gap between
+class means (`methods.hspace.guidance`); skewed targets get a smaller step (`relative_flatness`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +27,7 @@ from bench.core.errors import ConfigError
 from bench.protocols.method import Cost, Guided, Task, Traits
 from methods.hspace.adp import load_or_fit
 from methods.hspace.guidance import Part, check_fields, check_temperature, guide_bottleneck
-from methods.hspace.shares import class_shares, possible, unguided
+from methods.hspace.shares import class_shares, smoothed, unguided
 from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 
@@ -21,9 +35,7 @@ from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 class Method:
     """A batch of samples is pushed in h-space until the mean of the ADP's probabilities meets the target.
 
-    Source: Parihar et al. 2024 (Balancing Act), arXiv 2402.18206, Eqs. 6-8. Differs from the release in the ADP's
-    closed-form fit (`methods.hspace.adp`), in its prior, which is the model's own (`Heads.with_prior`), in the unit
-    of the strength (`methods.hspace.guidance`), and in the smaller step for skewed targets (`relative_flatness`).
+    Parihar et al. 2024, arXiv 2402.18206, Eqs. 6-8; the file's docstring lists the steps and the differences.
 
     Attributes:
         strength: of the push, in gaps between class means; 0 gives the base model exactly.
@@ -32,8 +44,8 @@ class Method:
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
         over: "joint" steers the joint distribution of the task's attributes, "marginals" each attribute by itself.
         labels_per_class: labelled images for each class of the ADP.
-        calibration: unguided samples that tell the model's own class shares; 0 takes all classes for equally frequent,
-            as the paper does.
+        calibration: number of unguided samples that the model's own class shares are measured on; 0 assumes equal
+            shares, as the paper does.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -53,29 +65,29 @@ class Method:
     calibration: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         check_fields(self.strength, self.window, self.labels_per_class)
         check_temperature(self.temperature)
         if self.calibration < 0:
             raise ConfigError(f"calibration must be at least 0, got {self.calibration}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Fit the ADP for every timestep that sampling visits, and find its prior (or take both from the cache)."""
+        """Fit the ADP for every timestep that sampling visits and measure its prior, or read both from the cache."""
         joint = product(task.attributes)
-        wanted = [joint] if self.over == "joint" else list(task.attributes)
+        attributes = [joint] if self.over == "joint" else list(task.attributes)
         slope = GRADIENTS[self.loss]
         parts: list[Part] = []
         notes: dict[str, object] = {}
-        drawn = Cost()
-        for attribute in wanted:
+        calibration_cost = Cost()
+        for attribute in attributes:
             heads = load_or_fit(task, attribute, self.labels_per_class, seed)
-            found = heads.notes()
-            fitted = heads.cost  # the same for all attributes, which are fitted in one pass
+            attribute_notes = heads.notes()
+            fit_cost = heads.cost  # the same for all attributes, which are fitted in one pass
             if self.calibration:
-                h, drawn = unguided(task, self.calibration, seed)
+                h, calibration_cost = unguided(task, self.calibration, seed)
                 shares = class_shares(heads, h, task.timesteps[-1])
-                heads = heads.with_prior(possible(shares, self.calibration))
-                found["shares"] = shares.tolist()
+                heads = heads.with_prior(smoothed(shares, self.calibration))
+                attribute_notes["shares"] = shares.tolist()
             r = smooth(task.target if attribute == joint else marginal(task.target, task.attributes, attribute))
             target = torch.from_numpy(r).to(heads.weight)
 
@@ -83,6 +95,6 @@ class Method:
                 return slope(mean, target).expand_as(p)
 
             parts.append((heads, gradient, self.strength * relative_flatness(self.loss, target)))
-            notes[attribute.name] = found
+            notes[attribute.name] = attribute_notes
         guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=True)
-        return Guided(guided, cost=fitted + drawn, notes=notes)
+        return Guided(guided, cost=fit_cost + calibration_cost, notes=notes)

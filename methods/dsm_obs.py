@@ -1,4 +1,12 @@
-"""DSM(obs): denoising score matching on all images, biased as they are."""
+"""DSM(obs): denoising score matching on the biased training set and the reference images together.
+
+Source: the baseline "DSM(obs)" of Kim et al. 2024, arXiv 2403.01189. A score network is trained from scratch on the
+union of both sets, every image equally often and with weight 1. It learns the bias of the training set, and shows what
+the corrections of IW-DSM and TIW-DSM change.
+
+Differs from the paper in the network, the budget and the parametrisation, which the whole family shares
+(`methods.reweighting.settings`).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +20,13 @@ from methods.reweighting.settings import Settings, check_fraction
 
 @dataclass(frozen=True)
 class Method:
-    """A score model of the observed images and the reference set together, every image as often as any other.
+    """A score model of the biased training set and the reference images together, every image equally often.
 
-    Source: the baseline "DSM(obs)" of Kim et al. 2024, arXiv 2403.01189.
+    The baseline "DSM(obs)" of Kim et al. 2024, arXiv 2403.01189.
 
     Attributes:
-        reference_frac: size of the reference set, as a fraction of the observed set's.
-        training: networks and budgets; those for the kind of sample unless given.
+        reference_frac: number of reference images, as a fraction of the biased training set.
+        training: networks and budgets; None takes the defaults for images or for vectors.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -30,13 +38,13 @@ class Method:
     training: Settings | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         check_fraction(self.reference_frac)
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Train the score network, or take it from where it is kept.
+        """Train the score network, or read it from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the unbiased one has too few images.
+            Incompatible: a set is missing, or the reference set has too few images.
         """
         return Family(task, self.reference_frac, self.training).learn("dsm_obs", "union", plain)

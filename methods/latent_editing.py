@@ -1,4 +1,23 @@
-"""Latent editing: samples that must change class are moved along a fixed direction in h-space."""
+"""Latent editing: move the samples that must change class along a fixed direction in h-space.
+
+Source: the baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206.
+
+1. The model's own class shares p are those that the attribute predictor (ADP) gives for `calibration` samples drawn
+   without guidance, at the last timestep (`methods.hspace.shares`).
+2. Each sample is left alone or gets a class, with probabilities that meet the target r and leave as many samples alone
+   as possible (`edit_probabilities`).
+3. In every step the ADP predicts the class that a sample heads for, with p as its prior: the class that the model alone
+   would most likely give it. (With equal shares as its prior, the ADP would stop moving a sample that the model then
+   moves back.)
+4. A sample that has a class and heads for another moves by strength (mu_class - mu_other), the difference of the class
+   means of h (`direction`). Other samples are not touched. No samples are coupled and no gradient is taken.
+
+Differs from the paper in steps 1 and 2: which samples change is chosen so that the target is met. Assigning a class to
+every sample, as sample guidance does, would meet the target too, but leave fewer samples alone: with shares 0.8 and
+0.2 and a uniform target, half of the majority would move, where 0.375 of it must. With three or more classes, moving
+only the surplus of the over-represented classes would need fewer moves still, but requires knowing a sample's class
+while it is undecided.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +35,30 @@ from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, t
 from bench.protocols.model import Bottleneck
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import check_fields
-from methods.hspace.shares import class_shares, possible, unguided
+from methods.hspace.shares import class_shares, smoothed, unguided
 from methods.targeting.assigned_classes import BLOCK
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def keep_and_give(p: Floats, r: Floats) -> tuple[float, Floats]:
-    """Write the target as r = keep p + given, with the largest keep there is.
+def edit_probabilities(p: Floats, r: Floats) -> tuple[float, Floats]:
+    """Write the target as r = keep p + edit, with the largest possible keep.
 
-    A sample is left alone with probability keep, and otherwise given class k with probability given_k. The choice
-    does not look at the class that the sample would have had, which is not known before it is drawn; so, if every
-    edit succeeds, a share keep p_k + given_k = r_k ends in class k. given >= 0 bounds keep by r_k / p_k.
+    A sample is left alone with probability keep, and gets class k with probability edit_k. The choice does not depend
+    on the class that the sample would have had, which is unknown before it is drawn; so, if every edit succeeds, a
+    share keep p_k + edit_k = r_k ends in class k. edit >= 0 bounds keep by r_k / p_k.
 
     Args:
-        p: [K], the model's own class shares.
-        r: [K], the target.
+        p: [K], the model's own class shares, summing to 1.
+        r: [K], the target, summing to 1.
 
     Returns:
-        keep in [0, 1] and given [K] >= 0, summing to 1 - keep.
+        keep in [0, 1] and edit [K] >= 0, which sums to 1 - keep.
+
+    >>> keep, edit = edit_probabilities(np.array([0.8, 0.2]), np.array([0.5, 0.5]))
+    >>> keep, edit.tolist()
+    (0.625, [0.0, 0.375])
     """
     occurs = p > 0
     keep = min(1.0, float((r[occurs] / p[occurs]).min()))
@@ -43,69 +66,66 @@ def keep_and_give(p: Floats, r: Floats) -> tuple[float, Floats]:
 
 
 def stratified(seed: int, index: Ints) -> Floats:
-    """A uniform number in [0, 1) for each sample, by (seed, i); each BLOCK has one in every 1 / BLOCK of [0, 1).
+    """Return a uniform number in [0, 1) per sample, by (seed, i): each BLOCK has one in every 1 / BLOCK of [0, 1).
 
-    So each block of samples meets any probability within one sample, and all together meet it exactly.
+    Each block of samples therefore meets any probability to within one sample.
+
+    Args:
+        seed: of the numbers.
+        index: int64 [n], sample numbers.
+
+    Returns:
+        float64 [n].
     """
-    blocks, places = np.divmod(index, BLOCK)
+    blocks, positions = np.divmod(index, BLOCK)
     numbers = {}
     for block in np.unique(blocks).tolist():
         rng = np.random.default_rng([seed, block, 1])
         numbers[block] = (rng.permutation(BLOCK) + rng.random(BLOCK)) / BLOCK
-    return np.array([numbers[b][i] for b, i in zip(blocks.tolist(), places.tolist(), strict=True)])
+    return np.array([numbers[b][i] for b, i in zip(blocks.tolist(), positions.tolist(), strict=True)])
 
 
-def given_class(keep: float, given: Floats, u: Floats) -> Ints:
-    """The class that each sample is given, int64 [n], by its uniform number u [n]; -1 where it is left alone."""
-    borders = np.cumsum([keep, *given])[:-1]
+def edited_class(keep: float, edit: Floats, u: Floats) -> Ints:
+    """Return the class that each sample gets, int64 [n], by its uniform number u [n]; -1 where it is left alone."""
+    borders = np.cumsum([keep, *edit])[:-1]
     return np.searchsorted(borders, u, side="right").astype(np.int64) - 1
 
 
-def direction(heads: Heads, step: int, of: Tensor, to: Tensor, kind: str) -> Tensor:
-    """What moves h from class `of` to class `to` by one gap between class means.
+def direction(heads: Heads, step: int, source: Tensor, goal: Tensor, kind: str) -> Tensor:
+    """Return the change of h that moves it from class `source` to class `goal` by one gap between class means.
 
     Args:
         heads: the ADP.
         step: index of the sampling step.
-        of: int64 [n], the class of each sample.
-        to: int64 [n], the class wanted.
-        kind: "means": mu_to - mu_of. "normal": along the normal w_to - w_of of the border between the two classes,
-            as far as the means lie apart along it, so that the logits move as much as with "means".
+        source: int64 [n], the class of each sample.
+        goal: int64 [n], the class to move it to.
+        kind: "means": mu_goal - mu_source. "normal": along the normal w_goal - w_source of the border between the two
+            classes, as far as the means lie apart along it, so that the logits change as much as with "means".
 
     Returns:
-        [n, D]; 0 where `to` is `of`.
+        [n, D]; 0 where the two classes are the same.
     """
-    gap = heads.shift[step, to] - heads.shift[step, of]
+    gap = heads.shift[step, goal] - heads.shift[step, source]
     if kind == "means":
         return gap
-    normal = heads.weight[step, to] - heads.weight[step, of]
+    normal = heads.weight[step, goal] - heads.weight[step, source]
     length = normal.square().sum(1, keepdim=True).clamp(min=torch.finfo(normal.dtype).tiny)
     return (gap * normal).sum(1, keepdim=True) / length * normal
 
 
 @dataclass(frozen=True)
 class Method:
-    """Some samples are given a class; while they head for another, h moves by strength (mu_given - mu_other).
+    """Some samples get a class; while they head for another, h moves by strength (mu_class - mu_other).
 
-    Source: the baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206. Which samples must change, and
-    how many, is found so that the target is met (`keep_and_give`): the model's own class shares are those that the
-    ADP sees in `calibration` samples drawn without guidance, at the last timestep. A sample heads for the class that
-    is likeliest by the ADP and those shares together, as the model left alone would take it (the ADP by itself holds
-    all classes for equally frequent, and would let go of a sample that the model then takes back). A sample that
-    heads for its class, or is given none, is not touched. No samples are coupled, and there is no gradient.
-
-    Giving every sample a class, as sample guidance does, would meet the target too, but leave fewer samples alone:
-    with shares 0.8 and 0.2 and a uniform target, a half of the majority would move and not the 0.375 that must.
-    Moving a surplus out of over-represented classes alone can do with fewer still where there are three classes or
-    more, but has to know the class of a sample while it is undecided.
+    The baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206; the file's docstring lists the steps.
 
     Attributes:
         strength: of a move, in gaps between class means; 0 gives the base model exactly. On the analytic mixture 2
-            are enough; in a U-Net, where much of the class goes by the skip connections, it takes about ten.
-        direction: "means" (their difference) or "normal" (of the linear classifier), one for each pair and step.
+            suffice; a U-Net, whose skip connections carry much of the class, needs about ten.
+        direction: "means" (their difference) or "normal" (of the linear classifier), per pair of classes and step.
         window: the part of sampling where samples are moved, as fractions of the training timesteps, low < high.
         labels_per_class: labelled images for each class of the ADP.
-        calibration: samples drawn without guidance.
+        calibration: number of samples drawn without guidance.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -121,7 +141,7 @@ class Method:
     calibration: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         check_fields(self.strength, self.window, self.labels_per_class)
         if self.direction not in ("means", "normal"):
             raise ConfigError(f"direction must be means or normal, got {self.direction!r}")
@@ -129,35 +149,36 @@ class Method:
             raise ConfigError(f"calibration must be at least 1, got {self.calibration}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Fit the ADP and draw the calibration samples (or take them from the cache), then settle who is moved."""
+        """Fit the ADP and draw the calibration samples, or read both from the cache; then choose who is moved."""
         joint, model = product(task.attributes), task.model
         heads = load_or_fit(task, joint, self.labels_per_class, seed)
-        h, drawn = unguided(task, self.calibration, seed)
+        h, calibration_cost = unguided(task, self.calibration, seed)
         shares = class_shares(heads, h, task.timesteps[-1])
-        keep, given = keep_and_give(shares, task.target)
-        heads = heads.with_prior(possible(shares, self.calibration))
+        keep, edit = edit_probabilities(shares, task.target)
+        heads = heads.with_prior(smoothed(shares, self.calibration))
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-            wanted = torch.from_numpy(given_class(keep, given, stratified(seed, batch.index.cpu().numpy())))
+            classes = torch.from_numpy(edited_class(keep, edit, stratified(seed, batch.index.cpu().numpy())))
             active = self.strength != 0 and low <= t < high
             rows = []
-            for part in micro_batches(len(x), batch.micro):
-                move = self._move(heads, t, wanted[part].to(x.device)) if active else None
-                now = timestep(t, len(x[part]), x.device)
-                rows.append(model.denoise(x[part], now, batch.condition[part], move))
+            for piece in micro_batches(len(x), batch.micro):
+                move = self._move(heads, t, classes[piece].to(x.device)) if active else None
+                steps = timestep(t, len(x[piece]), x.device)
+                rows.append(model.denoise(x[piece], steps, batch.condition[piece], move))
             return torch.cat(rows)
 
-        found = {"shares": shares.tolist(), "kept": keep, "given": given.tolist(), **heads.notes()}
-        return Guided(denoise, cost=heads.cost + drawn, notes={joint.name: found})
+        notes = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), **heads.notes()}
+        return Guided(denoise, cost=heads.cost + calibration_cost, notes={joint.name: notes})
 
-    def _move(self, heads: Heads, t: int, wanted: Tensor) -> Bottleneck:
+    def _move(self, heads: Heads, t: int, classes: Tensor) -> Bottleneck:
+        """Return the move of h at timestep t, for the classes int64 [n] that the rows get (-1 for none)."""
         step = heads.at(t)
 
         def move(h: Tensor) -> Tensor:
             ahead = heads.logits(h, step).argmax(1)
-            to = torch.where(wanted < 0, ahead, wanted)
-            change = self.strength * direction(heads, step, ahead, to, self.direction)
+            goal = torch.where(classes < 0, ahead, classes)
+            change = self.strength * direction(heads, step, ahead, goal, self.direction)
             return h + change.to(h.dtype).reshape(h.shape)
 
         return move

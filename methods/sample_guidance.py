@@ -1,4 +1,15 @@
-"""Sample guidance: every sample is given a class beforehand and pushed towards it in h-space."""
+"""Sample guidance: assign a class to every sample and push the sample towards it in h-space.
+
+Source: Parihar et al. 2024, arXiv 2402.18206, the baseline "H-sample".
+
+1. Sample i gets a class c_i; the classes meet the target exactly (`methods.targeting.assigned_classes`).
+2. L = -sum_i softmax(logits_i / T)[c_i], with the logits of a linear attribute predictor per sampling step
+   (`methods.hspace.adp.load_or_fit`).
+3. h <- h - strength dL/dh (`methods.hspace.guidance.guide_bottleneck`).
+
+The predictor and the step are those of distribution guidance, with the same differences from the release, so the two
+methods differ in the loss alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,10 +30,9 @@ from methods.targeting.assigned_classes import assign_classes
 
 @dataclass(frozen=True)
 class Method:
-    """Every sample i gets a class c_i, the classes meeting the target; L = -sum_i softmax(logits_i / T)[c_i].
+    """Every sample gets a class, the classes meeting the target, and is pushed towards it in h-space.
 
-    Source: Parihar et al. 2024, arXiv 2402.18206, the baseline "H-sample". The step is that of distribution
-    guidance (`methods.hspace.guidance`), so that the two differ in the loss alone.
+    The baseline "H-sample" of Parihar et al. 2024, arXiv 2402.18206; the file's docstring lists the steps.
 
     Attributes:
         strength: of the push, in gaps between class means; 0 gives the base model exactly.
@@ -42,22 +53,22 @@ class Method:
     labels_per_class: int = 300
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         check_fields(self.strength, self.window, self.labels_per_class)
         check_temperature(self.temperature)
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Fit the ADP (or take it from the cache) for every timestep that sampling visits."""
+        """Fit the ADP for every timestep that sampling visits, or read it from the cache."""
         joint = product(task.attributes)
         heads = load_or_fit(task, joint, self.labels_per_class, seed)
 
-        def wanted(index: np.ndarray) -> np.ndarray:
+        def assigned(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             return assign_classes(task.target, seed, index)
 
         def gradient(p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
-            chosen = torch.from_numpy(wanted(index.numpy())).to(p.device)
+            chosen = torch.from_numpy(assigned(index.numpy())).to(p.device)
             return -torch.nn.functional.one_hot(chosen, joint.n_classes).to(p)
 
         parts: list[Part] = [(heads, gradient, self.strength)]
         guided = guide_bottleneck(task.model, parts, self.temperature, self.window, couples_batch=False)
-        return Guided(guided, assigned_classes=wanted, cost=heads.cost, notes={joint.name: heads.notes()})
+        return Guided(guided, assigned_classes=assigned, cost=heads.cost, notes={joint.name: heads.notes()})

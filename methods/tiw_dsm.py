@@ -1,18 +1,25 @@
 """TIW-DSM: a score model of the unbiased distribution, trained on biased data with a time-dependent importance weight.
 
+Source: Kim et al. 2024, arXiv 2403.01189.
+
 With x_t = sqrt(a) x_0 + sqrt(1-a) eps, u = sqrt(a) x_t, and p_obs the distribution of the training samples:
 
 1. Discriminator d(x_t, t): noised reference samples (1) against noised biased ones (0), balanced, at every t
    (`methods.reweighting.ratio.discriminator_loss`, `time_density`).
 2. Ratio w_t(x) = p_data(x_t) / p_obs(x_t), from d (`methods.reweighting.ratio.log_ratio`).
-3. Correction: grad log w_t is what the score of p_data has over that of p_obs (`slope`).
-4. Corrected target: the score of p(x_t | x_0) plus grad log w_t, in the terms of eps and x_0 (`corrected`), then v.
+3. Correction: grad log w_t is the score of p_data minus that of p_obs (`log_weight_and_gradient`).
+4. Corrected target: the score of p(x_t | x_0) plus grad log w_t, in terms of eps and x_0 (`corrected`), then v.
 5. Objective: E_t E_{p_obs} lambda(t) w_t(x_t) || s_hat - corrected target ||^2
    (`methods.reweighting.family.weighted_square`).
 
-Its minimiser is the score of p_data at every t. Since w_t depends on (x_t, t) alone, the correction by itself moves
-the minimiser and the weight by itself does not. The weight decides where a network that cannot meet the target
-everywhere, or has seen too few samples to, errs: under p_data, where it will be used, instead of under p_obs.
+The minimiser is the score of p_data at every t. Since w_t depends on (x_t, t) alone, the correction by itself moves the
+minimiser and the weight by itself does not. The weight matters for a network that cannot fit the target everywhere, or
+has too few samples to: it fits best under p_data, where it is used, instead of under p_obs.
+
+The method aims at the distribution of the reference set, whatever a task's target is. Differs from the release in four
+points: v-prediction on the model's own noise schedule, with equal loss weight on v at every t; a discriminator that is
+a function of sqrt(a_t) x_t; small networks, trained from scratch; and the paper's formulas where the published code
+computes something else (`reweighted`). The family shares the first three (`methods.reweighting.settings`).
 """
 
 from __future__ import annotations
@@ -25,8 +32,8 @@ from torch import Tensor
 
 from bench.core.errors import ConfigError
 from bench.protocols.method import Cost, Guided, Task, Traits
-from bench.training.score_model import target
-from methods.reweighting.family import Family, Logit, Plan, discriminator_found, weighted_square
+from bench.training.score_matching import prediction_target
+from methods.reweighting.family import Family, Logit, Plan, discriminator_notes, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio
 from methods.reweighting.settings import Settings, check_fraction
@@ -35,14 +42,16 @@ Variant = Literal["full", "weight_only", "correction_only"]
 Formula = Literal["paper", "released"]
 
 
-def slope(logit: Logit, u: Tensor, t: Tensor, reading: Reading, formula: Formula = "paper") -> tuple[Tensor, Tensor]:
-    """Log w_t, and its gradient in u = sqrt(a_t) x_t: grad_u log w = grad_x log w / sqrt(a_t), finite at a_t = 0.
+def log_weight_and_gradient(
+    logit: Logit, u: Tensor, t: Tensor, reading: Reading, formula: Formula = "paper"
+) -> tuple[Tensor, Tensor]:
+    """Return log w_t, and its gradient in u = sqrt(a_t) x_t: grad_u log w = grad_x log w / sqrt(a_t), finite at a_t = 0.
 
     Args:
         logit: of the discriminator, a function of (u, t).
         u: [n, *shape].
         t: int64 [n].
-        reading: what p_obs is.
+        reading: defines p_obs.
         formula: "released" takes the gradient of d itself, not of log w.
 
     Returns:
@@ -50,14 +59,14 @@ def slope(logit: Logit, u: Tensor, t: Tensor, reading: Reading, formula: Formula
     """
     with torch.enable_grad():
         u = u.detach().requires_grad_()
-        found = logit(u, t)
-        log_w = log_ratio(found, reading)
-        (gradient,) = torch.autograd.grad((found.sigmoid() if formula == "released" else log_w).sum(), u)
+        logits = logit(u, t)
+        log_w = log_ratio(logits, reading)
+        (gradient,) = torch.autograd.grad((logits.sigmoid() if formula == "released" else log_w).sum(), u)
     return log_w.detach(), gradient
 
 
 def corrected(x0: Tensor, eps: Tensor, a: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The pair (x_0', eps') whose eps' carries the corrected score, at the same x_t = sqrt(a) x_0' + sqrt(1-a) eps'.
+    """Return the pair (x_0', eps') whose eps' carries the corrected score, at the same x_t = sqrt(a) x_0' + sqrt(1-a) eps'.
 
     The score is -eps / sqrt(1-a), so adding grad_x log w to it is eps' = eps - sqrt(1-a) grad_x log w. At fixed x_t,
     x_0' = (x_t - sqrt(1-a) eps') / sqrt(a) = x_0 + (1-a) / sqrt(a) grad_x log w. With grad_x = sqrt(a) grad_u both
@@ -79,20 +88,20 @@ def reweighted(
     variant: Variant = "full",
     formula: Formula = "paper",
 ) -> tuple[Tensor, Tensor]:
-    """The weight [n] of each row and the v [n, *shape] that the network is to predict.
+    """Return the weight [n] of each row, and the v [n, *shape] that the network must predict.
 
-    With formula "released", as the published code computes them, for the record: the gradient of d in place of that
-    of log d; and the weights 2 d, given one axis too many, multiply every row alike, so that each row weighs as
-    much as the batch does on average. The sign is the paper's.
+    With formula "released" both are as the published code computes them, for the record: the gradient of d replaces
+    that of log d; and the weights 2 d, which have one axis too many, multiply every row alike, so that each row has
+    the batch's mean weight. The sign is the paper's.
 
     Args:
         logit: of the discriminator, a function of (u, t).
         batch: of p_obs, noised.
-        reading: what p_obs is.
-        variant: "weight_only" leaves the target as it is, "correction_only" gives every row weight 1.
-        formula: of the paper, or of its code.
+        reading: defines p_obs.
+        variant: "weight_only" leaves the target unchanged, "correction_only" gives every row weight 1.
+        formula: of the paper, or of its published code.
     """
-    log_w, gradient = slope(logit, batch.a.sqrt() * batch.x, batch.t, reading, formula)
+    log_w, gradient = log_weight_and_gradient(logit, batch.a.sqrt() * batch.x, batch.t, reading, formula)
     weight = log_w.exp()
     if formula == "released":
         weight = weight.mean().expand_as(weight)
@@ -101,25 +110,22 @@ def reweighted(
     if variant == "weight_only":
         gradient = torch.zeros_like(gradient)
     x0, eps = corrected(batch.x0, batch.eps, batch.a, gradient)
-    return weight, target("v_prediction", x0, eps, batch.a)
+    return weight, prediction_target("v_prediction", x0, eps, batch.a)
 
 
 @dataclass(frozen=True)
 class Method:
     """A score model trained on biased images, reweighted and corrected towards a small unbiased reference set.
 
-    Source: Kim et al. 2024, arXiv 2403.01189. It aims at the distribution of the unbiased set, whatever a task's
-    target is. Differs from the release in: v-prediction on the model's own noise schedule, with equal loss weight on
-    v at every t; a discriminator that is a function of sqrt(a_t) x_t; small networks, trained from scratch. All
-    rows of its family share these (`methods.reweighting.settings`).
+    Kim et al. 2024, arXiv 2403.01189; the file's docstring lists the steps and the differences.
 
     Attributes:
-        reference_frac: size of the reference set, as a fraction of the observed set's; 0.05 to 0.5 in the paper.
-        reading: "pooled", half of every batch is of the reference set and w = 2 d <= 2; or "disjoint", observed
-            images alone and w = d / (1 - d), which has no bound.
+        reference_frac: number of reference images, as a fraction of the biased training set; 0.05 to 0.5 in the paper.
+        reading: "pooled": half of every batch is from the reference set, and w = 2 d <= 2; "disjoint": batches are from
+            the biased training set alone, and w = d / (1 - d), which is unbounded.
         variant: "full", or one of the two ablations.
-        formula: "paper", or "released": the published code's arithmetic, which is of the pooled reading.
-        training: networks and budgets; those for the kind of sample unless given.
+        formula: "paper", or "released": the published code's arithmetic, defined for the pooled reading only.
+        training: networks and budgets; None takes the defaults for images or for vectors.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -134,16 +140,16 @@ class Method:
     training: Settings | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         check_fraction(self.reference_frac)
         if self.formula == "released" and self.reading != "pooled":
             raise ConfigError(f"formula released must go with reading pooled, got reading {self.reading}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Train the discriminator and the score network, or take them from where they are kept.
+        """Train the discriminator and the score network, or read them from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the unbiased one has too few images.
+            Incompatible: a set is missing, or the reference set has too few images.
         """
         family = Family(task, self.reference_frac, self.training)
 
@@ -154,7 +160,7 @@ class Method:
                 weight, v = reweighted(logit, batch, self.reading, self.variant, self.formula)
                 return weighted_square(v_hat, v, weight)
 
-            return Plan(objective, Cost(**note["cost"]), discriminator_found(note, self.reading))
+            return Plan(objective, Cost(**note["cost"]), discriminator_notes(note, self.reading))
 
         fields = {"reading": self.reading, "variant": self.variant, "formula": self.formula}
         recipe = family.discriminator_recipe(time_dependent=True)

@@ -1,4 +1,19 @@
-"""Universal guidance: an ordinary classifier of clean images steers every step through the predicted image."""
+"""Universal guidance: a classifier of clean images steers every step through the predicted image D(x_t).
+
+Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3. With `through="noise"` and `loss="assigned_class"` it
+is the classifier-guidance baseline of Parihar et al. 2024, arXiv 2402.18206.
+
+1. Forward guidance: D moves along the gradient in x_t of a loss l(f(D(x_t))) of the classifier f (`forward_guided`).
+2. Backward guidance: D moves to D + delta, where gradient descent on l finds delta (`descend`).
+3. Self-recurrence: the sampler takes every step `repeats` times.
+
+Through the network dD/dx = sqrt(a) / (1 - a) Cov[x_0 | x_t], so forward guidance moves D by
+-s Cov[x_0 | x_t] grad_D l; with the noise held constant, by -s (1 - a) / a grad_D l. Where f(D(x_t)) = p(c | x_t), the
+former with strength 1 is the exact class-conditional denoiser. A classifier of clean images is more confident about
+D(x_t) than is warranted, by an amount that depends on the noise level, so the best strength must be tuned.
+
+At a_t = 0 nothing is guided: x_t holds no information about x_0, so the gradient in x_t is 0 and its factor infinite.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,13 +37,14 @@ from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 Through = Literal["unet", "noise"]
 LossName = Literal["assigned_class", "chi_square", "kl"]
+AssignedClasses = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]  # sample numbers [n] -> classes [n]
 # (log-probabilities of the joint [n, K] of some rows, mean probabilities of the whole guidance batch [K], the rows'
 # sample numbers [n]) -> a scalar whose gradient in the rows is that of L, summed over the guidance batch
 RowsLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def forward_guided(denoised: Tensor, gradient: Tensor, a: float, strength: float) -> Tensor:
-    """Forward guidance: eps_hat = eps + s sqrt(1 - a) grad_x l, as a change of D; section 3.1.
+    """Return forward guidance, eps_hat = eps + s sqrt(1 - a) grad_x l, as a change of D; section 3.1.
 
     With D = (x - sqrt(1 - a) eps) / sqrt(a) this is D_hat = D - s (1 - a) / sqrt(a) grad_x l. For l = -log p(c | x_t)
     and s = 1 it is the class-conditional denoiser, by Tweedie's formula: the score gains grad log p(c | x_t).
@@ -42,12 +59,12 @@ def forward_guided(denoised: Tensor, gradient: Tensor, a: float, strength: float
 
 
 def with_noise_held(gradient: Tensor, a: float) -> Tensor:
-    """grad_x l from grad_D l where eps is held constant, so that dD/dx = 1 / sqrt(a), a > 0."""
+    """Return grad_x l from grad_D l where eps is held constant, so that dD/dx = 1 / sqrt(a), a > 0."""
     return gradient / math.sqrt(a)
 
 
 def descend(gradient: Callable[[Tensor], Tensor], denoised: Tensor, steps: int, lr: float) -> Tensor:
-    """Backward guidance: delta after `steps` steps of gradient descent on l(c, f(D + delta)) from 0; section 3.2.
+    """Return delta of backward guidance: `steps` steps of gradient descent on l(f(D + delta)) from 0; section 3.2.
 
     eps_hat = eps - sqrt(a / (1 - a)) delta is D_hat = D + delta, since D = (x - sqrt(1 - a) eps) / sqrt(a).
     """
@@ -58,11 +75,10 @@ def descend(gradient: Callable[[Tensor], Tensor], denoised: Tensor, steps: int, 
 
 
 def joint_log_probabilities(logits: Mapping[str, Tensor], attributes: tuple[Attribute, ...]) -> Tensor:
-    """log p [n, K] of the joint of independent readings: the sum of the attributes' own, the last varying fastest."""
-    first, *rest = (logits[a.name].log_softmax(1) for a in attributes)
-    joint = first
-    for other in rest:
-        joint = (joint[:, :, None] + other[:, None, :]).flatten(1)
+    """Return log p [n, K] of the joint of attributes that the classifier predicts independently, the last fastest."""
+    joint, *log_p = (logits[a.name].log_softmax(1) for a in attributes)
+    for log_p_k in log_p:
+        joint = (joint[:, :, None] + log_p_k[:, None, :]).flatten(1)
     return joint
 
 
@@ -70,12 +86,12 @@ def joint_log_probabilities(logits: Mapping[str, Tensor], attributes: tuple[Attr
 class Steering:
     """A loss L of a guidance batch of clean images, and its gradient in them.
 
-    L is summed over the batch, not averaged, so a sample's push does not depend on how many others there are.
+    L is summed over the batch, not averaged, so the push on a sample does not depend on the batch size.
 
     Attributes:
-        log_probabilities: images [n, *shape] to the classifier's log p of the joint [n, K].
+        log_probabilities: maps images [n, *shape] to the classifier's log p of the joint [n, K].
         loss: of some rows; see `RowsLoss`.
-        couples_batch: whether `loss` looks at the mean probabilities of the whole guidance batch.
+        couples_batch: whether `loss` depends on the mean probabilities of the whole guidance batch.
     """
 
     log_probabilities: Callable[[Tensor], Tensor]
@@ -83,10 +99,10 @@ class Steering:
     couples_batch: bool
 
     def gradient(self, images: Tensor, batch: Batch) -> Tensor:
-        """dL/dimages [n, *shape] for the images of a guidance batch, `batch.micro` rows at a time."""
+        """Return dL/dimages [n, *shape] for the images of a guidance batch, `batch.micro` rows at a time."""
         pieces = micro_batches(len(images), batch.micro)
         mean = self._mean(images, batch, pieces) if self.couples_batch and len(pieces) > 1 else None
-        found: list[Tensor] = []
+        gradients: list[Tensor] = []
         for piece in pieces:
             with torch.enable_grad():
                 rows = images[piece].detach().requires_grad_()
@@ -95,8 +111,8 @@ class Steering:
                 if p_hat is None:
                     p = log_p.detach().exp()
                     p_hat = batch.mean(p.sum(0)) if self.couples_batch else p.mean(0)
-                found += torch.autograd.grad(self.loss(log_p, p_hat, batch.index[piece]), rows)
-        return torch.cat(found)
+                gradients += torch.autograd.grad(self.loss(log_p, p_hat, batch.index[piece]), rows)
+        return torch.cat(gradients)
 
     def _mean(self, images: Tensor, batch: Batch, pieces: list[slice]) -> Tensor:
         with torch.no_grad():
@@ -104,7 +120,7 @@ class Steering:
 
 
 def predict(model: DiffusionModel, x: Tensor, t: int, batch: Batch) -> Tensor:
-    """D(x, t) of a whole guidance batch, without a graph."""
+    """Return D(x, t) [n, *shape] of a guidance batch, without a graph."""
     pieces = micro_batches(len(x), batch.micro)
     with torch.no_grad():
         return torch.cat([model.denoise(x[p], timestep(t, len(x[p]), x.device), batch.condition[p]) for p in pieces])
@@ -113,10 +129,10 @@ def predict(model: DiffusionModel, x: Tensor, t: int, batch: Batch) -> Tensor:
 def predict_and_pull_back(
     model: DiffusionModel, steering: Steering, x: Tensor, t: int, batch: Batch
 ) -> tuple[Tensor, Tensor]:
-    """D(x, t) of a whole guidance batch, and grad_x L(D(x, t)) through the network.
+    """Return D(x, t) of a guidance batch, and grad_x L(D(x, t)) through the network, both [n, *shape].
 
-    The gradient in D comes first and is then pulled back through the network, so that one graph at a time is held.
-    Where the batch's mean is needed and the batch is more than one compute batch, a first pass of the network finds it.
+    The gradient in D is computed first and then pulled back through the network, so that memory holds one graph at a
+    time. Where the loss needs the mean of a batch of several compute batches, a first pass of the network computes it.
     """
     pieces = micro_batches(len(x), batch.micro)
     upstream = None
@@ -129,24 +145,24 @@ def predict_and_pull_back(
             rows = x[piece].detach().requires_grad_()
             out = model.denoise(rows, timestep(t, len(rows), x.device), batch.condition[piece])
         denoised.append(out.detach())
-        own = dataclasses.replace(batch, index=batch.index[piece])  # the whole batch, or a loss that has no mean
-        toward = steering.gradient(denoised[-1], own) if upstream is None else upstream[piece]
+        rows_batch = dataclasses.replace(batch, index=batch.index[piece])  # all rows, or a loss without a mean
+        toward = steering.gradient(denoised[-1], rows_batch) if upstream is None else upstream[piece]
         gradients += torch.autograd.grad(out, rows, toward)
     return torch.cat(denoised), torch.cat(gradients)
 
 
-def assigned_class_loss(wanted: Callable[[np.ndarray], np.ndarray]) -> RowsLoss:
-    """L = -sum_i log p(c_i | image i), for classes c = wanted(sample numbers)."""
+def assigned_class_loss(assigned: AssignedClasses) -> RowsLoss:
+    """Return L = -sum_i log p(c_i | image i), for the classes c = assigned(sample numbers)."""
 
     def loss(log_p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
-        classes = torch.from_numpy(wanted(index.cpu().numpy())).to(log_p.device)
+        classes = torch.from_numpy(assigned(index.cpu().numpy())).to(log_p.device)
         return torch.nn.functional.nll_loss(log_p, classes, reduction="sum")
 
     return loss
 
 
 def batch_loss(name: str, target: Tensor) -> RowsLoss:
-    """L = n l(p_hat, r), of which every row gets dl/dp_hat . p_i, p_hat held: the same gradient, row by row.
+    """Return L = n l(p_hat, r), as dl/dp_hat . p_i for each row with p_hat held constant: the same gradient, by row.
 
     Skewed targets take the smaller step of distribution guidance in h-space (`relative_flatness`).
     """
@@ -161,60 +177,50 @@ def batch_loss(name: str, target: Tensor) -> RowsLoss:
 
 
 def find_classifier(task: Task, name: str) -> Classifier:
-    """The classifier of a name, seen to know the task's attributes and to take the model's samples.
+    """Return the classifier of a name, after checking that it predicts the task's attributes for the model's samples.
 
     Raises:
-        Incompatible: there are no classifiers, this one lacks an attribute or divides it otherwise, or it does not
+        Incompatible: there are no classifiers, this one lacks an attribute or has other classes of it, or it does not
             take samples of the model's shape.
     """
     if task.classifier is None:
         raise Incompatible("there are no classifiers to guide with; give the task a way to find them by name")
     classifier = task.classifier(name)
-    known = {a.name: a for a in classifier.attributes}
+    predicted = {a.name: a for a in classifier.attributes}
     for attribute in task.attributes:
-        if attribute.name not in known:
+        if attribute.name not in predicted:
             raise Incompatible(
-                f"classifier {name} does not read {attribute.name}, only {', '.join(known) or 'nothing'}; "
+                f"classifier {name} does not read {attribute.name}, only {', '.join(predicted) or 'nothing'}; "
                 "guide with one that does"
             )
-        if known[attribute.name] != attribute:
+        if predicted[attribute.name] != attribute:
             raise Incompatible(
-                f"classifier {name} divides {attribute.name} into {', '.join(known[attribute.name].classes)}, the task "
+                f"classifier {name} divides {attribute.name} into {', '.join(predicted[attribute.name].classes)}, the task "
                 f"into {', '.join(attribute.classes)}; guide with one that divides it alike"
             )
-    with torch.no_grad():  # refuses samples that are no images of its size, a latent model's among them
+    with torch.no_grad():  # raises Incompatible for samples that are no images of its size, such as latents
         classifier.logits(torch.zeros(1, *task.model.shape, dtype=task.model.dtype, device=task.model.device))
     return classifier
 
 
 @dataclass(frozen=True)
 class Method:
-    """An image classifier f pushes x_t so that f(D(x_t)) has the class assigned class, or the batch the target distribution.
+    """An image classifier f steers x_t so that f(D(x_t)) gives the assigned class, or the batch meets the target.
 
-    Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; with `through="noise"` and
-        `loss="assigned_class"` the
-    baseline of Parihar et al. 2024, arXiv 2402.18206.
-
-    Through the network dD/dx = sqrt(a) / (1 - a) Cov[x_0 | x_t], so forward guidance moves D by
-    -s Cov[x_0 | x_t] grad_D l; with the noise held constant, by -s (1 - a) / a grad_D l. Where f(D(x_t)) = p(c | x_t),
-    the former with strength 1 is the exact class-conditional denoiser. A classifier of clean images is surer than
-    that of what it sees in D, and how much surer depends on the level, so the best strength is found by trial.
-
-    At a_t = 0 nothing is guided: x_t holds nothing of x_0 there, the gradient in x_t is 0 and its factor infinite.
+    Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; the file's docstring lists the steps.
 
     Attributes:
-        classifier: name of the extractor that guides, one that gives logits.
-        strength: s of forward guidance, 1 for Bayes' rule; 0 leaves it out, which without backward guidance and
+        classifier: name of the extractor that guides; it must offer logits.
+        strength: s of forward guidance, 1 for Bayes' rule; 0 turns it off, which without backward guidance and
             repeats gives the base model exactly.
-        through: "unet", the gradient goes through the network (a backward pass), or "noise", the predicted noise is
-            held constant, which needs none but weighs high noise by 1 / a_t.
-        backward_steps: m of backward guidance; 0 leaves it out.
-        backward_lr: its step, > 0.
+        through: "unet": the gradient goes through the network (a backward pass); "noise": the predicted noise is held
+            constant, which needs no backward pass but weights high noise by 1 / a_t.
+        backward_steps: m of backward guidance; 0 turns it off.
+        backward_lr: its learning rate, > 0.
         repeats: how often each step is taken (self-recurrence), >= 1.
-        loss: "assigned_class", cross-entropy to a class that each sample is given beforehand, the classes meeting the
-            target; or "chi_square" or "kl", of the batch's mean probabilities against the target (distribution guidance
-            in
-            image space).
+        loss: "assigned_class": cross-entropy to the class assigned to each sample, the classes meeting the target;
+            "chi_square" or "kl": of the batch's mean probabilities against the target (distribution guidance in image
+            space).
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
     """
 
@@ -228,10 +234,10 @@ class Method:
     window: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        for what, value, known in (("through", self.through, Through), ("loss", self.loss, LossName)):
-            if value not in get_args(known):
-                raise ConfigError(f"{what} must be one of {', '.join(get_args(known))}, got {value!r}")
+        """Check the ranges of the fields."""
+        for name, value, choices in (("through", self.through, Through), ("loss", self.loss, LossName)):
+            if value not in get_args(choices):
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
         if not math.isfinite(self.strength):
             raise ConfigError(f"strength must be a finite number, got {self.strength}")
         if self.backward_steps < 0:
@@ -244,7 +250,7 @@ class Method:
 
     @property
     def traits(self) -> Traits:
-        """Whether samples depend on each other follows from the loss, the backward passes from `through`."""
+        """The declared properties: `loss` decides whether samples depend on each other, `through` the backward passes."""
         return Traits(
             paper="Bansal et al. 2023, arXiv 2302.07121",
             stage="sampling",
@@ -256,17 +262,23 @@ class Method:
         )
 
     def build(self, task: Task, seed: int) -> Guided:
-        """There is nothing to learn; the classifier is looked at before the first step."""
+        """Load and check the classifier; nothing is learnt.
+
+        Raises:
+            Incompatible: there is no such classifier, or it does not fit the task.
+        """
         classifier, model = find_classifier(task, self.classifier), task.model
 
-        def wanted(index: np.ndarray) -> np.ndarray:
+        def assigned(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             return assign_classes(task.target, seed, index)
 
         def log_probabilities(images: Tensor) -> Tensor:
             return joint_log_probabilities(classifier.logits(images), task.attributes)
 
         coupled = self.loss != "assigned_class"
-        loss = batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else assigned_class_loss(wanted)
+        loss = (
+            batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else assigned_class_loss(assigned)
+        )
         steering = Steering(log_probabilities, loss, coupled)
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
@@ -277,13 +289,13 @@ class Method:
 
         return Guided(
             denoise,
-            assigned_classes=None if coupled else wanted,
+            assigned_classes=None if coupled else assigned,
             repeats=self.repeats,
             notes={"classifier": self.classifier, "classifier_sha256": classifier.digest},
         )
 
     def _guide(self, model: DiffusionModel, steering: Steering, x: Tensor, t: int, batch: Batch) -> Tensor:
-        """D_hat(x, t) where a_t > 0: forward guidance from D, then backward guidance from the same D."""
+        """Return D_hat(x, t) where a_t > 0: forward guidance from D, then backward guidance from the same D."""
         a = float(model.alphas_cumprod[t])
 
         def toward(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model as it is: what every method is compared with."""
+"""The unchanged model: the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, t
 
 @dataclass(frozen=True)
 class Method:
-    """No debiasing: D(x, t, nothing asked)."""
+    """No debiasing: D(x, t, condition), for the conditions of the batch."""
 
     traits: ClassVar[Traits] = Traits(paper="none: the undebiased model", stage="sampling", neutral={})
 
     def build(self, task: Task, seed: int) -> Guided:
-        """There is nothing to learn."""
+        """Return the model's own denoiser."""
         model = task.model
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
             rows = [
-                model.denoise(x[part], timestep(t, len(x[part]), x.device), batch.condition[part])
-                for part in micro_batches(len(x), batch.micro)
+                model.denoise(x[piece], timestep(t, len(x[piece]), x.device), batch.condition[piece])
+                for piece in micro_batches(len(x), batch.micro)
             ]
             return torch.cat(rows)
 

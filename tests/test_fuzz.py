@@ -37,6 +37,7 @@ from bench.engine.preflight import preflight
 from bench.engine.runner import unchanged
 from bench.models.unet import load_unet
 from bench.recipes.classifier_files import save_network, save_probe
+from bench.recipes.recipe import read_recipe
 from bench.report.page import document, records
 from bench.report.page.board import Board
 from bench.report.paper.claims import read_claims
@@ -47,7 +48,6 @@ from bench.results.run import Run
 from bench.storage.files import read_arrays, write_arrays
 from bench.storage.gaussian_files import read_statistics, write_statistics
 from bench.storage.store import Store
-from bench.training.recipe import read_recipe
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.classifiers.files import load_network, read_confusion
 from evaluators.classifiers.linear_probe import fit_probe, load_probe

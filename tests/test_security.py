@@ -37,6 +37,7 @@ from bench.report.paper.table import build
 from bench.report.paper.template import read_template
 from bench.results.read import read_results
 from bench.results.run import Run
+from bench.storage.fits import FileCheckpoint
 from bench.storage.gaussian_files import read_statistics
 from bench.training.loop import Budget, train
 from evaluators.attribute_cnn import AttributeCNN
@@ -112,7 +113,7 @@ class Trap:
 
 def resume(path: Path) -> None:
     layer = torch.nn.Linear(1, 1)
-    train(layer, lambda _: layer.weight.sum(), Budget(2, 1e-3, 0.9, 0, 3.0), path, "a layer")
+    train(layer, lambda _: layer.weight.sum(), Budget(2, 1e-3, 0.9, 0, 3.0), FileCheckpoint(path), "a layer")
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

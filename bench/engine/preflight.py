@@ -221,6 +221,6 @@ def _checked_learning(
     if tasks:
         labelled = resources.images(sets.learning["labelled"])
         for attributes in tasks:
-            labelled.places(attributes)
+            labelled.columns_of(attributes)
         opened.append(labelled)
     return tuple(opened)

@@ -17,7 +17,7 @@ from bench.core.specs import ExtractorSpec, ModelSpec
 from bench.data import load_data
 from bench.engine.reference_statistics import StatisticsFile, read_unchanged
 from bench.models import load_model
-from bench.models.counting import Counted
+from bench.protocols.counting import Counted
 from bench.protocols.images import LabelledImages
 from bench.storage.store import Rows, Store
 

@@ -10,18 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench.assets import HERE
 from bench.config.build import build_method
 from bench.config.data_source import ImageSetSpec
-from bench.core.progress import console
+from bench.core.progress import console, track
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
 from bench.engine.jobs import out_of_memory
 from bench.engine.resources import Resources, reference_source
-from bench.models.counting import Counted, Counts
+from bench.protocols.counting import Counted, Counts
 from bench.protocols.method import Batch, Guided, Task
 from bench.protocols.model import DiffusionModel
 from bench.sampling.distributed import ProcessGroup
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from bench.storage.store import Store
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -51,7 +53,8 @@ def build_on(resources: Resources, job: CellJob, model: DiffusionModel) -> Guide
         timesteps=Sampler.of(job.sampling.sampler).timesteps(model),
         **{need: resources.images(spec) for need, spec in job.sampling.learning_sets.items()},
         classifier=resources.guide,
-        cache=Store(job.store).fits,
+        cache=FitCache(Store(job.store).fits, shipped=HERE),
+        progress=track,
     )
     guided: Guided = build_method(job.cell.method, job.cell.fields).build(task, job.cell.seed)
     return guided

@@ -19,12 +19,12 @@ from bench.engine.cell_job import CellJob
 from bench.engine.resources import Resources
 from bench.engine.scoring import score
 from bench.engine.worker import build_on
-from bench.models.counting import Counts
 from bench.profiling.clock import Clock
 from bench.profiling.flops import FlopCounter
 from bench.profiling.memory import peak_device, peak_rss, reset_peaks
 from bench.profiling.rows import WHOLE, Row, summary
 from bench.profiling.timed import STEP_STAGES, Timed, sample_timed
+from bench.protocols.counting import Counts
 from bench.protocols.method import Batch, Guided
 from bench.protocols.model import DiffusionModel
 from bench.sampling.loop import Sampler, sample_batch

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.models.counting import Counted
 from bench.profiling.clock import Clock
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, GuidedDenoiser
 from bench.protocols.model import Bottleneck
 from bench.sampling.loop import Sampler, sample_batch

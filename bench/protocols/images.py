@@ -1,4 +1,4 @@
-"""The labelled-image protocol that every data set fits."""
+"""The labelled image sets that data sets provide and methods, evaluators and recipes read."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with the true value of each attribute.
+    """Images with the true class of each attribute.
 
     Attributes:
         name: the data set's public name.
         images: uint8 [n, 3, h, w], RGB; may be memory-mapped.
         labels: int64 [n, number of attributes].
         attributes: the attributes, in the order of the columns of `labels`.
-        joint: the declared distribution, one axis an attribute, summing to 1.
-        digest: hash of everything that decides the images and labels.
-        credit: the line to show where the images are shown; empty where none is owed.
-        left_out: the files that were tolerated as unusable, each with the reason.
+        joint: float64, the declared distribution with one axis per attribute, summing to 1.
+        digest: hash of everything that determines the images and labels.
+        credit: the line to show beside the images; empty where none is due.
+        left_out: the unusable files that were skipped, each with the reason.
     """
 
     name: str
@@ -45,12 +45,16 @@ class LabelledImages:
         """Make the images now, of a set that makes them on demand; else do nothing."""
 
     def column(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.int64]:
-        """Labels [n] of the joint of `attributes` (of the one attribute where there is only one)."""
-        index = self.places(attributes)
+        """Return the labels int64 [n] of the joint of `attributes`.
+
+        Raises:
+            ConfigError: the set has no such attribute, or other classes of it.
+        """
+        index = self.columns_of(attributes)
         return joint_labels(self.labels[:, index], attributes)
 
-    def places(self, attributes: tuple[Attribute, ...]) -> list[int]:
-        """The columns of `labels` that hold `attributes`.
+    def columns_of(self, attributes: tuple[Attribute, ...]) -> list[int]:
+        """Return the columns of `labels` that hold `attributes`.
 
         Raises:
             ConfigError: the set has no such attribute, or other classes of it.
@@ -65,18 +69,24 @@ class LabelledImages:
         return [self.attributes.index(a) for a in attributes]
 
     def declared(self, attributes: tuple[Attribute, ...]) -> npt.NDArray[np.float64]:
-        """The declared distribution [K] of the joint of `attributes`."""
-        index = self.places(attributes)
-        rest = tuple(i for i in range(len(self.attributes)) if i not in index)
-        kept = self.joint.sum(axis=rest)
-        order = np.argsort(np.argsort(index))  # the axes of `kept` stand in the set's order, not in the asked one
-        return np.transpose(kept, order).reshape(product(attributes).n_classes)
+        """Return the declared distribution float64 [K] of the joint of `attributes`.
+
+        Raises:
+            ConfigError: the set has no such attribute, or other classes of it.
+        """
+        index = self.columns_of(attributes)
+        summed_over = tuple(i for i in range(len(self.attributes)) if i not in index)
+        marginal = self.joint.sum(axis=summed_over)
+        order = np.argsort(
+            np.argsort(index)
+        )  # the axes of `marginal` are in the set's order, not in that of the argument
+        return np.transpose(marginal, order).reshape(product(attributes).n_classes)
 
 
 class ImagesOnDemand(LabelledImages):
-    """A set whose images are made when they are first looked at.
+    """A set whose images are made when they are first read.
 
-    Its hash and length are known without them, which is all that weights trained on it are found by.
+    Its hash and length are available without them, so cached weights trained on it are looked up without its images.
     """
 
     def __init__(
@@ -95,16 +105,16 @@ class ImagesOnDemand(LabelledImages):
         Args:
             name: the data set's public name.
             n: number of images.
-            make: gives `images` and `labels`.
-            attributes: as of `LabelledImages`.
-            joint: likewise.
-            digest: likewise.
-            credit: likewise.
-            left_out: likewise.
+            make: returns the arrays `images` and `labels`.
+            attributes: see `LabelledImages`, like the arguments below.
+            joint: the declared distribution.
+            digest: hash of everything that determines the images and labels.
+            credit: the line to show beside the images.
+            left_out: the unusable files that were skipped.
         """
-        known = {"name": name, "attributes": attributes, "joint": joint, "digest": digest, "credit": credit}
-        known["left_out"] = left_out
-        self.__dict__.update(known, _n=n, _make=make)  # frozen: no attribute may be set
+        fields = {"name": name, "attributes": attributes, "joint": joint, "digest": digest, "credit": credit}
+        fields["left_out"] = left_out
+        self.__dict__.update(fields, _n=n, _make=make)  # frozen: attributes cannot be assigned
 
     @cached_property
     def _arrays(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -116,12 +126,12 @@ class ImagesOnDemand(LabelledImages):
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
-        """As of `LabelledImages`."""
+        """The images uint8 [n, 3, h, w], made when they are first read."""
         return self._arrays["images"]
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """As of `LabelledImages`."""
+        """The labels int64 [n, number of attributes], made when they are first read."""
         return self._arrays["labels"]
 
     def __len__(self) -> int:

@@ -1,15 +1,18 @@
 """The protocol of debiasing methods: a function from denoiser to denoiser.
 
-A method is one file in methods/ (or a module of another package, under the entry point group
-"fairdiff_bench.methods"); the file's stem is the public name, and the file has one class `Method`: a frozen
-dataclass whose fields are the hyper-parameters. The sampling loop never learns which method runs.
+A method is one file in methods/, or a module that another package offers under the entry point group
+"fairdiff_bench.methods". The file's stem is the public name. The file has one class `Method`: a frozen dataclass
+whose fields are the hyper-parameters. Its `build` learns what the method needs and returns the guided denoiser. The
+sampling loop calls that denoiser and does not know which method it runs.
+
+A method reads no files, shows no progress bars and leaves PyTorch's global generator as it is. A task hands it a
+`cache` for what it learns and a `progress` for its long loops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -19,31 +22,36 @@ from torch import Tensor
 
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
+from bench.protocols.cache import Cache, NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.model import DiffusionModel
+from bench.protocols.progress import Progress, silent
 
 Need = Literal["bottleneck", "target", "conditions", "classifier", "labelled", "observed", "unbiased"]
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a method declares of itself; the contract tests measure it.
+    """Properties that a method declares; the contract tests measure each of them.
 
     Attributes:
         paper: authors, year and arXiv id.
-        stage: when the method acts.
-        needs: "bottleneck" (the model has one), "target" (its samples depend on the task's attributes and target
-            distribution), "conditions" (the model can be asked for the classes of the task's attribute; the samples
-            depend on the attributes), "classifier" (its field `classifier` names a differentiable attribute
-            classifier; the samples depend on the attributes), and the image sets of the task that it learns from:
-            "labelled", "observed", "unbiased". Samples that do not depend on the task are shared
-            among tasks.
-        couples_batch: whether a sample depends on the others of its guidance batch.
-        couples_by_mean: whether it does so through `Batch.mean` alone, so that the batch may be spread over devices.
-        calls: denoiser calls a sample and step, where the guidance batch is one compute batch.
-        backward: backward passes through the network a sample and step, where a_t > 0.
-        neutral: fields with which it equals the base model bit for bit (asked for the assigned class class, where it
-            needs "conditions"); None where no field does that, since another model is trained.
+        stage: "sampling" for methods that steer a trained model, "training" for methods that train a model.
+        needs: properties of the task without which `build` raises `Incompatible`:
+            "bottleneck": the model has an h-space;
+            "target": the samples depend on the task's attributes and target distribution;
+            "conditions": the model accepts every class of the task's attributes as a condition; the samples depend on
+            the attributes;
+            "classifier": the method's field `classifier` names a differentiable attribute classifier; the samples
+            depend on the attributes;
+            "labelled", "observed", "unbiased": the image sets of the task that the method learns from.
+            Tasks share the samples of a method that needs none of "target", "conditions" and "classifier".
+        couples_batch: whether a sample depends on the other samples of its guidance batch.
+        couples_by_mean: whether it does so through `Batch.mean` alone, so that several devices can share the batch.
+        calls: denoiser calls per sample and step, where the guidance batch is one compute batch.
+        backward: backward passes through the network per sample and step, where a_t > 0.
+        neutral: field values with which the method equals the base model bit for bit (conditioned on the assigned
+            class, where the method needs "conditions"); None for a method that trains a model.
     """
 
     paper: str
@@ -57,30 +65,47 @@ class Traits:
 
 
 class Classifier(Protocol):
-    """An attribute classifier whose gradient in the image can be had; those of evaluators/ that say so fit."""
+    """A differentiable attribute classifier, such as the extractors of evaluators/ that offer `logits`.
+
+    Attributes:
+        attributes: the attributes that it predicts.
+        digest: hash of the weights and of everything else that determines its output.
+    """
 
     attributes: tuple[Attribute, ...]
-    digest: str  # hash of the weights and of everything else that decides its output
+    digest: str
 
     def logits(self, x: Tensor) -> Mapping[str, Tensor]:
-        """Attribute name to logits [n, K] of float images x [n, 3, h, w] in [-1, 1]; differentiable in x."""
+        """Return the class logits of images, differentiable in the images.
+
+        Args:
+            x: float [n, 3, h, w] in [-1, 1].
+
+        Returns:
+            Attribute name to logits [n, K].
+
+        Raises:
+            Incompatible: the images do not have the size or the shape that the network takes.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a method is given to debias.
+    """The model, the attributes and the data that a method gets.
 
     Attributes:
         model: the diffusion model.
-        attributes: the attributes whose joint distribution is asked for.
-        target: float64 [K], the distribution over their joint, summing to 1; zeros are allowed.
-        timesteps: the training timesteps that sampling will visit, in order (falling).
-        labelled: images a method may learn from; None where there are none.
-        classifier: extractor name to the attribute classifier of that name; None where there are none.
-        observed: the biased images, for methods that train a model; None where there are none.
-        unbiased: an unbiased set, whose labels a method must not look at; None where there is none.
-        cache: a folder for what `build` learns, keyed by content; None keeps nothing.
+        attributes: the attributes whose joint distribution the target describes.
+        target: float64 [K], the target distribution over the joint of `attributes`, summing to 1; zeros are allowed.
+        timesteps: the training timesteps that sampling visits, in order (falling).
+        labelled: the labelled set, images with attribute labels that a method may learn from; None where there is none.
+        classifier: returns the attribute classifier of an extractor's name; None where there are none.
+        observed: the biased training set, for methods that train a model; None where there is none.
+        unbiased: the reference set, drawn from the unbiased distribution. A method must not read its labels. None
+            where there is none.
+        cache: storage for what `build` learns.
+        progress: wraps the iterable of a long loop, and shows how far it has come.
     """
 
     model: DiffusionModel
@@ -91,25 +116,30 @@ class Task:
     classifier: Callable[[str], Classifier] | None = None
     observed: LabelledImages | None = None
     unbiased: LabelledImages | None = None
-    cache: Path | None = None
+    cache: Cache = NoCache()
+    progress: Progress = silent
 
 
 def alone(sums: Tensor) -> Tensor:
-    """The total of sums over rows where all rows are here: the sums themselves."""
+    """Return the sums over the whole guidance batch, where this process draws all of it: the sums themselves."""
     return sums
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One guidance batch, or the rows of it that are drawn here, as handed to the guided denoiser.
+    """One guidance batch, or the rows of it that this process draws.
 
     Attributes:
-        index: int64 [n], the numbers of its samples; noise and assigned classes of sample i depend on (seed, i) alone.
-        condition: int64 [n], what the model is asked for.
-        micro: largest number of rows the network runs on at once.
-        size: samples of the whole guidance batch; None where all are here.
-        total: sums over the rows here, of any shape -> the same over the whole guidance batch. It may wait for whoever
-            draws the other rows, so it is called equally often, in the same order, whatever the rows are.
+        index: int64 [n], the sample numbers. Noise and assigned class of sample i depend on (seed, i) alone.
+        condition: int64 [n], indices into the model's `conditions`.
+        micro: largest number of rows that the network runs on at once (the compute batch).
+        size: number of samples of the whole guidance batch; None where this process draws all of them.
+        total: maps sums over the rows of this process, of any shape, to the sums over the whole guidance batch. It may
+            wait for the other processes, so every process must call it equally often and in the same order.
+
+    >>> batch = Batch(torch.arange(4), torch.zeros(4, dtype=torch.int64), micro=2)
+    >>> batch.mean(torch.tensor([6.0, 2.0]))
+    tensor([1.5000, 0.5000])
     """
 
     index: Tensor
@@ -119,7 +149,7 @@ class Batch:
     total: Callable[[Tensor], Tensor] = alone
 
     def mean(self, sums: Tensor) -> Tensor:
-        """The mean over the whole guidance batch of what adds up to `sums` over the rows here."""
+        """Return the mean over the whole guidance batch of a quantity, given its sums over the rows of this process."""
         return self.total(sums) / (self.size or len(self.index))
 
 
@@ -129,38 +159,41 @@ GuidedDenoiser = Callable[[Tensor, int, Batch], Tensor]
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took to learn something, when it was learnt: a cache changes when one pays, not what it costs.
+    """The cost of learning something. A cached entry keeps the cost of the run that learnt it.
 
     Attributes:
         seconds: wall-clock time.
         forward_rows: network forward passes times rows; the encoder half alone counts one half.
         backward_rows: backward passes through the network times rows.
+
+    >>> Cost(1.5, forward_rows=10) + Cost(0.5, backward_rows=4)
+    Cost(seconds=2.0, forward_rows=10.0, backward_rows=4.0)
     """
 
     seconds: float = 0.0
     forward_rows: float = 0.0
     backward_rows: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
-        """The cost of both."""
+    def __add__(self, cost: Cost) -> Cost:
+        """Return the cost of both."""
         return Cost(
-            self.seconds + other.seconds,
-            self.forward_rows + other.forward_rows,
-            self.backward_rows + other.backward_rows,
+            self.seconds + cost.seconds,
+            self.forward_rows + cost.forward_rows,
+            self.backward_rows + cost.backward_rows,
         )
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Lines over one axis that `build` found, for a plot beside the tables.
+    """Lines over one axis that `build` computed, for a plot beside the tables.
 
     Attributes:
-        title: what they show.
+        title: what the lines show.
         x_label: of the axis, with its unit or range.
-        y_label: of the values, likewise.
+        y_label: of the values, with their unit or range.
         x: [n].
         lines: name to values [n].
-        marks: name of a line to a place on the axis worth a dashed line in its colour.
+        marks: name of a line to a position on the axis, drawn as a dashed vertical in the line's colour.
     """
 
     title: str
@@ -173,18 +206,18 @@ class Curves:
 
 @dataclass(frozen=True)
 class Guided:
-    """What `build` returns: the guided denoiser, and what finding it cost.
+    """The result of `build`: the guided denoiser, what it cost, and notes.
 
     Attributes:
         denoise: the guided denoiser.
-        assigned_classes: sample numbers int64 [n] -> the class of the joint that each was given beforehand, int64 [n];
-            None where nothing is assigned_class. A method that asks the model for a class, or starts from one, assigned
-            classes it.
-        repeats: how often each step is taken (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section 3.3):
-            after all but the last time the sampler noises its result back to the step's noise level.
-        cost: of what `build` learnt.
-        notes: what `build` found, for the record (JSON-able).
-        curves: what of it is best seen.
+        assigned_classes: maps sample numbers int64 [n] to the class of the joint that the method assigns to each
+            sample before sampling, int64 [n]: the class that it conditions on, steers towards or starts from. None for
+            methods that assign no classes.
+        repeats: how often the sampler takes each step (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section
+            3.3). After all but the last repeat it noises the result back to the step's noise level.
+        cost: the cost of what `build` learnt.
+        notes: what `build` learnt, for the run's records (JSON-able).
+        curves: what `build` learnt, for plots.
     """
 
     denoise: GuidedDenoiser
@@ -196,29 +229,37 @@ class Guided:
 
 
 class Method(Protocol):
-    """A debiasing method."""
+    """A debiasing method; implementations are frozen dataclasses whose fields are the hyper-parameters."""
 
     @property
     def traits(self) -> Traits:
-        """What it declares of itself; a class variable where no field changes it."""
+        """The declared properties; a class variable where no field changes them."""
         ...
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Learn or find what the method needs, and return the guided denoiser.
+        """Learn what the method needs, and return the guided denoiser.
+
+        Args:
+            task: the model, the attributes and the data.
+            seed: of every random draw. Derive independent seeds from it with `bench.core.seeds.derive_seed`.
 
         Raises:
-            Incompatible: the task lacks something the method needs.
+            Incompatible: the task lacks something that the method needs. The cell is then skipped, with this reason.
         """
         ...
 
 
 def micro_batches(n: int, micro: int) -> list[slice]:
-    """Consecutive slices of at most `micro` rows that cover n rows."""
+    """Return consecutive slices of at most `micro` rows that cover n rows.
+
+    >>> micro_batches(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
     return [slice(i, min(i + micro, n)) for i in range(0, n, micro)]
 
 
 def check_window(window: tuple[float, float]) -> None:
-    """Refuse a part of sampling, as fractions (low, high) of the training timesteps, that is none.
+    """Check the guided part of sampling, fractions (low, high) of the training timesteps.
 
     Raises:
         ConfigError: not 0 <= low < high <= 1.
@@ -228,5 +269,9 @@ def check_window(window: tuple[float, float]) -> None:
 
 
 def timestep(t: int, rows: int, device: torch.device) -> Tensor:
-    """t as the int64 vector that a denoiser takes."""
+    """Return the timestep t as the int64 vector [rows] that a denoiser takes.
+
+    >>> timestep(999, 2, torch.device("cpu"))
+    tensor([999, 999])
+    """
     return torch.full((rows,), t, dtype=torch.int64, device=device)

@@ -1,1 +1,1 @@
-"""What the methods that steer the bottleneck (h-space) share: the attribute distribution predictor and the step."""
+"""Shared by the methods that steer the bottleneck (h-space): the attribute distribution predictor and the step."""

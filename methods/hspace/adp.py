@@ -1,19 +1,17 @@
 """The attribute distribution predictor (ADP): for every sampling step a linear map from h_t to class logits.
 
-Source: Parihar et al. 2024, arXiv 2402.18206, section 4.1. Differs from the release, which trains each head by
-gradient descent: the heads are fitted in closed form, by ridge regression of the one-hot labels whose penalty and
-whose logits both rest on leave-one-out predictions. Where h knows nothing (high noise), those predictions carry
-no information and the logits fall back to the class frequencies, instead of memorising the training images.
+Source: Parihar et al. 2024, arXiv 2402.18206, section 4.1. The release trains each head by gradient descent. Here the
+heads are fitted in closed form, by ridge regression of the one-hot labels; leave-one-out predictions choose the
+penalty and scale the logits. At high noise h carries no information about the class: the leave-one-out predictions
+then carry none either and the logits fall back to equal class probabilities, instead of memorising the training
+images.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +19,16 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute
-from bench.core.digest import digest_of
 from bench.core.errors import Incompatible
-from bench.core.progress import track
+from bench.core.seeds import derive_seed
+from bench.protocols.cache import Arrays, Note
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Cost, Task, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, broadcast
-from bench.storage.files import remember
+from bench.protocols.progress import Progress, silent
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of the ridge, relative to the mean squared length of centred h
-FORMAT = "adp 2"  # part of the cache's key: raise when the fit changes
+FORMAT = "adp 2"  # part of the cache's key: raise it when the fit changes
 CHUNK = 64  # images the encoder half runs on at once
 
 
@@ -40,13 +38,13 @@ class Heads:
 
     Attributes:
         attribute: what it predicts.
-        timesteps: int64 [S], the training timesteps it was fitted for.
+        timesteps: int64 [S], the training timesteps that it was fitted for.
         weight: float32 [S, K, D]; logits = weight h + bias for the flattened h [D].
         bias: float32 [S, K].
         shift: float32 [S, K, D], the mean of h in each class less the mean over classes.
         accuracy: float64 [S], leave-one-out accuracy, balanced over classes, in [0, 1].
         n: number of labelled images it was fitted on.
-        cost: of fitting it, and with it whatever was fitted in the same pass.
+        cost: of the fitting pass, which other attributes may share.
     """
 
     attribute: Attribute
@@ -59,42 +57,43 @@ class Heads:
     cost: Cost = Cost()
 
     def at(self, t: int) -> int:
-        """The step that was fitted for timestep t.
+        """Return the index of the step that was fitted for timestep t.
 
         Raises:
-            Incompatible: no step was.
+            Incompatible: none was.
         """
-        found = (self.timesteps == t).nonzero()
-        if not len(found):
+        steps = (self.timesteps == t).nonzero()
+        if not len(steps):
             raise Incompatible(f"the ADP was not fitted for timestep {t}; fit it for the steps that sampling visits")
-        return int(found[0, 0])
+        return int(steps[0, 0])
 
     def with_prior(self, shares: npt.NDArray[np.float64]) -> Heads:
-        """The ADP of a model whose classes have these shares [K], > 0, where the fit takes all for equally frequent.
+        """Return the ADP for a model whose classes have these shares [K], > 0; the fit assumes equal shares.
 
-        By Bayes' rule log(K shares) is added to the logits. Without it the batch of a biased model looks fair wherever
-        h knows little, and is not pushed while there is still something to decide.
+        By Bayes' rule log(K shares) is added to the logits. Without it, the predicted distribution of a biased
+        model's batch is near uniform wherever h carries little information, so that the batch is not pushed early in
+        sampling, while the classes are still undecided.
         """
         shift = torch.from_numpy(np.log(len(shares) * shares)).to(self.bias)
         return dataclasses.replace(self, bias=self.bias + shift)
 
     def notes(self) -> dict[str, object]:
-        """For the record: images, steps and accuracy."""
+        """Return the number of images, the timesteps and the accuracy, for the run's records."""
         accuracy = [round(v, 4) for v in self.accuracy.tolist()]
         return {"adp_images": self.n, "adp_timesteps": self.timesteps.tolist(), "adp_accuracy": accuracy}
 
     def logits(self, h: Tensor, step: int) -> Tensor:
-        """[n, K] of h [n, ...] at a step's index."""
+        """Return the logits [n, K] of h [n, ...] at a step's index."""
         return h.flatten(1).to(self.weight.dtype) @ self.weight[step].T + self.bias[step]
 
 
 def ridge_inverse(gram: Tensor, penalty: float) -> Tensor:
-    """(gram + penalty I)^-1 for inner products gram [n, n] and penalty > 0."""
+    """Return (gram + penalty I)^-1 for inner products gram [n, n] and penalty > 0."""
     return torch.cholesky_inverse(torch.linalg.cholesky(gram + penalty * torch.eye(len(gram), dtype=gram.dtype)))
 
 
 def ridge_leave_one_out(inverse: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Dual ridge regression without intercept, and its exact leave-one-out predictions.
+    """Fit dual ridge regression without intercept, and compute its exact leave-one-out predictions.
 
     With G = gram + penalty I: alpha = G^-1 y, and the prediction for row i of the fit without row i is
     y_i - alpha_i / (G^-1)_ii.
@@ -111,7 +110,7 @@ def ridge_leave_one_out(inverse: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
 
 
 def gaussian_logits(z: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    """Linear discriminant analysis with equal priors: logits = z weight^T + bias.
+    """Fit linear discriminant analysis with equal priors: logits = z weight^T + bias.
 
     Args:
         z: [n, m], n > m.
@@ -129,7 +128,7 @@ def gaussian_logits(z: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, 
 
 
 class Step:
-    """Flattened h [n, D] of one sampling step, centred, with what every attribute's fit on it shares."""
+    """Flattened h [n, D] of one sampling step, centred, with the matrices that the fits of all attributes share."""
 
     def __init__(self, h: Tensor) -> None:
         self.centre = h.mean(0)
@@ -139,7 +138,7 @@ class Step:
         self.inverses = [ridge_inverse(gram, penalty * scale) for penalty in PENALTIES]
 
     def fit(self, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor, Tensor, float]:
-        """The linear head of one attribute.
+        """Fit the linear head of one attribute.
 
         Args:
             labels: int64 [n]; every class must occur at least twice.
@@ -152,7 +151,7 @@ class Step:
         targets = targets - targets.mean(0)
         fits = [ridge_leave_one_out(inverse, targets) for inverse in self.inverses]
         alpha, held_out = min(fits, key=lambda fit: float((targets - fit[1]).square().sum()))
-        # The logits are fitted to the leave-one-out predictions, so they are as sure as h warrants and no surer.
+        # Logits fitted to the leave-one-out predictions are as confident as h warrants, and not overconfident.
         outer, bias = gaussian_logits(held_out, labels, n_classes)
         guess = (held_out @ outer.T + bias).argmax(1)
         accuracy = torch.stack([(guess[labels == k] == k).double().mean() for k in range(n_classes)]).mean()
@@ -162,23 +161,27 @@ class Step:
 
 
 def noised_bottleneck(model: DiffusionModel, x0: Tensor, t: int, seed: int) -> Tensor:
-    """Flattened h [n, D] of x_t, each row noised with the noise of (seed, t), nothing asked."""
-    noise_seed = int.from_bytes(hashlib.sha256(f"adp {seed} {t}".encode()).digest()[:7], "big")
-    g = torch.Generator().manual_seed(noise_seed)
+    """Return flattened h [n, D] of x_t without condition, x0 [n, *shape] noised with the noise of (seed, t)."""
+    g = torch.Generator().manual_seed(derive_seed("adp", seed, t))
     eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype).to(x0.device)
     a = broadcast(model.alphas_cumprod[torch.tensor([t])], x0)
     x = a.sqrt() * x0 + (1 - a).sqrt() * eps
-    parts = [
-        model.encode_bottleneck(x[part], timestep(t, len(x[part]), x.device), timestep(0, len(x[part]), x.device))
-        for part in micro_batches(len(x), CHUNK)
+    rows = [
+        model.encode_bottleneck(x[piece], timestep(t, len(x[piece]), x.device), timestep(0, len(x[piece]), x.device))
+        for piece in micro_batches(len(x), CHUNK)
     ]
-    return torch.cat(parts).flatten(1)
+    return torch.cat(rows).flatten(1)
 
 
 def fit_heads(
-    model: DiffusionModel, x0: Tensor, labels: dict[Attribute, Tensor], timesteps: tuple[int, ...], seed: int
+    model: DiffusionModel,
+    x0: Tensor,
+    labels: dict[Attribute, Tensor],
+    timesteps: tuple[int, ...],
+    seed: int,
+    progress: Progress = silent,
 ) -> list[Heads]:
-    """ADPs for several attributes from one pass of the encoder half.
+    """Fit the ADPs of several attributes in one pass of the encoder half.
 
     Args:
         model: the diffusion model, with a bottleneck.
@@ -186,11 +189,12 @@ def fit_heads(
         labels: for each attribute, int64 [n].
         timesteps: the training timesteps to fit for.
         seed: of the noise added to x0.
+        progress: wraps the loop over the timesteps.
     """
     fits: dict[Attribute, list[tuple[Tensor, Tensor, Tensor, float]]] = {a: [] for a in labels}
     start = time.perf_counter()
     with torch.no_grad():
-        for t in track(timesteps, "fitting the attribute distribution predictor"):
+        for t in progress(timesteps, "fitting the attribute distribution predictor"):
             step = Step(noised_bottleneck(model, x0, t, seed).float().cpu())
             for attribute, column in labels.items():
                 fits[attribute].append(step.fit(column, attribute.n_classes))
@@ -206,19 +210,19 @@ def fit_heads(
 
 
 def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: int) -> Heads:
-    """The ADP of one attribute, or of the joint of several, from the cache or fitted now.
+    """Return the ADP of one attribute, or of the joint of several, from the cache or fitted now.
 
-    All single attributes of the labelled set are fitted in one pass of the encoder half, so that tasks on different
-    attributes share it; a joint is fitted by itself.
+    All single attributes of the labelled set are fitted in one pass of the encoder half, which tasks on different
+    attributes share. A joint is fitted by itself.
 
     Args:
         task: gives the model, the labelled images, the timesteps and the cache.
         attribute: an attribute of the labelled set, or the product of the task's attributes.
-        labels_per_class: labelled images used, for each class of whatever is fitted in the pass and has the most.
+        labels_per_class: labelled images per class of the attribute with the most classes in the pass.
         seed: of the noise added to the images.
 
     Raises:
-        Incompatible: the model has no bottleneck, or the labelled images do not hold every class.
+        Incompatible: the model has no bottleneck, there is no labelled set, or it lacks a class.
     """
     model, data = task.model, task.labelled
     if model.bottleneck_shape is None:
@@ -230,16 +234,15 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
     if single:
         fitted = {a: (a,) for a in data.attributes}
     n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
-    place = list(fitted).index(attribute)
 
-    def fit() -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    def fit() -> tuple[Arrays, Note]:
         heads = _fit(task, data, fitted, n, seed)
         return _pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)}
 
     names = [a.name for a in fitted]
-    key = digest_of([FORMAT, PENALTIES, model.digest, data.digest, n, seed, task.timesteps, names])
-    arrays, note = remember(task.cache and task.cache / f"adp-{key[:24]}", fit)
-    return _unpack(arrays, note, attribute, place, model)
+    key = [FORMAT, PENALTIES, model.digest, data.digest, n, seed, task.timesteps, names]
+    arrays, note = task.cache.get("adp", key, fit)
+    return _unpack(arrays, note, attribute, list(fitted).index(attribute), model)
 
 
 def _fit(
@@ -252,19 +255,17 @@ def _fit(
             rare = a.classes[int(counts.argmin())]
             raise Incompatible(f"the labelled images hold fewer than 2 of {a.name}={rare}; name a set with more")
     x0 = task.model.encode(torch.from_numpy(np.array(data.images[:n])))
-    return fit_heads(task.model, x0, labels, task.timesteps, seed)
+    return fit_heads(task.model, x0, labels, task.timesteps, seed, task.progress)
 
 
 _FIELDS = ("timesteps", "weight", "bias", "shift", "accuracy")
 
 
-def _pack(heads: list[Heads]) -> dict[str, npt.NDArray[Any]]:
+def _pack(heads: list[Heads]) -> Arrays:
     return {f"{i}-{field}": getattr(head, field).cpu().numpy() for i, head in enumerate(heads) for field in _FIELDS}
 
 
-def _unpack(
-    arrays: Mapping[str, npt.NDArray[Any]], note: dict[str, Any], attribute: Attribute, i: int, model: DiffusionModel
-) -> Heads:
+def _unpack(arrays: Arrays, note: Note, attribute: Attribute, i: int, model: DiffusionModel) -> Heads:
     steps, *maps, accuracy = (torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS)
     weight, bias, shift = (m.to(model.device) for m in maps)
     return Heads(attribute, steps, weight, bias, shift, accuracy, note["n"], Cost(**note["cost"]))

@@ -3,15 +3,15 @@
 Source: Parihar et al. 2024, arXiv 2402.18206, Eq. 8: h <- h - gamma dL/dh, after which the decoder half runs on
 the changed h and the unchanged skip connections.
 
-Strength. The paper tunes gamma for every attribute and batch size. Here two choices make one strength carry over:
-- L is summed over the batch, not averaged, so a sample's push depends on the batch's distribution and not on how
-  many samples share it;
-- the gradient is taken in the metric of h itself: multiplied by the within-class covariance of h. For a Gaussian h
-  the ADP's weights are Sigma^-1 (mu_k - mu), so the step becomes a step along the differences of the class means:
-  its unit is the gap between classes at that timestep, whatever the attribute and the network, and it does not
-  run along the directions of little variance that fool a linear head without changing the image.
-The unit is multiplied by p (1 - p) and by how far the batch is off, both below one and small near the target, so
-useful strengths are tens to hundreds of gaps.
+Strength. The paper tunes gamma for every attribute and batch size. Here two choices let one strength fit them all:
+- L is summed over the batch, not averaged: the push on a sample depends on the batch's distribution and not on the
+  batch size.
+- The gradient is multiplied by the within-class covariance of h (it is the natural gradient of a Gaussian h). The
+  ADP's weights of a Gaussian h are Sigma^-1 (mu_k - mu), so the step goes along the differences of the class means.
+  Its unit is the gap between class means at that timestep, for every attribute and network. It avoids directions of
+  little variance, which change a linear head's output without changing the image.
+The step also has the factors p (1 - p) and the distance of the batch from the target, both below 1 and small near the
+target, so useful strengths are tens to hundreds of gaps.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Part = tuple[Heads, LossGradient, float]  # an ADP, the gradient of its loss, it
 
 
 def check_fields(strength: float, window: tuple[float, float], labels_per_class: int) -> None:
-    """Refuse values of the fields that every method in h-space has.
+    """Check the fields that every method in h-space has.
 
     Raises:
-        ConfigError: one of them is out of range.
+        ConfigError: a field is out of range.
     """
     if not math.isfinite(strength):
         raise ConfigError(f"strength must be a finite number, got {strength}")
@@ -47,17 +47,17 @@ def check_fields(strength: float, window: tuple[float, float], labels_per_class:
 
 
 def check_temperature(temperature: float) -> None:
-    """Refuse a temperature out of range.
+    """Check the temperature of a softmax.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is not > 0 and finite.
     """
     if not 0 < temperature < math.inf:
         raise ConfigError(f"temperature must be > 0, got {temperature}")
 
 
 def softmax_gradient(p: Tensor, upstream: Tensor, temperature: float) -> Tensor:
-    """dL/dlogits = (diag(p) - p p^T) dL/dp / T for p = softmax(logits / T); [n, K] each."""
+    """Return dL/dlogits = (diag(p) - p p^T) dL/dp / T [n, K], for p = softmax(logits / T) and upstream = dL/dp."""
     return p * (upstream - (p * upstream).sum(1, keepdim=True)) / temperature
 
 
@@ -68,15 +68,15 @@ def guide_bottleneck(
     window: tuple[float, float],
     couples_batch: bool,
 ) -> GuidedDenoiser:
-    """The guided denoiser of a sum of losses, each on its own ADP.
+    """Return the guided denoiser of a sum of losses, one per ADP.
 
     Args:
         model: with a bottleneck.
         parts: ADP, gradient of its loss, and strength, in units of the gap between class means; 0 turns a part off.
         temperature: of the softmax over the ADP's logits, > 0.
-        window: the part of sampling that is guided, as fractions of the training timesteps, low < high in [0, 1].
+        window: the guided part of sampling, as fractions of the training timesteps, low < high in [0, 1].
         couples_batch: whether the gradients need the mean probabilities of the whole guidance batch. If so and the
-            batch does not fit into one compute batch, an extra pass of the encoder half finds them first.
+            batch does not fit into one compute batch, an extra pass of the encoder half computes them first.
     """
     active = [(heads, gradient, strength) for heads, gradient, strength in parts if strength != 0]
     low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in window)

@@ -1,1 +1,1 @@
-"""What the methods that train a score model share: two image sets, a discriminator, small networks, and their store."""
+"""Shared by the methods that train a score model: two image sets, a discriminator, small networks and their cache."""

@@ -1,4 +1,4 @@
-"""What the methods of this family share: train (or find) a discriminator and a score network, and sample with it."""
+"""The common part of the reweighting family: train or load a discriminator and a score network, and sample with it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import Incompatible
-from bench.models.counting import Counted
+from bench.protocols.cache import Checkpoint, Note
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Cost, Curves, Guided, GuidedDenoiser, Task, micro_batches, timestep
 from bench.protocols.model import DiffusionModel
 from bench.training.loop import Loss, summary
-from bench.training.score_model import stratified_steps, target
+from bench.training.score_matching import prediction_target, stratified_steps
 from methods.reweighting.networks import discriminator_network, score_network
 from methods.reweighting.pool import Draw, Noised, Pool, from_reference
 from methods.reweighting.ratio import (
@@ -32,10 +31,10 @@ from methods.reweighting.ratio import (
 )
 from methods.reweighting.settings import IMAGES, VECTORS, Settings
 from methods.reweighting.trainer import Trainer
-from methods.reweighting.weights import Note, load_or_train
+from methods.reweighting.weights import load_or_train
 
 LOOKED_AT = 256  # images of each set whose weights are noted
-N_LOOKS = 6  # timesteps at which they are
+N_LOOKS = 6  # timesteps at which they are noted
 
 Logit = Callable[[Tensor, Tensor], Tensor]  # (u = sqrt(a_t) x_t [n, *shape], t int64 [n]) -> logit of d [n]
 Objective = Callable[[Tensor, Noised], Tensor]  # (predicted v [n, *shape], the batch) -> scalar loss
@@ -43,38 +42,38 @@ Objective = Callable[[Tensor, Noised], Tensor]  # (predicted v [n, *shape], the 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a method adds to denoising score matching, once it is known that a network must be trained.
+    """The objective that a method trains its score network with.
 
     Attributes:
         objective: the loss of a batch.
-        cost: of what was learnt for the objective.
-        found: to note beside the score network (JSON-able).
+        cost: of what was learnt for the objective, such as a discriminator.
+        notes: noted beside the score network (JSON-able).
     """
 
     objective: Objective
     cost: Cost = Cost()
-    found: Mapping[str, object] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
 
 
 def weighted_square(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
-    """The mean over rows of weight times the mean squared error of v.
+    """Return the mean over rows of weight times the mean squared error of v.
 
     In terms of scores it is lambda(t) w ||s_hat - s||^2 with lambda(t) = (1 - a_t) / a_t, since at fixed x_t
     v_hat - v = -sqrt((1 - a_t) / a_t) (s_hat - s).
 
     Args:
         v_hat: [n, *shape], predicted.
-        v: [n, *shape], wanted.
+        v: [n, *shape], the target.
         weight: [n], >= 0.
     """
     return (weight * (v_hat - v).square().flatten(1).mean(1)).mean()
 
 
 def plain() -> Plan:
-    """Denoising score matching as it is: every row alike, v as its target."""
+    """Return unweighted denoising score matching: weight 1 for every row, v as its target."""
 
     def objective(v_hat: Tensor, batch: Noised) -> Tensor:
-        v = target("v_prediction", batch.x0, batch.eps, batch.a)
+        v = prediction_target("v_prediction", batch.x0, batch.eps, batch.a)
         return weighted_square(v_hat, v, torch.ones(len(v), device=v.device))
 
     return Plan(objective)
@@ -83,20 +82,21 @@ def plain() -> Plan:
 class Family:
     """The two image sets of a task, and the training that every method of the family does with them.
 
-    The reference set is the first `round(reference_frac * n_observed)` images of the unbiased set. Labels of neither
-    set are read.
+    The reference images are the first `round(reference_frac * n_observed)` images of the task's reference set
+    (`Task.unbiased`); n_observed is the size of the biased training set (`Task.observed`). Labels of neither set are
+    read.
     """
 
     def __init__(self, task: Task, reference_frac: float, settings: Settings | None) -> None:
-        """Check that the task has what is needed.
+        """Check that the task has what the family needs.
 
         Args:
             task: the task.
-            reference_frac: size of the reference set as a fraction of the observed one's, in (0, 1].
-            settings: networks and budgets; None takes those for images or for vectors, as the samples are.
+            reference_frac: number of reference images, as a fraction of the biased training set, in (0, 1].
+            settings: networks and budgets; None takes those for images or for vectors, depending on the samples.
 
         Raises:
-            Incompatible: a set is missing, or the unbiased one has too few images.
+            Incompatible: a set is missing, or the reference set has too few images.
         """
         observed, unbiased = task.observed, task.unbiased
         if observed is None:
@@ -116,13 +116,13 @@ class Family:
 
     @functools.cached_property
     def pool(self) -> Pool:
-        """The images, loaded when something must be trained."""
+        """The images, read when a network must be trained."""
         flips = self.settings.flips and self.settings.is_image(self.task.model.shape)
         reference = np.array(self.unbiased.images[: self.n_reference])
         return Pool(self.task.model, reference, np.array(self.observed.images), flips)
 
-    def data_recipe(self) -> dict[str, object]:
-        """The part of every key that says what is learnt from; JSON-able.
+    def data_recipe(self) -> Note:
+        """Return the part of every key that describes the data; JSON-able.
 
         The model gives the noise schedule and the shape, no weights: every network is trained from scratch.
         """
@@ -136,28 +136,29 @@ class Family:
             "schedule": {k: v for k, v in model.scheduler_config.items() if not k.startswith("_")},
         }
 
-    def discriminator_recipe(self, time_dependent: bool) -> dict[str, object]:
-        """All that decides a discriminator; JSON-able."""
-        what = {"what": "discriminator", "time_dependent": time_dependent}
-        return {**what, **self.data_recipe(), "training": self.settings.of_discriminator()}
+    def discriminator_recipe(self, time_dependent: bool) -> Note:
+        """Return everything that determines a discriminator; JSON-able."""
+        header = {"what": "discriminator", "time_dependent": time_dependent}
+        return {**header, **self.data_recipe(), "training": self.settings.of_discriminator()}
 
     def discriminator(self, time_dependent: bool) -> tuple[Logit, Note]:
-        """The logit of d, from the cache or trained now, with the note beside it.
+        """Return the logit of d, from the cache or trained now, with the note beside it.
 
         Args:
-            time_dependent: d(x_t, t), trained at every t; or d(x_0), trained on clean samples and asked with t = 0.
+            time_dependent: True for d(x_t, t), trained at every t; False for d(x_0), trained on clean samples and
+                called with t = 0.
         """
         model = self.task.model
         network = discriminator_network(model.shape, len(model.alphas_cumprod), self.settings).to(model.device)
         logit = self.trainer.counted(network)
 
-        def fit(checkpoint: Path) -> Note:
-            what = "discriminator, time-dependent" if time_dependent else "discriminator of clean samples"
+        def fit(checkpoint: Checkpoint) -> Note:
+            label = "discriminator, time-dependent" if time_dependent else "discriminator of clean samples"
             loss, budget = self._discriminator_loss(logit, time_dependent), self.settings.discriminator_budget()
-            losses, cost = self.trainer.train(network, loss, budget, checkpoint, what)
+            losses, cost = self.trainer.train(network, loss, budget, checkpoint, label)
             return {
                 "cost": dataclasses.asdict(cost),
-                "found": {"discriminator": summary(losses), "logits": self._look(logit, time_dependent)},
+                "found": {"discriminator": summary(losses), "logits": self._logit_notes(logit, time_dependent)},
             }
 
         note = load_or_train(network, self.discriminator_recipe(time_dependent), self.task.cache, fit)
@@ -178,12 +179,12 @@ class Family:
 
         return loss
 
-    def _look(self, logit: Logit, time_dependent: bool) -> dict[str, object]:
-        """Quantiles of the logit on either set, at timesteps evenly spread from the first to the last."""
+    def _logit_notes(self, logit: Logit, time_dependent: bool) -> Note:
+        """Return quantiles of the logit on either set, at timesteps evenly spread from the first to the last."""
         last = len(self.task.model.alphas_cumprod) - 1
         timesteps = [round(i * last / (N_LOOKS - 1)) for i in range(N_LOOKS)] if time_dependent else [0]
         sets: tuple[Draw, Draw] = ("observed", "reference")
-        found: dict[str, object] = {"timesteps": timesteps, "quantiles": list(QUANTILES)}
+        notes: Note = {"timesteps": timesteps, "quantiles": list(QUANTILES)}
         with torch.no_grad():
             for draw in sets:
                 rows = []
@@ -192,8 +193,8 @@ class Family:
                     batch = self.pool.noised(draw, torch.full((LOOKED_AT,), t), g)
                     u = batch.a.sqrt() * batch.x if time_dependent else batch.x0
                     rows.append(logit_quantiles(logit(u, batch.t)))
-                found[draw] = rows
-        return found
+                notes[draw] = rows
+        return notes
 
     def learn(
         self,
@@ -203,17 +204,17 @@ class Family:
         fields: Mapping[str, object] | None = None,
         discriminator: Mapping[str, object] | None = None,
     ) -> Guided:
-        """The denoiser of a score network: shipped, from the cache, or trained now.
+        """Return the denoiser of a score network, from the cache or trained now.
 
         Args:
             name: of the method.
             draw: which images the score network is trained on.
-            plan: called only if the network must be trained; learns what the objective needs.
-            fields: of the method, that decide its objective (JSON-able).
-            discriminator: the recipe of the one that the objective needs.
+            plan: learns what the objective needs; called only if the network must be trained.
+            fields: the method's fields that determine its objective (JSON-able).
+            discriminator: the recipe of the discriminator that the objective needs; None where it needs none.
 
         Returns:
-            The guided denoiser, with the cost and the notes from when the networks were trained.
+            The guided denoiser, with the cost and the notes of the run that trained the networks.
         """
         model = self.task.model
         network = score_network(model.shape, len(model.alphas_cumprod), self.settings).to(model.device)
@@ -226,28 +227,23 @@ class Family:
             "discriminator": dict(discriminator) if discriminator is not None else None,
         }
 
-        def fit(checkpoint: Path) -> Note:
-            todo = plan()
-            loss = self._score_loss(network, draw, todo.objective)
+        def fit(checkpoint: Checkpoint) -> Note:
+            training = plan()
+            loss = self._score_loss(network, draw, training.objective)
             budget = self.settings.score_budget()
-            losses, own = self.trainer.train(network, loss, budget, checkpoint, f"score network of {name}")
-            total = Cost(
-                own.seconds + todo.cost.seconds,
-                own.forward_rows + todo.cost.forward_rows,
-                own.backward_rows + todo.cost.backward_rows,
-            )
-            found = {
+            losses, cost = self.trainer.train(network, loss, budget, checkpoint, f"score network of {name}")
+            notes = {
                 "reference_images": self.n_reference,
                 "observed_images": len(self.observed),
                 "parameters": sum(p.numel() for p in network.parameters()),
                 "score_network": summary(losses),
-                **todo.found,
+                **training.notes,
             }
-            return {"cost": dataclasses.asdict(total), "found": found}
+            return {"cost": dataclasses.asdict(cost + training.cost), "found": notes}
 
         note = load_or_train(network, recipe, self.task.cache, fit)
-        found = note["found"]
-        return Guided(denoiser(model, network), cost=Cost(**note["cost"]), notes=found, curves=plotted(found))
+        notes: Note = note["found"]
+        return Guided(denoiser(model, network), cost=Cost(**note["cost"]), notes=notes, curves=weight_curves(notes))
 
     def _score_loss(self, network: nn.Module, draw: Draw, objective: Objective) -> Loss:
         n, pool, v = self.settings.batch, self.pool, self.trainer.counted(network)
@@ -259,23 +255,24 @@ class Family:
         return loss
 
 
-def discriminator_found(note: Note, reading: Reading) -> dict[str, object]:
-    """What a discriminator's note says for a method's own: its training, and quantiles of w on either set by t."""
+def discriminator_notes(note: Note, reading: Reading) -> Note:
+    """Return the notes on a discriminator: its training, and quantiles of w on either set by timestep."""
     logits = note["found"]["logits"]
     weights = {draw: weight_quantiles(logits[draw], reading) for draw in ("observed", "reference")}
-    about = {"timesteps": logits["timesteps"], "quantiles": logits["quantiles"]}
-    cost = {"discriminator_cost": note["cost"], "discriminator": note["found"]["discriminator"]}
-    return {**cost, "weights": {**about, **weights}}
+    axes = {"timesteps": logits["timesteps"], "quantiles": logits["quantiles"]}
+    training = {"discriminator_cost": note["cost"], "discriminator": note["found"]["discriminator"]}
+    return {**training, "weights": {**axes, **weights}}
 
 
-def plotted(found: Mapping[str, Any]) -> tuple[Curves, ...]:
-    """The weights of the notes: their distribution on either set, and how it narrows with t. Nothing without weights.
+def weight_curves(notes: Note) -> tuple[Curves, ...]:
+    """Return the weights of the notes as curves: their quantiles on either set, and how these narrow with t.
 
-    Source: the weight histograms of Kim et al. 2024, arXiv 2403.01189, as quantile functions.
+    Source: the weight histograms of Kim et al. 2024, arXiv 2403.01189, as quantile functions. A method without weights
+    has no curves.
     """
-    if "weights" not in found:
+    if "weights" not in notes:
         return ()
-    weights, sets = found["weights"], ("observed", "reference")
+    weights, sets = notes["weights"], ("observed", "reference")
     timesteps, quantiles = weights["timesteps"], weights["quantiles"]
     panels = [
         Curves(
@@ -294,15 +291,15 @@ def plotted(found: Mapping[str, Any]) -> tuple[Curves, ...]:
 
 
 def denoiser(model: DiffusionModel, network: nn.Module) -> GuidedDenoiser:
-    """D = sqrt(a) x - sqrt(1-a) v of a network that predicts v; a counted model counts its rows as its own."""
+    """Return D = sqrt(a) x - sqrt(1-a) v of a network that predicts v; a counted model counts its rows as its own."""
 
     def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
         a = float(model.alphas_cumprod[t])
         rows = []
-        for part in micro_batches(len(x), batch.micro):
-            piece = x[part]
-            v = network(piece.to(torch.float32), timestep(t, len(piece), x.device)).to(x.dtype)
-            rows.append(a**0.5 * piece - (1 - a) ** 0.5 * v)
+        for piece in micro_batches(len(x), batch.micro):
+            x_t = x[piece]
+            v = network(x_t.to(torch.float32), timestep(t, len(x_t), x.device)).to(x.dtype)
+            rows.append(a**0.5 * x_t - (1 - a) ** 0.5 * v)
         if isinstance(model, Counted):
             model.counts.forward_rows += len(x)
         return torch.cat(rows)

@@ -3,15 +3,17 @@
 A score network maps (x_t [n, *shape], t int64 [n]) to v = sqrt(a) eps - sqrt(1-a) x_0 [n, *shape]; a discriminator
 maps (u [n, *shape], t) to a logit [n], where u = sqrt(a_t) x_t.
 
-Why u. At high noise the log ratio is linear in sqrt(a_t) x_t, and its gradient in x_t vanishes as sqrt(a_t). In u the
-function keeps its size at every t, and its gradient in u is what the corrected target needs at a_t = 0, where that in
-x_t is zero and has to be divided by sqrt(a_t).
+A discriminator is a function of u and not of x_t for two reasons. At high noise the log ratio is linear in
+sqrt(a_t) x_t, so its gradient in x_t vanishes as sqrt(a_t), while that in u keeps its size at every t. And at a_t = 0
+the corrected target needs the gradient in u; from the gradient in x_t it would be 0 divided by 0.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,10 +25,20 @@ from methods.reweighting.settings import BLOCK, GROUPS, Settings
 FREQUENCIES = 8
 
 
-def score_network(shape: tuple[int, ...], n_timesteps: int, settings: Settings) -> nn.Module:
-    """A score network for samples of a shape, initialised from the settings' seed."""
+@contextmanager
+def initialised_from(seed: int) -> Iterator[None]:
+    """Let layers made in this block draw their initial weights from `seed`.
+
+    Layers draw from the global generator of the CPU, which is left in the state that it had before.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)  # layers are initialised from the global generator
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def score_network(shape: tuple[int, ...], n_timesteps: int, settings: Settings) -> nn.Module:
+    """Return a score network for samples of a shape, initialised from the settings' seed."""
+    with initialised_from(settings.seed):
         if settings.is_image(shape):
             return BlockUNet(shape, settings.channels).to(memory_format=torch.channels_last)
         size = math.prod(shape)
@@ -34,9 +46,8 @@ def score_network(shape: tuple[int, ...], n_timesteps: int, settings: Settings) 
 
 
 def discriminator_network(shape: tuple[int, ...], n_timesteps: int, settings: Settings) -> nn.Module:
-    """A discriminator for samples of a shape, initialised from the settings' seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    """Return a discriminator for samples of a shape, initialised from the settings' seed."""
+    with initialised_from(settings.seed):
         if settings.is_image(shape):
             network = ImageDiscriminator(shape, settings.discriminator_channels, n_timesteps)
             return network.to(memory_format=torch.channels_last)
@@ -53,7 +64,7 @@ class TimeFeatures(nn.Module):
         self.n_timesteps = n_timesteps
 
     def forward(self, t: Tensor) -> Tensor:
-        """Features of int64 [n]."""
+        """Return the features [n, 2 FREQUENCIES] of t int64 [n]."""
         k = torch.arange(1, FREQUENCIES + 1, device=t.device)
         angle = torch.pi / self.n_timesteps * t[:, None].float() * k
         return torch.cat([angle.cos(), angle.sin()], 1)
@@ -70,7 +81,7 @@ class Perceptron(nn.Module):
         self.layers = nn.Sequential(*hidden, nn.Linear(width, n_out))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """[n, *shape] of x [n, ...] and int64 t [n]."""
+        """Return the output [n, *shape] for x [n, ...] and t int64 [n]."""
         out: Tensor = self.layers(torch.cat([x.flatten(1), self.time(t)], 1))
         return out.reshape(len(x), *self.shape)
 
@@ -84,7 +95,7 @@ class BlockUNet(nn.Module):
 
         plain = len(channels) - 1
         planes = shape[0] * BLOCK**2
-        self.unet: Any = UNet2DModel(
+        self.unet: Any = UNet2DModel(  # diffusers has no types that mypy can call
             sample_size=shape[1] // BLOCK,
             in_channels=planes,
             out_channels=planes,
@@ -97,7 +108,7 @@ class BlockUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """v [n, c, h, w] of x [n, c, h, w] and int64 t [n]."""
+        """Return v [n, c, h, w] for x [n, c, h, w] and t int64 [n]."""
         blocks = pixel_unshuffle(x, BLOCK).contiguous(memory_format=torch.channels_last)
         return pixel_shuffle(self.unet(blocks, t, return_dict=False)[0], BLOCK)
 
@@ -105,7 +116,7 @@ class BlockUNet(nn.Module):
 class ImageDiscriminator(nn.Module):
     """Convolutions on pixel blocks, each but the first halving the side, modulated by t.
 
-    Without normalisation: u is near 0 at high noise, and a normalisation would blow its gradient up there.
+    It has no normalisation layers: u is near 0 at high noise, where they would inflate the gradient.
     """
 
     def __init__(self, shape: tuple[int, ...], channels: tuple[int, ...], n_timesteps: int) -> None:
@@ -122,7 +133,7 @@ class ImageDiscriminator(nn.Module):
         self.head = nn.Linear(channels[-1] * side * side, 1)
 
     def forward(self, u: Tensor, t: Tensor) -> Tensor:
-        """Logits [n] of u [n, c, h, w] and int64 t [n]."""
+        """Return the logits [n] for u [n, c, h, w] and t int64 [n]."""
         h = self.stem(pixel_unshuffle(u, BLOCK).contiguous(memory_format=torch.channels_last))
         features = self.time(t)
         for modulation, convolution in zip(self.modulations, self.convolutions, strict=True):

@@ -1,4 +1,4 @@
-"""The two image sets that this family learns from, as one pool to draw clean and noised samples from."""
+"""The biased training set and the reference images as one pool of clean and noised training samples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from bench.protocols.model import DiffusionModel, broadcast
 from methods.reweighting.ratio import Reading
 
-# "observed" and "reference": one of the two sets. "halves": even rows from the reference set and odd rows from the
-# observed one, (p_bias + p_data) / 2. "union": all images equally often.
+# "observed": the biased training set. "reference": the reference images. "halves": even rows from the reference images
+# and odd rows from the biased set, (p_bias + p_data) / 2. "union": all images equally often.
 Draw = Literal["observed", "reference", "halves", "union"]
 DRAWS: dict[Reading, Draw] = {"disjoint": "observed", "pooled": "halves"}  # draws of p_obs
 
@@ -39,15 +39,15 @@ class Noised:
 
 
 def noised(x0: Tensor, eps: Tensor, t: Tensor, alphas_cumprod: Tensor) -> Noised:
-    """x_t of x0 and eps [n, *shape] at t int64 [n]."""
+    """Return x_t of x0 and eps [n, *shape] at t int64 [n]."""
     a = broadcast(alphas_cumprod[t], x0)
     return Noised(x0, eps, a.sqrt() * x0 + (1 - a).sqrt() * eps, t, a)
 
 
 class Pool:
-    """Draws from the reference and the observed images; their labels are not in it.
+    """The reference images and the biased training set, without labels.
 
-    Every draw comes from a generator on the CPU, so that it does not depend on the model's device.
+    Every draw uses a generator on the CPU, so that it does not depend on the model's device.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class Pool:
         observed: npt.NDArray[np.uint8],
         flips: bool,
     ) -> None:
-        """Hold two sets of images.
+        """Join two sets of images.
 
         Args:
             model: encodes images to samples.
             reference: uint8 [m, 3, h, w], m >= 1.
-            observed: uint8 [n, 3, h, w], n >= 1.
-            flips: mirror half of what is drawn.
+            observed: uint8 [n, 3, h, w], n >= 1, the biased training set.
+            flips: mirror half of the drawn images.
         """
         self.model, self.flips, self.n_reference = model, flips, len(reference)
         self.images = torch.from_numpy(np.concatenate([reference, observed]))
         self.alphas_cumprod = model.alphas_cumprod.float().to(model.device)
 
     def clean(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
-        """x_0 float32 [n, *shape], drawn with replacement."""
+        """Draw x_0 float32 [n, *shape] with replacement."""
         x0 = self.model.encode(self.images[self.rows(draw, n, g)]).to(torch.float32)
         if self.flips:
             mirrored = (torch.rand(n, generator=g) < 0.5).to(x0.device)
@@ -78,7 +78,7 @@ class Pool:
         return x0
 
     def rows(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
-        """Numbers int64 [n] of images, those of the reference set first."""
+        """Draw int64 [n], indices into the images of the pool, whose reference images come first."""
         m, total = self.n_reference, len(self.images)
         if draw == "union":
             return torch.randint(total, (n,), generator=g)
@@ -89,12 +89,12 @@ class Pool:
         return reference if draw == "reference" else observed
 
     def noised(self, draw: Draw, t: Tensor, g: torch.Generator) -> Noised:
-        """Clean samples with fresh noise at t int64 [n]."""
+        """Draw clean samples and noise them at t int64 [n]."""
         x0 = self.clean(draw, len(t), g)
         eps = torch.randn(x0.shape, generator=g).to(x0.device)
         return noised(x0, eps, t.to(x0.device), self.alphas_cumprod)
 
 
 def from_reference(n: int) -> Tensor:
-    """Which rows of a draw by "halves" are of the reference set: bool [n], every other one."""
+    """Return the rows of a draw by "halves" that are from the reference images: bool [n], every even row."""
     return torch.arange(n) % 2 == 0

@@ -1,4 +1,4 @@
-"""How the networks of this family are made and trained: one set of settings for every row of a table."""
+"""Networks and training budgets of the family: the same settings for every method of a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 from bench.core.errors import ConfigError
 from bench.training.loop import Budget
 
-BLOCK = 2  # pixels a side of the blocks that the networks for images work on (space to depth)
+BLOCK = 2  # side, in pixels, of the blocks that the networks for images work on (space to depth)
 GROUPS = 8  # of the U-Net's normalisation; it must divide every level's channels
 
 
@@ -23,17 +23,17 @@ class Settings:
     Attributes:
         steps: optimiser steps of the score network.
         discriminator_steps: optimiser steps of a discriminator.
-        batch: rows of a step, even, since a discriminator sees both sides equally often.
+        batch: rows per step; even, since half of a discriminator's batch is from either set.
         peak_lr: the score network's highest learning rate.
-        discriminator_lr: a discriminator's.
+        discriminator_lr: a discriminator's highest learning rate.
         ema: decay of the averaged weights, in [0, 1).
-        flips: mirror half of the images; has no effect on samples that are not images.
+        flips: mirror half of the images; no effect on samples that are not images.
         channels: of each level of the score U-Net, multiples of 8.
         discriminator_channels: of each convolution of a discriminator of images.
-        width: of the hidden layers of the perceptrons that stand in for both where samples are not images.
-        seed: of the initial weights and of every draw. The seed of a cell is not in it: all seeds of a suite sample
-            from one trained network, unless this one is changed.
-        checkpoint_minutes: time between checkpoints; changes nothing that is learnt.
+        width: of the hidden layers of the perceptrons that replace both networks where samples are not images.
+        seed: of the initial weights and of every draw. It does not depend on a cell's seed: all seeds of a suite sample
+            from one trained network.
+        checkpoint_minutes: time between checkpoints; does not affect the result.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a suite's unknown key is an error
@@ -52,7 +52,7 @@ class Settings:
     checkpoint_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Check the ranges of the fields."""
         for name in ("steps", "discriminator_steps", "width"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         _check("batch", self.batch >= 2 and self.batch % 2 == 0, "even and at least 2", self.batch)
@@ -66,37 +66,35 @@ class Settings:
         _check("discriminator_channels", fits, "one number > 0 or more", list(self.discriminator_channels))
 
     def is_image(self, shape: tuple[int, ...]) -> bool:
-        """Whether samples of this shape go to the networks for images: square, and halved evenly at every level."""
+        """Return whether samples of this shape go to the networks for images: square, with a side that halves evenly."""
         return len(shape) == 3 and shape[1] == shape[2] and shape[1] % (BLOCK * 2 ** (len(self.channels) - 1)) == 0
 
     def score_budget(self) -> Budget:
-        """Of the score network."""
+        """Return the training budget of the score network."""
         return Budget(self.steps, self.peak_lr, self.ema, self.seed, self.checkpoint_minutes)
 
     def discriminator_budget(self) -> Budget:
-        """Of a discriminator."""
+        """Return the training budget of a discriminator."""
         return Budget(self.discriminator_steps, self.discriminator_lr, self.ema, self.seed, self.checkpoint_minutes)
 
     def of_score(self) -> dict[str, object]:
-        """What decides a score network, apart from its data and objective; JSON-able."""
+        """Return the settings that determine a score network; JSON-able."""
         return self._without("discriminator_steps", "discriminator_lr", "discriminator_channels")
 
     def of_discriminator(self) -> dict[str, object]:
-        """What decides a discriminator, apart from its data; JSON-able."""
+        """Return the settings that determine a discriminator; JSON-able."""
         return self._without("steps", "peak_lr", "channels")
 
     def _without(self, *names: str) -> dict[str, object]:
-        kept = dataclasses.asdict(self)
-        for name in (*names, "checkpoint_minutes"):
-            del kept[name]
-        return kept
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if k not in (*names, "checkpoint_minutes")}
 
 
 def check_fraction(reference_frac: float) -> None:
-    """Refuse a reference fraction out of range.
+    """Check the number of reference images, as a fraction of the biased training set.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is not in (0, 1].
     """
     if not 0 < reference_frac <= 1:
         raise ConfigError(f"reference_frac must be in (0, 1], got {reference_frac}")

@@ -1,63 +1,70 @@
-"""One training of one network with THE training loop, and what it cost."""
+"""One training of one network with the shared training loop, and its cost."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from bench.models.counting import Counts
+from bench.protocols.cache import Checkpoint
+from bench.protocols.counting import Counts
 from bench.protocols.method import Cost
 from bench.training.loop import Budget, Loss, train
 
 
 class Trainer:
-    """Trains networks, and counts the rows that go forward and back through all that are `counted`."""
+    """Trains networks, and counts the rows that go forward and backward through all networks that are `counted`."""
 
     def __init__(self) -> None:
         self.counts = Counts()
 
     def counted(self, network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-        """The network as a function of (x, t), on the tally."""
+        """Return the network as a function of (x, t) that counts its rows."""
 
         def count_backward(gradient: Tensor) -> None:
             self.counts.backward_rows += len(gradient)
 
-        def run(x: Tensor, t: Tensor) -> Tensor:
+        def call(x: Tensor, t: Tensor) -> Tensor:
             out: Tensor = network(x, t)
             self.counts.forward_rows += len(x)
             if out.requires_grad:
                 out.register_hook(count_backward)
             return out
 
-        return run
+        return call
 
     def train(
-        self, network: nn.Module, loss: Loss, budget: Budget, checkpoint: Path, what: str
+        self, network: nn.Module, loss: Loss, budget: Budget, checkpoint: Checkpoint, label: str
     ) -> tuple[list[float], Cost]:
-        """Train in place, or go on from the checkpoint, and freeze.
+        """Train a network in place, or resume from the checkpoint, and freeze it.
+
+        Args:
+            network: what `loss` runs.
+            loss: the loss of one step.
+            budget: number of steps and learning rate.
+            checkpoint: of an unfinished training.
+            label: shown beside the progress.
 
         Returns:
-            The loss of every step, and the cost of all steps. Of a training that was interrupted, it is the cost of
-            the steps run now times the share of all steps that they are.
+            The loss of every step, and the cost of all steps. For a training that was interrupted, the cost is that
+            of the steps run now, scaled up to the number of all steps.
         """
-        before, ran, start = dataclasses.astuple(self.counts), 0, time.perf_counter()
+        before, n_steps, start = dataclasses.astuple(self.counts), 0, time.perf_counter()
 
-        def tallied(g: torch.Generator) -> Tensor:
-            nonlocal ran
-            ran += 1
+        def counted_loss(g: torch.Generator) -> Tensor:
+            nonlocal n_steps
+            n_steps += 1
             return loss(g)
 
         with torch.enable_grad():
-            losses = train(network.train(), tallied, budget, checkpoint, what)
-            if not ran:  # the checkpoint held every step: one more, which changes nothing, tells what they cost
-                tallied(torch.Generator().manual_seed(budget.seed)).backward()
+            losses = train(network.train(), counted_loss, budget, checkpoint, label)
+            if not n_steps:  # the checkpoint holds every step: one more, which changes nothing, measures their cost
+                counted_loss(torch.Generator().manual_seed(budget.seed)).backward()
         seconds = time.perf_counter() - start
         network.eval().requires_grad_(False)
         forward, backward = (now - then for now, then in zip(dataclasses.astuple(self.counts), before, strict=True))
-        whole = budget.steps / ran
-        return losses, Cost(seconds * whole, forward * whole, backward * whole)
+        scale = budget.steps / n_steps
+        return losses, Cost(seconds * scale, forward * scale, backward * scale)

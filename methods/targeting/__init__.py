@@ -1,1 +1,1 @@
-"""What the methods that aim at a target distribution share: exact assigned classes, and losses of the batch's distribution."""
+"""Shared by the methods that aim at a target distribution: exact assigned classes, and losses of a batch."""

@@ -1,4 +1,4 @@
-"""Assigned classes: a class for every sample beforehand, the classes meeting the target exactly."""
+"""Assigned classes: a class per sample, set before sampling, so that the classes meet the target exactly."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ BLOCK = 60  # samples whose assigned classes meet the target together; 60 is a m
 
 
 def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:
-    """Counts [K] that sum to n and are nearest to n r: floors, then one more for the largest remainders.
+    """Return the counts [K] that sum to n and are nearest to n r: floors, then +1 for the largest remainders.
 
     Ties go to the earlier class.
+
+    >>> largest_remainder(np.array([0.5, 0.3, 0.2]), 4).tolist()
+    [2, 1, 1]
     """
     exact = r * n
     counts = np.floor(exact + 1e-9).astype(np.int64)  # 0.1 * 60 must count as 6 in floating point too
@@ -21,11 +24,17 @@ def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int6
 
 
 def assign_classes(r: npt.NDArray[np.float64], seed: int, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The class assigned class for each sample: every BLOCK of sample numbers meets r, in random order.
+    """Return the class assigned to each sample: every BLOCK of sample numbers meets r, in random order.
 
-    The class of sample i depends on (r, seed, i) alone, so it does not change with the batch.
+    Args:
+        r: float64 [K], the target, summing to 1.
+        seed: of the order.
+        index: int64 [n], sample numbers >= 0.
+
+    Returns:
+        int64 [n], classes. That of sample i depends on (r, seed, i) alone, so it does not change with the batch.
     """
-    blocks, places = np.divmod(index, BLOCK)
-    ready = np.repeat(np.arange(len(r)), largest_remainder(r, BLOCK))
-    orders = {b: np.random.default_rng([seed, b]).permutation(ready) for b in np.unique(blocks).tolist()}
-    return np.array([orders[b][p] for b, p in zip(blocks.tolist(), places.tolist(), strict=True)], dtype=np.int64)
+    blocks, positions = np.divmod(index, BLOCK)
+    block = np.repeat(np.arange(len(r)), largest_remainder(r, BLOCK))
+    orders = {b: np.random.default_rng([seed, b]).permutation(block) for b in np.unique(blocks).tolist()}
+    return np.array([orders[b][p] for b, p in zip(blocks.tolist(), positions.tolist(), strict=True)], dtype=np.int64)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.core.errors import ConfigError
 from bench.core.yaml_models import read_yaml
-from bench.training.recipe import ClassifierRecipe, Recipe, read_recipe
+from bench.recipes.recipe import ClassifierRecipe, Recipe, read_recipe
 
 GOOD = """\
 recipe:

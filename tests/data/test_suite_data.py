@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.config.suite import read_suite
 from bench.data import load_data
-from bench.training import train_recipe
+from bench.recipes.train import train_recipe
 from tests.docs.test_readme import DOCS, blocks
 from tests.support import copies
 from tests.support.runs import Call, caller, read_rows, refusal
@@ -156,7 +156,7 @@ def test_the_record_of_a_shipped_set_is_as_it_was(tmp_path: Path) -> None:
         "data": {"name": "avatars-labelled"},
         "heldout": {"name": "avatars-heldout", "n": 3},
     }
-    from bench.training.recipe import read_recipe
+    from bench.recipes.recipe import read_recipe
 
     text = yaml.safe_dump({"recipe": {**recipe, "training": {"steps": 1}}})
     dumped = read_recipe(copies.put(tmp_path / "r.yaml", text)).model_dump(mode="json")

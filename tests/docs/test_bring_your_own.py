@@ -19,12 +19,12 @@ from bench.config.suite import MethodChoice, Suite, read_suite
 from bench.core import plugins
 from bench.core.attributes import Attribute
 from bench.core.yaml_models import read_yaml
-from bench.models.counting import Counted
 from bench.models.unet import load_unet
+from bench.protocols.counting import Counted
 from bench.protocols.evaluator import Reference, Sample
 from bench.protocols.method import Batch, Task
+from bench.recipes.recipe import Recipe
 from bench.sampling.loop import Sampler, sample_batch
-from bench.training.recipe import Recipe
 from tests.docs.test_readme import DOCS, blocks
 from tests.support.runs import Call, caller
 from tests.support.small import save_tiny_unet, small_suite

@@ -17,8 +17,8 @@ from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
 from bench.data import load_data
 from bench.data.avatars import ATTRIBUTES, avatar_faces
+from bench.recipes.classifier import confusion
 from bench.recipes.classifier_files import save_network
-from bench.training.classifier import confusion
 from evaluators import attribute_cnn, attribute_resnet
 from evaluators.attribute_cnn import ASSET, AttributeCNN, Extractor
 from evaluators.attribute_resnet import AttributeResNet

@@ -15,18 +15,18 @@ from open_clip.zero_shot_classifier import build_zero_shot_classifier
 from PIL import Image
 from safetensors.torch import load_file
 
-import bench.training.clip
+import bench.recipes.clip
 from bench.assets import asset_folder
 from bench.config.shipped_sets import BALANCED
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.data import load_data
 from bench.data.avatars import ATTRIBUTES, avatar_faces
-from bench.training import train_recipe
-from bench.training.captions import draw_captions, draw_stated, true_of
-from bench.training.classifier import augment, confusion
-from bench.training.clip import contrastive_loss
-from bench.training.recipe import read_recipe
+from bench.recipes.captions import draw_captions, draw_stated, true_of
+from bench.recipes.classifier import augment, confusion
+from bench.recipes.clip import contrastive_loss
+from bench.recipes.recipe import read_recipe
+from bench.recipes.train import train_recipe
 from evaluators import clip_features
 from evaluators.clip import Extractor, class_embeddings
 from evaluators.contrastive.checkpoint import load_checkpoint
@@ -142,7 +142,7 @@ def test_the_asset_is_small_and_was_trained_from_the_recipe_beside_it():
     assert record["recipe"] == read_recipe(ASSET / "recipe.yaml").model_dump(mode="json")
     assert sum(path.stat().st_size for path in ASSET.iterdir()) <= 4e6
     words = read_recipe(ASSET / "recipe.yaml").captions
-    assert (ASSET / "bpe.txt.gz").read_bytes() == reduced_merges(bench.training.clip.caption_texts(words))
+    assert (ASSET / "bpe.txt.gz").read_bytes() == reduced_merges(bench.recipes.clip.caption_texts(words))
 
 
 def test_a_row_depends_on_its_image_alone(classifier, fresh):
@@ -426,7 +426,7 @@ def test_a_resumed_training_leaves_the_same_bytes(tmp_path, recipe, monkeypatch)
         return augment(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.training.clip, "augment", breaks)
+        patch.setattr(bench.recipes.clip, "augment", breaks)
         with pytest.raises(KeyboardInterrupt):
             train_recipe(recipe, tmp_path / "broken")
     assert (tmp_path / "broken" / "checkpoint.pt").is_file()
@@ -438,7 +438,7 @@ def test_a_resumed_training_leaves_the_same_bytes(tmp_path, recipe, monkeypatch)
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
     weights = load_file(tmp_path / "unbroken" / FILES[1])
     counted = weights["visual.bn1.num_batches_tracked"].item()
-    assert counted == bench.training.clip.BATCHES, "statistics of the averaged weights, not of the way there"
+    assert counted == bench.recipes.clip.BATCHES, "statistics of the averaged weights, not of the way there"
     measured = json.loads((tmp_path / "unbroken" / "heldout.json").read_text())
     assert measured["prompts_sha256"] == digest_of(read_prompts("avatars").as_json())
     assert all(np.sum(a["confusion"]) == 24 for a in measured["attributes"].values())

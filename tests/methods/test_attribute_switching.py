@@ -14,12 +14,13 @@ import torch
 
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError, Incompatible
-from bench.models.counting import Counted
 from bench.models.mixture import SCHEDULER, GaussianMixture
 from bench.models.schedule import alphas_cumprod
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Task
 from bench.protocols.model import noise_of
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from methods import attribute_switching, vanilla
 from methods.attribute_switching import Method, imbalance, minimum, noise_trajectory, search, step_betas, switch_points
 from methods.targeting.assigned_classes import BLOCK
@@ -417,7 +418,7 @@ def test_a_batch_may_be_split_and_the_network_runs_once_a_step() -> None:
 
 def test_the_search_has_arrays_by_content_and_its_cost_is_what_was_counted(tmp_path: Path) -> None:
     model = Counted(line())
-    task = task_of(model, Sampler("ddim", 10), cache=tmp_path)
+    task = task_of(model, Sampler("ddim", 10), cache=FitCache(tmp_path))
     first = Method(**FEW).build(task, 0)
     rows = model.counts.forward_rows
     assert first.cost.forward_rows == rows == 8 * 2 * 2 * 10

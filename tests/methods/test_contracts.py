@@ -21,9 +21,11 @@ from bench.core.attributes import product
 from bench.core.errors import Incompatible
 from bench.data import load_data
 from bench.models import load_model
-from bench.models.counting import Counted
+from bench.protocols.cache import NoCache
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from methods.reweighting.settings import Settings
 from tests.support.mixtures import GROUP, Posterior, labelled, pictures
 
@@ -38,7 +40,7 @@ def mixture_task(folder: Path) -> Task:
     even = labelled(pictures((0.5, 0.5), (0.02, 0.03)), 240, 1)
     return Task(
         model, (GROUP,), np.array([0.5, 0.5]), STEPS.timesteps(model), labelled(model), lambda _: Posterior(model),
-        observed=labelled(model, 400, 2), unbiased=even, cache=folder,
+        observed=labelled(model, 400, 2), unbiased=even, cache=FitCache(folder),
     )  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def avatars_task(folder: Path) -> Task:
     glasses = next(a for a in faces.attributes if a.name == "eyeglasses")
     return Task(
         model, (glasses,), np.array([0.5, 0.5]), STEPS.timesteps(model), faces, Resources().guide,
-        observed=load_data("avatars-heldout", 120), unbiased=load_data("avatars-labelled", 120), cache=folder,
+        observed=load_data("avatars-heldout", 120), unbiased=load_data("avatars-labelled", 120), cache=FitCache(folder),
     )  # fmt: skip
 
 
@@ -198,7 +200,7 @@ def test_the_same_seed_gives_the_same_bytes(
     name: str, world: str, worlds: Callable[[str], Task], built: Callable[[str, str], Guided]
 ) -> None:
     guided, task = built(name, world), worlds(world)
-    again = method_of(name).build(dataclasses.replace(task, cache=None), 0)
+    again = method_of(name).build(dataclasses.replace(task, cache=NoCache()), 0)
     assert torch.equal(draw(task, guided), draw(task, again))
     if guided.assigned_classes is not None:
         assert again.assigned_classes is not None

@@ -12,12 +12,13 @@ from diffusers import UNet2DModel
 
 from bench.core.attributes import Attribute, marginal, product
 from bench.core.errors import ConfigError, Incompatible
-from bench.models.counting import Counted
 from bench.models.mixture import SCHEDULER, GaussianMixture
 from bench.models.unet import PixelUNet
+from bench.protocols.counting import Counted
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from methods import distribution_guidance, sample_guidance, vanilla
 from methods.hspace.adp import Heads, fit_heads, gaussian_logits, load_or_fit, ridge_inverse, ridge_leave_one_out
 from methods.hspace.guidance import guide_bottleneck, softmax_gradient
@@ -226,7 +227,7 @@ def test_an_adp_asked_about_a_step_it_was_not_fitted_for_is_an_error() -> None:
 
 
 def test_the_cache_gives_the_same_adp_and_a_damaged_one_is_fitted_again(tmp_path: Path) -> None:
-    task = mixture_task(cache=tmp_path)
+    task = mixture_task(cache=FitCache(tmp_path))
     first, second = load_or_fit(task, GROUP, 100, 0), load_or_fit(task, GROUP, 100, 0)
     assert torch.equal(first.weight, second.weight)
     assert first.cost == second.cost

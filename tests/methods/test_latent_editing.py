@@ -13,15 +13,16 @@ import torch
 
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError, Incompatible
-from bench.models.counting import Counted
 from bench.models.mixture import GaussianMixture
+from bench.protocols.counting import Counted
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from methods import vanilla
 from methods.hspace.adp import Heads, fit_heads, load_or_fit
-from methods.hspace.shares import class_shares, possible, unguided_bottleneck
-from methods.latent_editing import Method, direction, given_class, keep_and_give, stratified
+from methods.hspace.shares import class_shares, smoothed, unguided_bottleneck
+from methods.latent_editing import Method, direction, edit_probabilities, edited_class, stratified
 from methods.targeting.assigned_classes import BLOCK
 from tests.support.mixtures import GROUP, labelled, pictures
 
@@ -53,7 +54,7 @@ def unguided(task: Task, n: int) -> torch.Tensor:
 
 
 def test_shares_of_80_and_20_move_three_eighths_of_the_majority_to_become_uniform() -> None:
-    keep, given = keep_and_give(np.array([0.8, 0.2]), UNIFORM)
+    keep, given = edit_probabilities(np.array([0.8, 0.2]), UNIFORM)
     assert keep == pytest.approx(0.625)
     assert given == pytest.approx([0, 0.375])
     assert 0.8 * (1 - given[1]) == pytest.approx(0.5)  # of the majority that much moves, and a half is left
@@ -69,8 +70,8 @@ def test_shares_of_80_and_20_move_three_eighths_of_the_majority_to_become_unifor
         ((1.0, 0.0), (0.25, 0.75), 0.25, (0, 0.75)),  # a class that the model never draws
     ],
 )
-def test_the_target_is_what_has_arrays_and_what_is_given(p: tuple, r: tuple, keep: float, given: tuple) -> None:
-    found, shares = keep_and_give(np.array(p), np.array(r))
+def test_the_target_is_the_untouched_share_plus_the_edits(p: tuple, r: tuple, keep: float, given: tuple) -> None:
+    found, shares = edit_probabilities(np.array(p), np.array(r))
     assert found == pytest.approx(keep)
     assert shares == pytest.approx(given, abs=1e-12)
     assert found * np.array(p) + shares == pytest.approx(np.array(r))
@@ -92,15 +93,15 @@ def test_the_uniform_numbers_fill_every_block_evenly_and_belong_to_their_samples
 def test_a_uniform_number_gives_each_class_with_its_probability() -> None:
     given = np.array([0.125, 0.25, 0.0])
     u = (np.arange(80) + 0.5) / 80
-    found = given_class(0.625, given, u)
+    found = edited_class(0.625, given, u)
     assert np.bincount(found + 1, minlength=4).tolist() == [50, 10, 20, 0]
-    assert (given_class(1.0, np.zeros(2), u) == -1).all()
-    assert (given_class(0.0, np.array([0.0, 1.0]), u) == 1).all()
+    assert (edited_class(1.0, np.zeros(2), u) == -1).all()
+    assert (edited_class(0.0, np.array([0.0, 1.0]), u) == 1).all()
 
 
 def test_the_share_of_samples_given_a_class_is_the_plans() -> None:
-    keep, given = keep_and_give(np.array([0.8, 0.2]), UNIFORM)
-    found = given_class(keep, given, stratified(0, np.arange(20 * BLOCK)))
+    keep, given = edit_probabilities(np.array([0.8, 0.2]), UNIFORM)
+    found = edited_class(keep, given, stratified(0, np.arange(20 * BLOCK)))
     assert (found == 1).mean() == pytest.approx(0.375, abs=0.01)
     assert (found == 0).sum() == 0
 
@@ -108,7 +109,7 @@ def test_the_share_of_samples_given_a_class_is_the_plans() -> None:
 def heading(heads: Heads, h: torch.Tensor, t: int, guided: Guided) -> np.ndarray:
     """The class that the ADP and the shares in the notes hold for the likeliest."""
     shares = np.array(guided.notes["group"]["shares"])
-    return heads.with_prior(possible(shares, 400)).logits(h, heads.at(t)).argmax(1).numpy()
+    return heads.with_prior(smoothed(shares, 400)).logits(h, heads.at(t)).argmax(1).numpy()
 
 
 @pytest.mark.parametrize("place", [4, 6, 8])
@@ -129,8 +130,8 @@ def test_the_class_that_a_sample_heads_for_is_the_likeliest_under_the_model(plac
     assert with_shares <= alone
 
 
-def test_a_class_that_was_never_drawn_is_held_for_possible() -> None:
-    assert possible(np.array([0.75, 0.25, 0.0]), 4).tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+def test_a_class_that_was_never_drawn_is_held_for_smoothed() -> None:
+    assert smoothed(np.array([0.75, 0.25, 0.0]), 4).tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7])
 
 
 # --- along what, and how far ---------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def test_only_samples_that_are_given_another_class_than_the_one_seen_are_moved()
     task = task_of()
     guided = Method(strength=strength, labels_per_class=100).build(task, 0)
     notes = guided.notes["group"]
-    given = given_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
+    given = edited_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
     heads = load_or_fit(task, GROUP, 100, 0)
     t = task.timesteps[6]
     step = heads.at(t)
@@ -236,7 +237,7 @@ def test_a_move_of_strength_s_is_a_reweighting_by_the_exact_odds() -> None:
 def test_the_class_shares_are_those_of_the_model() -> None:
     task, n = task_of(), 2000
     heads = load_or_fit(task, GROUP, 200, 0)
-    h = unguided_bottleneck(task.model, task.timesteps, n, seed=0)
+    h = unguided_bottleneck(task, n, seed=0)
     shares = class_shares(heads, h, task.timesteps[-1])
     drawn = groups(task.model, unguided(task, n))  # the sampler's own shares, whose few steps are not quite the model's
     assert shares.sum() == pytest.approx(1)
@@ -246,10 +247,10 @@ def test_the_class_shares_are_those_of_the_model() -> None:
 
 def test_the_calibration_has_noise_of_its_own_from_the_seed_alone() -> None:
     task = task_of()
-    first = unguided_bottleneck(task.model, task.timesteps, 40, seed=0)
+    first = unguided_bottleneck(task, 40, seed=0)
     torch.manual_seed(5)
-    assert torch.equal(first, unguided_bottleneck(task.model, task.timesteps, 40, seed=0))
-    assert not torch.allclose(first, unguided_bottleneck(task.model, task.timesteps, 40, seed=1))
+    assert torch.equal(first, unguided_bottleneck(task, 40, seed=0))
+    assert not torch.allclose(first, unguided_bottleneck(task, 40, seed=1))
     plain, seen = vanilla.Method().build(task, 0), []
 
     def watch(x: torch.Tensor, t: int, batch: Batch) -> torch.Tensor:
@@ -263,7 +264,7 @@ def test_the_calibration_has_noise_of_its_own_from_the_seed_alone() -> None:
 
 def test_it_has_arrays_by_content_and_costs_what_was_counted(tmp_path: Path) -> None:
     model = Counted(pictures((0.8, 0.2)))
-    task = task_of(model, cache=tmp_path)
+    task = task_of(model, cache=FitCache(tmp_path))
     method = Method(labels_per_class=50, calibration=30)
     first = method.build(task, 0)
     rows = model.counts.forward_rows
@@ -300,7 +301,7 @@ def test_the_target_is_met_and_the_samples_that_are_kept_are_the_models_own(kind
     task = task_of(target=np.array(target))
     guided = Method(direction=kind, calibration=400).build(task, 0)
     notes = guided.notes["group"]
-    given = given_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
+    given = edited_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
     base, x = unguided(task, n), draw(task, guided, n)
     assert torch.equal(x[given < 0], base[given < 0])
     reached = groups(task.model, x)
@@ -330,7 +331,7 @@ def test_three_classes_reach_a_target_that_asks_for_more_of_two() -> None:
     assert notes["given"][0] == 0  # so nobody is moved into the majority
     x = draw(task, guided, n)
     reached = groups(model, x)
-    given = given_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
+    given = edited_class(notes["kept"], np.array(notes["given"]), stratified(0, np.arange(n)))
     assert (reached == given)[given >= 0].mean() > 0.97
     assert np.bincount(reached, minlength=3) / n == pytest.approx(target, abs=0.07)
 

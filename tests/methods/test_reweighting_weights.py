@@ -15,11 +15,12 @@ from torch import Tensor
 
 from bench.config.build import build_method
 from bench.core.errors import ConfigError, Incompatible
-from bench.models.counting import Counted
 from bench.models.mixture import SCHEDULER, GaussianMixture
+from bench.protocols.counting import Counted
 from bench.protocols.method import Task
 from bench.storage.files import MANIFEST, read_arrays
-from methods.reweighting import trainer, weights
+from bench.storage.fits import FitCache
+from methods.reweighting import trainer
 from methods.reweighting.pool import Pool
 from methods.reweighting.settings import Settings
 from tests.support.mixtures import labelled, pictures
@@ -84,18 +85,17 @@ def test_a_shipped_folder_is_a_copy_of_a_cached_one(name: str, tmp_path: Path, m
     trained = method(name).build(picture_task(tmp_path / "cache"), 0)
     shipped = tmp_path / "shipped"
     recipes = {json.loads((f / MANIFEST).read_text())["note"]["recipe"]["what"]: f for f in folders(tmp_path / "cache")}
-    shutil.copytree(recipes[name], shipped / "any name")
-    (shipped / "no network").mkdir()
-    monkeypatch.setattr(weights, "SHIPPED", shipped)
+    shutil.copytree(recipes[name], shipped / "reweighting" / "any name")
+    (shipped / "reweighting" / "no network").mkdir()
     forbid_training(monkeypatch)
     other = tmp_path / "other"
-    guided = method(name).build(picture_task(other), 0)
+    guided = method(name).build(picture_task(other, shipped), 0)
     assert torch.equal(look(trained), look(guided))
     assert guided.cost == trained.cost
     assert guided.notes == trained.notes
     assert not other.exists(), "nothing needs to be kept"
     with pytest.raises(AssertionError, match="something was trained"):
-        method(name, reference_frac=0.3).build(picture_task(other), 0)
+        method(name, reference_frac=0.3).build(picture_task(other, shipped), 0)
 
 
 def test_a_damaged_folder_is_trained_again(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_methods_that_share_a_discriminator_train_it_once(tmp_path: Path) -> Non
 
 def test_the_key_holds_all_that_decides_the_weights(tmp_path: Path) -> None:
     def trained(task: Task, **fields: object) -> int:
-        method("dsm_obs", **fields).build(dataclasses.replace(task, cache=tmp_path), 0)
+        method("dsm_obs", **fields).build(dataclasses.replace(task, cache=FitCache(tmp_path)), 0)
         return len(folders(tmp_path))
 
     base = picture_task()

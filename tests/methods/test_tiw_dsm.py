@@ -14,14 +14,16 @@ from torch import Tensor
 
 from bench.core.errors import ConfigError
 from bench.models.mixture import GaussianMixture
+from bench.protocols.cache import NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Task
+from bench.storage.fits import FitCache
 from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
 from methods.iw_dsm import clean_weight
 from methods.reweighting.family import Family
 from methods.reweighting.pool import Noised, noised
 from methods.reweighting.settings import Settings
-from methods.tiw_dsm import corrected, reweighted, slope
+from methods.tiw_dsm import corrected, log_weight_and_gradient, reweighted
 from tests.support.mixtures import GROUP, line
 
 BIASED, UNBIASED = line((0.8, 0.2)), line((0.5, 0.5))
@@ -90,7 +92,7 @@ def test_the_target_carries_the_papers_correction_in_every_form(reading: str, t:
     pool = torch.log((ratio.exp() + 1) / 2) if reading == "pooled" else torch.zeros_like(ratio)
     (g,) = torch.autograd.grad((ratio - pool).sum(), x)  # grad_x log(p_data / p_obs)
 
-    log_w, h = slope(exact_logit, batch.a.sqrt() * batch.x, batch.t, reading)
+    log_w, h = log_weight_and_gradient(exact_logit, batch.a.sqrt() * batch.x, batch.t, reading)
     x0, eps = corrected(batch.x0, batch.eps, batch.a, h)
     weight, v = reweighted(exact_logit, batch, reading)
     assert torch.allclose(weight, (ratio - pool).exp())
@@ -116,7 +118,7 @@ def test_the_released_formula_takes_the_slope_of_d_and_one_weight_for_all_rows()
     batch = draw("pooled", 400, 50)
     u = batch.a.sqrt() * batch.x
     d = exact_logit(u, batch.t).sigmoid()
-    _, of_log = slope(exact_logit, u, batch.t, "pooled")
+    _, of_log = log_weight_and_gradient(exact_logit, u, batch.t, "pooled")
     weight, v = reweighted(exact_logit, batch, "pooled", "full", "released")
     assert torch.allclose(weight, (2 * d).mean().expand(50))
     plain = batch.a.sqrt() * batch.eps - (1 - batch.a).sqrt() * batch.x0
@@ -167,12 +169,13 @@ def test_mistakes_in_the_correction_miss(reading: str, mistake: str) -> None:
     for t in (400, 600, 800):
         batch = draw(reading, t)
         u, root = batch.a.sqrt() * batch.x, (1 - batch.a).sqrt()
-        log_w, h = slope(exact_logit, u, batch.t, reading)
+        log_w, h = log_weight_and_gradient(exact_logit, u, batch.t, reading)
         change = {
             "sign": -root * h,
             "no logarithm": root * log_w.exp()[:, None] * h,
             "no square root": h,
-            "other reading": root * slope(exact_logit, u, batch.t, READINGS[1 - READINGS.index(reading)])[1],
+            "other reading": root
+            * log_weight_and_gradient(exact_logit, u, batch.t, READINGS[1 - READINGS.index(reading)])[1],
         }[mistake]
         plain = batch.a.sqrt() * batch.eps - (1 - batch.a).sqrt() * batch.x0
         for found, correction in ((right, root * h), (wrong, change)):
@@ -319,7 +322,7 @@ def modes_task(seed: int, folder: Path | None) -> Task:
     about = (np.zeros((n, 1), int), (GROUP,), EVEN.numpy())
     sets = (("observed", biased.sample(n, g)[0]), ("unbiased", in_turn))
     images = {name: LabelledImages(name, x.float().numpy(), *about, f"{name} {seed}") for name, x in sets}
-    return Task(biased, (GROUP,), EVEN.numpy(), (), **images, cache=folder)
+    return Task(biased, (GROUP,), EVEN.numpy(), (), **images, cache=FitCache(folder) if folder else NoCache())
 
 
 LANDING = Settings(

@@ -12,8 +12,8 @@ import torch
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, Incompatible
 from bench.engine.resources import Resources
-from bench.models.counting import Counted
 from bench.models.mixture import GaussianMixture
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Task
 from bench.protocols.model import noise_of
 from bench.sampling.loop import Sampler, sample_batch

@@ -17,6 +17,7 @@ from bench.core.errors import Incompatible
 from bench.models import PIPELINES, load_model
 from bench.protocols.method import Batch, Task
 from bench.sampling.loop import Sampler, sample_batch
+from bench.storage.fits import FitCache
 from tests.methods.test_contracts import method_of
 from tests.models.test_pipelines_flow import pipeline as stable_diffusion_3
 from tests.models.test_pipelines_flux import pipeline as flux
@@ -78,7 +79,7 @@ def task_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Task]:
         images = patterns(model.image_size)
         return Task(
             model, (GROUPS,), np.array([0.9, 0.1]), STEPS.timesteps(model), images, lambda _: Stripes(),
-            observed=images, unbiased=images, cache=folder / "fits",
+            observed=images, unbiased=images, cache=FitCache(folder / "fits"),
         )  # fmt: skip
 
     return make

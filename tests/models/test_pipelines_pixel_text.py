@@ -18,11 +18,11 @@ from bench.core.errors import BenchError, ConfigError
 from bench.data import load_data
 from bench.data.avatars import ATTRIBUTES
 from bench.models import load_model
+from bench.recipes.recipe import Subjects, read_recipe
+from bench.recipes.text_to_image import caption, class_shares, draw_pairs, start_from
+from bench.recipes.text_tower import text_tower
+from bench.recipes.train import train_recipe
 from bench.sampling.loop import Sampler
-from bench.training import train_recipe
-from bench.training.recipe import Subjects, read_recipe
-from bench.training.text_to_image import caption, class_shares, draw_pairs, start_from
-from bench.training.text_tower import text_tower
 from evaluators.contrastive.checkpoint import load_checkpoint
 from evaluators.contrastive.prompts import check_covers
 from methods.attribute_switching import Method as AttributeSwitching

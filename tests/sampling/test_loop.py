@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from bench.core.errors import ConfigError, Incompatible, NotFinite
-from bench.models.counting import Counted
 from bench.models.mixture import GaussianMixture
 from bench.models.schedule import log_snr_timesteps, make_scheduler
+from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, GuidedDenoiser, Task
 from bench.sampling.loop import Sampler, draw_noise, generators, kept_signal, renoise, sample_batch
 from methods.vanilla import Method as Vanilla

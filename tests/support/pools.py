@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.protocols.cache import NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Guided, Task
+from bench.storage.fits import FitCache
 from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
 from methods.reweighting.settings import Settings
 from tests.support.mixtures import GROUP, labelled, pictures
@@ -33,12 +35,12 @@ class Blind:
         raise AssertionError(f"{name} of an image set was read")
 
 
-def picture_task(cache: Path | None = None, **more: object) -> Task:
+def picture_task(folder: Path | None = None, shipped: Path | None = None, **more: object) -> Task:
     model = pictures((0.8, 0.2))
     even = labelled(pictures((0.5, 0.5)), 100, 2)
     task = Task(
         model, (GROUP,), np.array([0.5, 0.5]), (999, 500, 0),
-        observed=Blind(labelled(model, 200, 1)), unbiased=Blind(even), cache=cache,
+        observed=Blind(labelled(model, 200, 1)), unbiased=Blind(even), cache=FitCache(folder, shipped) if folder else NoCache(),
     )  # fmt: skip
     return dataclasses.replace(task, **more)
 

@@ -1,4 +1,4 @@
-"""Training recipes: YAML files, validated; the kinds of things that can be trained."""
+"""Training recipes: validated YAML files, one model per kind of network that can be trained."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from bench.core.yaml_models import Strict, read_yaml
 from bench.training.loop import Budget
 from evaluators.contrastive.prompts import Prompts
 
+Record = dict[str, object]  # of a training, JSON-able
+Options = dict[str, Any]  # keyword arguments for a class of another package, as a YAML file has them
+
 
 class DataChoice(DataSource):
-    """Which images to train on: a declaration of one form with a suite's."""
+    """The images to train on, declared as in a suite."""
 
     size: int = Field(32, ge=8, le=1024)
 
     @model_serializer(mode="wrap")
-    def _as_before_there_were_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what a shipped set does not have: records of trainings that are older stay comparable."""
-        found: dict[str, Any] = dump(self)
+    def _without_unset_fields(self, dump: SerializerFunctionWrapHandler) -> Record:
+        """Dump only the fields that are set, so that records of older trainings stay comparable."""
+        fields: Record = dump(self)
         shown = {"name", "n", "size", *self.model_fields_set}
-        return {key: value for key, value in found.items() if key in shown}
+        return {key: value for key, value in fields.items() if key in shown}
 
 
 class Training(Strict):
-    """The optimiser's settings, as `bench.training.loop.Budget`, and the batch.
+    """The settings of `bench.training.loop.Budget`, and the batch.
 
-    `steps` is a number, or several: one-cycle schedules that run one after another, each from the averaged weights of
-    the one before it.
+    `steps` is one number or several: one-cycle schedules that run one after another, each from the averaged weights of
+    the previous one.
     """
 
     steps: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -44,7 +47,7 @@ class Training(Strict):
     checkpoint_minutes: float = Field(3.0, gt=0)
 
     def budgets(self) -> list[Budget]:
-        """The part that the loop needs, one a cycle; cycle k draws from the seed k places on."""
+        """Return the budget of each cycle; cycle k draws from `seed + k`."""
         cycles = self.steps if isinstance(self.steps, tuple) else (self.steps,)
         return [
             Budget(steps, self.peak_lr, self.ema, self.seed + k, self.checkpoint_minutes)
@@ -53,19 +56,19 @@ class Training(Strict):
 
 
 class ScoreModelRecipe(Strict):
-    """A diffusers U-Net on a labelled set, class-conditional with a "nothing asked" label."""
+    """A class-conditional diffusers U-Net on a labelled set, with a label for "no condition"."""
 
     kind: Literal["score_model"]
     data: DataChoice
     training: Training
-    unconditional_frac: float = Field(0.5, ge=0, le=1)  # rows that see "none"
-    block: int = Field(1, ge=1, le=8)  # pixels a side of the blocks the network works on (space to depth)
-    unet: dict[str, Any]  # keyword arguments of diffusers.UNet2DModel
-    scheduler: dict[str, Any]  # keyword arguments of diffusers.DDIMScheduler
+    unconditional_frac: float = Field(0.5, ge=0, le=1)  # share of rows without a condition
+    block: int = Field(1, ge=1, le=8)  # side, in pixels, of the blocks that the network works on (space to depth)
+    unet: Options  # keyword arguments of diffusers.UNet2DModel
+    scheduler: Options  # keyword arguments of diffusers.DDIMScheduler
 
 
 class ClassifierRecipe(Strict):
-    """A convolutional attribute classifier, one head an attribute."""
+    """A convolutional attribute classifier with one head per attribute."""
 
     kind: Literal["classifier"]
     network: Literal["cnn", "resnet"] = "cnn"
@@ -76,20 +79,20 @@ class ClassifierRecipe(Strict):
     shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
 
     @model_serializer(mode="wrap")
-    def _as_before_there_were_two(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the default network: records of trainings that are older than the choice stay comparable."""
-        found: dict[str, Any] = dump(self)
-        if found["network"] == "cnn":
-            del found["network"]
-        return found
+    def _without_default_network(self, dump: SerializerFunctionWrapHandler) -> Record:
+        """Leave the default network out, so that records of older trainings stay comparable."""
+        fields: Record = dump(self)
+        if fields["network"] == "cnn":
+            del fields["network"]
+        return fields
 
 
 class ClipArchitecture(Strict):
     """An image-text model in open_clip's terms; the image size and the vocabulary come from the data."""
 
     embed_dim: int = Field(48, ge=1)
-    vision_cfg: dict[str, Any]  # keyword arguments of open_clip.model.CLIPVisionCfg
-    text_cfg: dict[str, Any]  # keyword arguments of open_clip.model.CLIPTextCfg
+    vision_cfg: Options  # keyword arguments of open_clip.model.CLIPVisionCfg
+    text_cfg: Options  # keyword arguments of open_clip.model.CLIPTextCfg
 
 
 class ClipRecipe(Strict):
@@ -101,22 +104,22 @@ class ClipRecipe(Strict):
     training: Training
     model: ClipArchitecture
     captions: Prompts  # the words that it learns
-    prompts: str  # what it is asked on the held-out images: a shipped name, or a file
-    stated_frac: float = Field(0.5, ge=0, le=1)  # attributes that a caption states beside the one it always does
+    prompts: str  # for the zero-shot classes of the held-out images: a shipped name, or a file
+    stated_frac: float = Field(0.5, ge=0, le=1)  # share of attributes that a caption states beyond the first one
     shift: int = Field(2, ge=0, le=8)  # largest random shift in pixels
 
 
 class Subjects(Strict):
-    """Captions that name somebody, and what that tells of them.
+    """Captions that name a subject, and the class shares of each subject's images.
 
     Attributes:
-        template: with one `{}`, where the subject goes, and what is stated of it after it.
-        nobody: what stands there in captions that name no subject.
-        named_frac: captions that name a subject.
-        stated_frac: captions that state something; each other attribute then with this probability too.
+        template: with one `{}`, for the subject and the attributes stated after it.
+        nobody: stands there in captions that name no subject.
+        named_frac: share of captions that name a subject.
+        stated_frac: share of captions that state an attribute; each further attribute has this probability too.
         phrases: attribute to (class to the words that state it), in the order of the data's attributes and classes.
-        shares: subject to (attribute to the share of each class among those of this subject). Attributes are
-            independent for one subject; without one, a caption is of any subject, each equally often.
+        shares: subject to (attribute to the share of each class among the images of this subject). Attributes are
+            independent given the subject; a caption without a subject is of any subject, each equally often.
     """
 
     template: str = Field(pattern=r"^[^{}]*\{\}[^{}]*$")
@@ -147,17 +150,17 @@ class Subjects(Strict):
 
 
 class TextToImageRecipe(Strict):
-    """A text-conditional diffusers U-Net in pixel space, with a text tower that is trained on with it."""
+    """A text-conditional diffusers U-Net in pixel space, trained together with its text tower."""
 
     kind: Literal["text_to_image"]
     data: DataChoice
     training: Training
     captions: Subjects
-    unconditional_frac: float = Field(0.1, ge=0, le=1)  # captions that are left empty, for classifier-free guidance
+    unconditional_frac: float = Field(0.1, ge=0, le=1)  # share of captions left empty, for classifier-free guidance
     text: str  # the shipped image-text model whose text tower it starts from
     start: str | None = None  # the shipped score model whose tensors it starts from, where names and shapes fit
-    unet: dict[str, Any]  # keyword arguments of diffusers.UNet2DConditionModel
-    scheduler: dict[str, Any]  # keyword arguments of diffusers.DDPMScheduler
+    unet: Options  # keyword arguments of diffusers.UNet2DConditionModel
+    scheduler: Options  # keyword arguments of diffusers.DDPMScheduler
 
 
 AnyRecipe = ScoreModelRecipe | ClassifierRecipe | ClipRecipe | TextToImageRecipe

@@ -1,4 +1,4 @@
-"""The text tower of a shipped image-text model, in the form that pipelines of diffusers read: transformers' CLIP."""
+"""The text tower of a shipped image-text model as transformers' CLIP, which the pipelines of diffusers read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.assets import asset_folder
 from evaluators.contrastive.checkpoint import load_checkpoint
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-# open_clip's name of each part of a layer to transformers'; the attention's three projections lie in one tensor.
+# open_clip's name of each layer component to that of transformers; open_clip has the three projections in one tensor.
 PARTS = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -26,10 +26,10 @@ PARTS = {
 
 
 def text_tower(name: str) -> tuple[Any, Any]:
-    """The text tower of a shipped image-text model with its tokenizer.
+    """Return the text tower of a shipped image-text model, and its tokenizer.
 
     Args:
-        name: of an asset that a recipe of kind "clip" made.
+        name: of an asset that was trained from a recipe of kind "clip".
 
     Returns:
         A `CLIPTextModel`, whose last hidden state is open_clip's after its last layer norm, and a `CLIPTokenizer` that
@@ -59,16 +59,16 @@ def text_tower(name: str) -> tuple[Any, Any]:
     prefix = "text_model." if any(key.startswith("text_model.") for key in model.state_dict()) else ""
     model.load_state_dict({prefix + key: value for key, value in as_transformers(state).items()})
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "vocab.json").write_text(json.dumps(vocabulary))
-        (place / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-        tokenizer: Any = CLIPTokenizer.from_pretrained(place, model_max_length=length)
+        path = Path(folder)
+        (path / "vocab.json").write_text(json.dumps(vocabulary))
+        (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+        tokenizer: Any = CLIPTokenizer.from_pretrained(path, model_max_length=length)
     return model.float(), tokenizer
 
 
 def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of open_clip's text tower under transformers' names, without the projection."""
-    found = {
+    """Return the tensors of open_clip's text tower under transformers' names, without the projection."""
+    renamed = {
         "embeddings.token_embedding.weight": state["token_embedding.weight"],
         "embeddings.position_embedding.weight": state["positional_embedding"],
         "final_layer_norm.weight": state["ln_final.weight"],
@@ -76,18 +76,18 @@ def as_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
     layer = 0
     while f"transformer.resblocks.{layer}.ln_1.weight" in state:
-        theirs, ours = f"transformer.resblocks.{layer}.", f"encoder.layers.{layer}."
+        source, goal = f"transformer.resblocks.{layer}.", f"encoder.layers.{layer}."
         for kind in ("weight", "bias"):
             for old, new in PARTS.items():
-                found[f"{ours}{new}.{kind}"] = state[f"{theirs}{old}.{kind}"]
-            for one, rows in zip("qkv", state[f"{theirs}attn.in_proj_{kind}"].chunk(3), strict=True):
-                found[f"{ours}self_attn.{one}_proj.{kind}"] = rows
+                renamed[f"{goal}{new}.{kind}"] = state[f"{source}{old}.{kind}"]
+            for letter, rows in zip("qkv", state[f"{source}attn.in_proj_{kind}"].chunk(3), strict=True):
+                renamed[f"{goal}self_attn.{letter}_proj.{kind}"] = rows
         layer += 1
-    return {key: value.to(torch.float32) for key, value in found.items()}
+    return {key: value.to(torch.float32) for key, value in renamed.items()}
 
 
 def read_vocabulary(merges: bytes) -> tuple[dict[str, int], list[str]]:
-    """Tokens with their numbers, and merges, of a file as `evaluators.contrastive.vocabulary` makes it."""
+    """Return the numbers of all tokens, and the merges, of a file that `evaluators.contrastive.vocabulary` wrote."""
     from open_clip.tokenizer import bytes_to_unicode
 
     pairs = gzip.decompress(merges).decode().splitlines()[1:]

@@ -1,4 +1,4 @@
-"""Train an attribute classifier, and measure it on faces it has not seen."""
+"""Train an attribute classifier, and measure it on held-out images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from bench.core.progress import console
 from bench.data import load_data, print_left_out
 from bench.protocols.images import LabelledImages
 from bench.recipes.classifier_files import save_network
+from bench.recipes.cycles import train_cycles
+from bench.recipes.recipe import ClassifierRecipe, Record
 from bench.storage.files import write_json
-from bench.training.loop import summary, train_cycles
-from bench.training.recipe import ClassifierRecipe
+from bench.training.loop import summary
 from evaluators.attribute_cnn import AttributeCNN
 from evaluators.attribute_resnet import AttributeResNet
 from evaluators.classifiers.files import HELDOUT, load_network
@@ -29,11 +30,11 @@ from evaluators.classifiers.reading import probabilities, to_input
 NETWORKS: dict[str, type[AttributeNetwork]] = {n.architecture: n for n in (AttributeCNN, AttributeResNet)}
 
 
-def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
-    """Train from `recipe`, or go on where `folder` stopped; write weights, configuration and held-out confusion.
+def train_classifier(recipe: ClassifierRecipe, folder: Path) -> Record:
+    """Train from `recipe`, or resume; write weights, configuration and held-out confusion.
 
     Returns:
-        The record of the training: steps and losses, the data's name and hash, held-out accuracy by attribute.
+        The record of the training: steps, losses, the data's name and hash, held-out accuracy by attribute.
 
     Raises:
         ConfigError: the held-out set has other attributes or another size than the training set.
@@ -59,7 +60,7 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
     losses = train_cycles(network, loss, settings.budgets(), folder / "checkpoint.pt", f"classifier {folder.name}")
     save_network(network, folder)
-    classifier = load_network(folder, architecture)  # what was written, half precision included
+    classifier = load_network(folder, architecture)  # as written, in half precision
     measured = measure(probabilities(classifier, torch.from_numpy(np.array(heldout.images))), heldout)
     write_json(folder / HELDOUT, measured)
     console.print(f"wrote {folder}")
@@ -69,13 +70,13 @@ def train_classifier(recipe: ClassifierRecipe, folder: Path) -> dict[str, Any]:
 
 
 def augment(x: Tensor, shift: int, flips: bool, g: torch.Generator) -> Tensor:
-    """Small changes that leave every attribute as it is, so that the softer images of a generator are classified too.
+    """Change images slightly without changing an attribute, so that the blurrier images of generators work too.
 
     Args:
         x: float [n, 3, h, w] in [-1, 1].
         shift: largest shift in pixels, each way and along each axis; the border is repeated outwards.
         flips: mirror half of the rows.
-        g: where every draw comes from.
+        g: the source of every draw.
 
     Returns:
         The rows mirrored, shifted, blurred, tinted and noised at random; shaped as x, about in [-1, 1].
@@ -95,7 +96,7 @@ def augment(x: Tensor, shift: int, flips: bool, g: torch.Generator) -> Tensor:
 
 
 def shifted(x: Tensor, offsets: Tensor) -> Tensor:
-    """Each row moved by its own offset, the border repeated outwards.
+    """Shift each row by its offset, the border repeated outwards.
 
     Args:
         x: [n, c, h, w].
@@ -111,16 +112,16 @@ def shifted(x: Tensor, offsets: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
 
 
-def measure(found: Mapping[str, npt.NDArray[np.floating]], heldout: LabelledImages) -> dict[str, Any]:
-    """Confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length.
+def measure(predicted: Mapping[str, npt.NDArray[np.floating]], heldout: LabelledImages) -> dict[str, Any]:
+    """Return confusion and accuracy on a held-out set, by attribute and class, with the set's name, hash and length.
 
     Args:
-        found: attribute name to a classifier's probabilities [n, K] of the set's images.
+        predicted: attribute name to a classifier's probabilities [n, K] of the set's images.
         heldout: the set.
     """
     attributes = {}
     for j, attribute in enumerate(heldout.attributes):
-        table = confusion(heldout.labels[:, j], found[attribute.name].argmax(1), attribute.n_classes)
+        table = confusion(heldout.labels[:, j], predicted[attribute.name].argmax(1), attribute.n_classes)
         right, n_true = np.diag(table), table.sum(axis=1)
         attributes[attribute.name] = {
             "classes": list(attribute.classes),
@@ -132,8 +133,10 @@ def measure(found: Mapping[str, npt.NDArray[np.floating]], heldout: LabelledImag
     return {"data": heldout.name, "data_sha256": heldout.digest, "n": len(heldout), "attributes": attributes}
 
 
-def confusion(true: npt.NDArray[np.integer], found: npt.NDArray[np.integer], n_classes: int) -> npt.NDArray[np.int64]:
-    """Counts [n_classes, n_classes] of labels [n]; rows the true class, columns the one that was found."""
+def confusion(
+    true: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], n_classes: int
+) -> npt.NDArray[np.int64]:
+    """Return counts [n_classes, n_classes] of labels [n]; rows are true classes, columns predicted ones."""
     table = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(table, (true, found), 1)
+    np.add.at(table, (true, predicted), 1)
     return table

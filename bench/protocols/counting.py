@@ -1,4 +1,4 @@
-"""A model that counts what it is asked to do, in units that no hardware changes."""
+"""A model that counts its network evaluations: a cost that does not depend on the hardware."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.protocols.model import Bottleneck, DiffusionModel
 
 @dataclass
 class Counts:
-    """Work done by the network.
+    """Network evaluations.
 
     Attributes:
         forward_rows: forward passes times rows; the encoder half alone counts one half.
@@ -24,7 +24,12 @@ class Counts:
 
 
 class Counted:
-    """A diffusion model with a tally; all else is the model's own."""
+    """A diffusion model that counts its network evaluations; everything else is delegated to the model.
+
+    Attributes:
+        model: the model.
+        counts: the evaluations so far; may be replaced to start again from 0.
+    """
 
     def __init__(self, model: DiffusionModel) -> None:
         self.model = model
@@ -34,7 +39,7 @@ class Counted:
         return getattr(self.model, name)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
-        """As the model's; one forward row each, and one backward row each if a gradient comes back through it."""
+        """Denoise as the model does, and count one forward row per row, and one backward row where a gradient flows."""
         self.counts.forward_rows += len(x)
         out = self.model.denoise(x, t, condition, bottleneck)
         if out.requires_grad:
@@ -42,7 +47,7 @@ class Counted:
         return out
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """As the model's; half a forward row each."""
+        """Encode as the model does, and count half a forward row per row."""
         self.counts.forward_rows += len(x) / 2
         return self.model.encode_bottleneck(x, t, condition)
 

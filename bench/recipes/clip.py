@@ -1,10 +1,10 @@
-"""Train a small contrastive image-text model on captioned images, and measure its zero-shot answers."""
+"""Train a small contrastive image-text model on captioned images, and measure its zero-shot classes."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from bench.core.errors import ConfigError, Undefined
 from bench.core.progress import console
 from bench.data import load_data, print_left_out
 from bench.protocols.images import LabelledImages
+from bench.recipes.captions import caption_texts, draw_captions, draw_stated, true_of
+from bench.recipes.classifier import augment, measure
+from bench.recipes.cycles import train_cycles
+from bench.recipes.recipe import ClipRecipe, Options, Record
 from bench.storage.files import write_bytes, write_json
-from bench.training.captions import caption_texts, draw_captions, draw_stated, true_of
-from bench.training.classifier import augment, measure
-from bench.training.loop import summary, train_cycles
-from bench.training.recipe import ClipRecipe
+from bench.training.loop import summary
 from evaluators.classifiers.calibration import fit_temperature, softmax
 from evaluators.classifiers.files import HELDOUT
 from evaluators.classifiers.reading import to_input
@@ -30,14 +31,17 @@ from evaluators.contrastive.checkpoint import CONFIG, WEIGHTS
 from evaluators.contrastive.prompts import check_covers, read_prompts
 from evaluators.contrastive.vocabulary import reduced_merges, vocabulary_size
 
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+
 MERGES = "bpe.txt.gz"
 MAX_SCALE = 100.0  # Radford et al. 2021, section 2.5: larger ones made training unstable
 HALF = [0.5, 0.5, 0.5]  # mean and standard deviation of the transform: pixels in [-1, 1], as `to_input` has them
-BATCHES = 30  # that the statistics of batch normalisation are made again from
+BATCHES = 30  # of images that the statistics of batch normalisation are computed on again
 
 
-def train_clip(recipe: ClipRecipe, folder: Path) -> dict[str, Any]:
-    """Train from `recipe`, or go on where `folder` stopped; write what open_clip loads, and the held-out confusion.
+def train_clip(recipe: ClipRecipe, folder: Path) -> Record:
+    """Train from `recipe`, or resume; write the files that open_clip loads, and the held-out confusion.
 
     Returns:
         The record of the training: steps and losses, the data's name and hash, held-out zero-shot accuracy.
@@ -89,10 +93,10 @@ def train_clip(recipe: ClipRecipe, folder: Path) -> dict[str, Any]:
 
 
 def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """Cross-entropy to the uniform distribution over positives, of images over captions and of captions over images.
+    """Return the cross-entropy to the uniform distribution over positives, of images over captions and of captions over images.
 
     Source: Yang et al. 2022, arXiv 2204.03610, Eqs. 2-3, with the mean over positives inside: several captions are
-    true of an image and several images fit a caption. With one positive each, it is CLIP's loss.
+    true of an image and several images fit a caption. With one positive per row and column it is CLIP's loss.
 
     Args:
         logits: float [n images, n captions], scale x cosine.
@@ -107,7 +111,7 @@ def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
     return (of_images + of_captions) / 2
 
 
-def _config(recipe: ClipRecipe, vocab_size: int) -> dict[str, Any]:
+def _config(recipe: ClipRecipe, vocab_size: int) -> Options:
     model = recipe.model
     text = {**model.text_cfg, "vocab_size": vocab_size, "tokenizer_kwargs": {"bpe_path": MERGES}}
     size = {**model.vision_cfg, "image_size": recipe.data.size}
@@ -116,7 +120,7 @@ def _config(recipe: ClipRecipe, vocab_size: int) -> dict[str, Any]:
     return {"model_cfg": model_cfg, "preprocess_cfg": preprocess}
 
 
-def _network(config: dict[str, Any], seed: int) -> Any:
+def _network(config: Options, seed: int) -> CLIP:
     from open_clip.model import CLIP
 
     torch.manual_seed(seed)  # layers are initialised from the global generator
@@ -131,7 +135,7 @@ def _half(value: Tensor) -> Tensor:
 
 
 def _measure(folder: Path, prompts: str, heldout: LabelledImages) -> dict[str, Any]:
-    """What was written, half precision included, on the held-out set: confusion, accuracy, temperature."""
+    """Measure the written files, in half precision, on the held-out set: confusion, accuracy, temperature."""
     classifier = Extractor(f"path:{folder}", prompts=prompts, temperature=1.0)
     logits = classifier.zero_shot(torch.from_numpy(np.array(heldout.images)))
     measured = measure({name: softmax(z) for name, z in logits.items()}, heldout)
@@ -139,8 +143,8 @@ def _measure(folder: Path, prompts: str, heldout: LabelledImages) -> dict[str, A
     try:
         fitted = {"temperature": fit_temperature(logits, labels)}
     except Undefined:
-        fitted = {}  # none is best; readers then leave the logits as they are
-    asked = {"prompts": prompts, "prompts_sha256": digest_of(read_prompts(prompts).as_json())}
-    measured = {**measured, **fitted, **asked}
+        fitted = {}  # no temperature is best; readers then use the logits unchanged
+    words = {"prompts": prompts, "prompts_sha256": digest_of(read_prompts(prompts).as_json())}
+    measured = {**measured, **fitted, **words}
     write_json(folder / HELDOUT, measured)
     return measured

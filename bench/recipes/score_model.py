@@ -13,34 +13,23 @@ from bench.core.attributes import Attribute
 from bench.core.progress import console
 from bench.data import load_data, print_left_out
 from bench.models.unet import CONDITIONS, PixelUNet
+from bench.recipes.cycles import train_cycles
+from bench.recipes.recipe import Record, ScoreModelRecipe
 from bench.storage.files import write_json
-from bench.training.loop import summary, train_cycles
-from bench.training.recipe import ScoreModelRecipe
+from bench.training.loop import summary
+from bench.training.score_matching import prediction_target, stratified_steps
 
 
 def condition_names(attributes: tuple[Attribute, ...]) -> tuple[str, ...]:
-    """The condition that asks for nothing, then one a value of each attribute, e.g. "eyeglasses=present"."""
+    """Return "none", for no condition, then one condition per class of each attribute, e.g. "eyeglasses=present"."""
     return ("none", *(f"{a.name}={c}" for a in attributes for c in a.classes))
 
 
-def target(prediction: str, x0: Tensor, eps: Tensor, a: Tensor) -> Tensor:
-    """What the network must predict, for a_t [n, 1, 1, 1]: eps, x_0, or v = sqrt(a) eps - sqrt(1-a) x_0."""
-    return {"epsilon": eps, "sample": x0, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[prediction]
-
-
-def stratified_steps(n: int, total: int, g: torch.Generator) -> Tensor:
-    """Timesteps [n], int64 in [0, total): uniform each, one in every n-th of the range, for a steadier loss.
-
-    Source: Kingma et al. 2021, arXiv 2107.00630, appendix I.1 (low-discrepancy sampler).
-    """
-    return ((torch.rand((), generator=g) + torch.arange(n) / n) % 1 * total).long()
-
-
-def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
-    """Train from `recipe`, or go on where `folder` stopped; write the weights as diffusers does, in half precision.
+def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> Record:
+    """Train from `recipe`, or resume; write the weights as diffusers does, in half precision.
 
     Returns:
-        The record of the training: steps and losses, and the data's name and hash.
+        The record of the training: steps, losses, and the data's name and hash.
     """
     from diffusers import DDIMScheduler, UNet2DModel
 
@@ -70,18 +59,17 @@ def train_score_model(recipe: ScoreModelRecipe, folder: Path) -> dict[str, Any]:
         x0 = model.encode(images[rows])
         if settings.flips:
             x0 = torch.where(torch.rand(n, 1, 1, 1, generator=g) < 0.5, x0.flip(-1), x0)
-        asked = torch.randint(len(data.attributes), (n,), generator=g)
-        condition = first[asked] + labels[rows, asked]
+        attribute = torch.randint(len(data.attributes), (n,), generator=g)
+        condition = first[attribute] + labels[rows, attribute]
         condition[torch.rand(n, generator=g) < recipe.unconditional_frac] = 0
         t = stratified_steps(n, len(alphas), g)
         eps = torch.randn(x0.shape, generator=g)
         a = alphas[t].reshape(-1, 1, 1, 1)
         x = (a.sqrt() * x0 + (1 - a).sqrt() * eps).contiguous(memory_format=torch.channels_last)
-        wanted = target(model.prediction, x0, eps, a)
-        return (model.predict(x, t, condition) - wanted).square().mean()
+        goal = prediction_target(model.prediction, x0, eps, a)
+        return (model.predict(x, t, condition) - goal).square().mean()
 
-    checkpoint = folder / "checkpoint.pt"
-    losses = train_cycles(unet, loss, settings.budgets(), checkpoint, f"score model {folder.name}")
+    losses = train_cycles(unet, loss, settings.budgets(), folder / "checkpoint.pt", f"score model {folder.name}")
     unet.half().save_pretrained(folder, safe_serialization=True)
     write_json(folder / "scheduler_config.json", {k: v for k, v in scheduler.config.items() if k[0] != "_"})
     write_json(folder / CONDITIONS, {"conditions": list(conditions)})
