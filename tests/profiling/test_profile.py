@@ -235,7 +235,7 @@ def test_a_profile_from_the_command_line(call: Call, tmp_path: Path) -> None:
     assert call("run", suite, "--workers", "1", "--out", out)[0] == 0
     code, printed, said = call("profile", suite, *options, "--run", out / "small")
     assert (code, said) == (0, "")
-    assert "not measured" not in printed
+    assert "run the suite first" not in printed
     rows = table(folder / "profile.csv")
     assert [row["method"] for row in rows if row["stage"] == "evaluate"] == ["vanilla", "universal_guidance"]
     names = ("throughput", "stages", "latency-discrepancy")
