@@ -53,7 +53,7 @@ class Built:
 
     @property
     def sampler(self) -> Sampler:
-        """As the suite has it."""
+        """The suite's sampler."""
         return Sampler.of(self.job.sampling.sampler)
 
     def batch(self, size: int, number: int = 0) -> Batch:
