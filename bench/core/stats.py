@@ -194,7 +194,7 @@ class Estimate:
         return cls(value, (value - low) / quantile, (high - value) / quantile, freedom)
 
     def mean(self) -> Estimate:
-        """Of the mean over the last axis, whose entries are independent."""
+        """Return the mean over the last axis, whose entries are independent."""
         n = self.value.shape[-1]
         below, above = (np.sqrt((side**2).sum(-1)) / n for side in (self.below, self.above))
         return Estimate(self.value.mean(-1), below, above, self.freedom)
@@ -227,19 +227,22 @@ def independent_difference(a: Estimate, b: Estimate) -> Difference:
     """
     value = b.value - a.value
     down, up = np.hypot(b.below, a.above), np.hypot(b.above, a.below)
-    one, two = (_freedom(x, y, a.freedom, b.freedom) for x, y in ((a.above, b.below), (a.below, b.above)))
+    freedom_low, freedom_high = (
+        _freedom(x, y, a.freedom, b.freedom) for x, y in ((a.above, b.below), (a.below, b.above))
+    )
     level = (1 + LEVEL) / 2
     towards = np.where(value > 0, down, up)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(value == 0, 0.0, np.abs(value) / towards)
-    p = 2 * t.sf(z, np.where(value > 0, one, two))
-    return Difference(value, value - t.ppf(level, one) * down, value + t.ppf(level, two) * up, np.asarray(p))
+    p = 2 * t.sf(z, np.where(value > 0, freedom_low, freedom_high))
+    low, high = value - t.ppf(level, freedom_low) * down, value + t.ppf(level, freedom_high) * up
+    return Difference(value, low, high, np.asarray(p))
 
 
 def _freedom(a: Floats, b: Floats, freedom_a: float, freedom_b: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = (a**2 + b**2) ** 2 / (a**4 / freedom_a + b**4 / freedom_b)
-    return np.where(np.isfinite(found), found, np.inf)
+        freedom = (a**2 + b**2) ** 2 / (a**4 / freedom_a + b**4 / freedom_b)
+    return np.where(np.isfinite(freedom), freedom, np.inf)
 
 
 def paired_difference(
@@ -269,10 +272,10 @@ def paired_difference(
         table = np.bincount(a * n_classes + b, minlength=n_classes**2)
         cells = np.flatnonzero(table)  # an empty cell is never drawn
         shares = rng.multinomial(len(a), table[cells] / len(a), size=n_draws) / len(a)
-        one, two = np.eye(n_classes)[cells // n_classes], np.eye(n_classes)[cells % n_classes]
-        draws += (statistic(shares @ two) - statistic(shares @ one)) / len(pairs)
-        seen = table[cells] / len(a)
-        value += float(statistic(seen @ two) - statistic(seen @ one)) / len(pairs)
+        first, second = np.eye(n_classes)[cells // n_classes], np.eye(n_classes)[cells % n_classes]
+        draws += (statistic(shares @ second) - statistic(shares @ first)) / len(pairs)
+        measured = table[cells] / len(a)
+        value += float(statistic(measured @ second) - statistic(measured @ first)) / len(pairs)
     return _of_draws(value, draws)
 
 
@@ -282,7 +285,7 @@ def paired_mean_difference(
     rng: np.random.Generator,
     n_draws: int = 20_000,
 ) -> Difference:
-    """As `paired_difference`, of a statistic of mean rows: normal redraws of both means with their joint covariance.
+    """Test a statistic of mean rows as `paired_difference` does one of shares: normal redraws of both means with their joint covariance.
 
     Args:
         pairs: one a seed: rows float64 [n, K], n >= 2, of one method's samples and of the other's.
@@ -320,8 +323,8 @@ def minimum_detectable_difference(standard_error: Floats, alpha: float = 1 - LEV
         alpha: level of the test; divide it by the number of tests of a table.
         power: in (0.5, 1).
     """
-    found: Floats = (norm.ppf(1 - alpha / 2) + norm.ppf(power)) * standard_error
-    return found
+    difference: Floats = (norm.ppf(1 - alpha / 2) + norm.ppf(power)) * standard_error
+    return difference
 
 
 def bootstrap_interval(
@@ -349,5 +352,5 @@ def bootstrap_interval(
     """
     if np.ptp(rows) == 0:
         raise Undefined(f"a bootstrap needs rows that differ, got {rows.size} equal ones")
-    found = bootstrap((rows,), statistic, n_resamples=n_draws, confidence_level=LEVEL, method=method, rng=rng)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    resampled = bootstrap((rows,), statistic, n_resamples=n_draws, confidence_level=LEVEL, method=method, rng=rng)
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)

@@ -1,4 +1,4 @@
-"""What a comparison must know of a metric, by its name: results.csv has names and numbers alone."""
+"""The properties of metrics by their names: results.csv has names and numbers alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsi
 
 @functools.cache
 def metric(name: str) -> Metric:
-    """What is known of a metric, by its evaluator's card; nothing but caution of one that no card names."""
+    """Return the properties of a metric from its evaluator's card; of a name without a card, the cautious ones."""
     if name in COUNTED:
         return Metric("lower", classified=False, exact=True, nonnegative=True)
     fits = [pattern for pattern in _of_cards() if fnmatchcase(name, pattern)]

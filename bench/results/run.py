@@ -215,7 +215,7 @@ class Run:
 
     @cached_property
     def has_prompts(self) -> bool:
-        """Whether its samples are of several prompts."""
+        """True where its samples are of several prompts."""
         return "prompts" in self.rows.columns
 
     @property

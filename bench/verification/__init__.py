@@ -1,1 +1,1 @@
-"""Whether a results file says what this bench would say (`run_bench.py verify`)."""
+"""Checks that a results file holds the numbers that this bench computes (`run_bench.py verify`)."""

@@ -63,7 +63,7 @@ class Compared:
 
     @property
     def scored(self) -> bool:
-        """Whether the cell ran; one that was skipped or failed has a single row, and nothing in the store."""
+        """True where the cell ran; one that was skipped or failed has a single row, and nothing in the store."""
         return any(row["metric"] for row in self.rows)
 
 
@@ -216,8 +216,8 @@ def _check_leaderboard(path: Path, results: Sequence[CellResult], resources: Res
     expected = [{name: unescape(text) for name, text in row.items()} for row in lines]
     wrong = []
     for row in expected:
-        other: Row = stored.pop((row["task"], row["method"]), {})
-        columns = [c for c in row if not _same(row[c], other.get(c, row[c] if other else ""))]
+        stored_row: Row = stored.pop((row["task"], row["method"]), {})
+        columns = [c for c in row if not _same(row[c], stored_row.get(c, row[c] if stored_row else ""))]
         wrong += [f"{c} of {row['method']} on {row['task']}" for c in columns[:1]]
     wrong += [f"{method} on {task} is no row of it" for task, method in stored]
     return classified("leaderboard.csv", wrong, f"{len(expected)} rows follow from the store")

@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bench.config.suite import read_suite
+from bench.core.csv_text import to_csv
+from bench.core.errors import UnknownName
 from bench.core.pareto import hypervolume, pareto_front
 from bench.core.value import Value
-from bench.report.tradeoff.points import Point
+from bench.report.tradeoff.points import Point, read_points
 from bench.report.tradeoff.summary import on_front, volumes
 from bench.report.tradeoff.tables import write_tables
+from bench.results.tables import read_records
 
 # Few different values, so that ties and equal points come up.
 CLOUDS = st.integers(1, 4).flatmap(
@@ -127,6 +131,21 @@ def test_tasks_are_apart_and_an_empty_box_has_no_share() -> None:
     points = [at("vanilla", 0.0, 400, 20), at("m", 0.0, 300, 20), at("m", 0.9, 900, 90, task="u")]
     assert on_front(points) == [False, True, True]
     assert [(v.task, v.method, v.value) for v in volumes(points)] == [("t", "vanilla", None), ("t", "m", None)]
+
+
+def test_a_label_that_a_spreadsheet_would_compute_is_a_method_like_others(tmp_path: Path) -> None:
+    suite = read_suite("quick")
+    quick = Path(__file__).parents[2] / "leaderboards" / "quick" / "leaderboard.csv"
+    renamed = suite.model_copy(
+        update={"methods": [m.model_copy(update={"label": f"-{m.title}"}) for m in suite.methods]}
+    )
+    rows = [{**row, "method": f"-{row['method']}"} for row in read_records(quick, ())]
+    (tmp_path / "leaderboard.csv").write_text(to_csv(rows), encoding="utf-8")
+    assert "'-vanilla" in (tmp_path / "leaderboard.csv").read_text()
+    points = read_points(tmp_path, renamed, {m.title: {} for m in renamed.methods})
+    assert {p.title for p in points} == {f"-{m.title}" for m in suite.methods}
+    with pytest.raises(UnknownName, match=r"method of suite quick, in .*leaderboard\.csv, line 2"):
+        read_points(tmp_path, suite, {m.title: {} for m in suite.methods})
 
 
 def test_tables_hold_the_numbers_and_blanks(tmp_path: Path) -> None:

@@ -16,13 +16,19 @@ import pytest
 
 from bench.api import run_suite
 from bench.config.suite import read_suite
+from bench.core.errors import ConfigError
 from bench.engine.keys import PROTOCOL
 from bench.engine.options import Options
+from bench.engine.record import resolved
 from bench.results.read import read_results
+from bench.results.run import Run
+from bench.results.run_record import RunRecord
 from bench.verification import keys
 from bench.verification.check import SHOWN, classified
 from bench.verification.resample import LEVELS
 from bench.verification.table import check_protocol, check_rows, check_shares, exact_target
+from bench.verification.verify import suite_of
+from tests.results.test_run_record import record
 from tests.support.runs import Call, caller, half_and_half, read_rows, refusal, write_run
 from tests.support.runs import classified as rows_of
 from tests.support.small import small_suite
@@ -255,6 +261,21 @@ def test_without_a_store_the_numbers_are_not_checkable(verify: Callable[..., Any
         *("store", "calls", "numbers", "images"),
     }
     assert found["weights"].startswith("ok: ")
+
+
+def test_the_suite_of_a_run_is_that_of_its_record(tmp_path: Path) -> None:
+    run = Run.open(write_run(tmp_path, rows_of("vanilla", half_and_half(200, 46))))
+    assert suite_of(run)[0] is None
+    suite = read_suite("quick").model_copy(update={"suite": "made"})
+    text = RunRecord.model_validate(record(suite=resolved(suite))).to_json()
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    found, _ = suite_of(Run.open(tmp_path))
+    assert found is not None
+    assert resolved(found) == resolved(suite)
+    broken = RunRecord.model_validate(record(suite={**resolved(suite), "n": "many"})).to_json()
+    (tmp_path / "run.json").write_text(broken, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.json: suite: n: .*got 'many'"):
+        suite_of(Run.open(tmp_path))
 
 
 def test_without_its_suite_only_the_file_itself_is_checked(call: Call, copied: Path) -> None:

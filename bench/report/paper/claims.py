@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.core.csv_text import read_csv_lines
 from bench.core.errors import ConfigError, UnknownName
 from bench.results.key import Task
 from bench.results.run import Run
@@ -33,12 +33,8 @@ def read_claims(path: Path, run: Run) -> dict[tuple[Task, str], Claim]:
         ConfigError: the file cannot be read or has another header, a value is not a finite number, a citation is
             missing, or a method and task occur twice; the sentence names file and line.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as f:  # spreadsheets write a byte order mark
-            lines = [(number, row) for number, row in enumerate(csv.reader(f), 1) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not CSV in UTF-8"
-        raise ConfigError(f"cannot read {path}: {reason}; give a CSV with the columns {', '.join(COLUMNS)}") from error
+    advice = f"give a CSV with the columns {', '.join(COLUMNS)}"
+    lines = [(line, row) for line, row in read_csv_lines(path, advice, "utf-8-sig") if any(row)]
     if not lines or [name.strip() for name in lines[0][1]] != list(COLUMNS):
         got = ", ".join(lines[0][1]) if lines else "nothing"
         raise ConfigError(f"{path}, line 1: must be the header {','.join(COLUMNS)}, got {got:.80}")
