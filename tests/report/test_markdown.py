@@ -19,10 +19,10 @@ from bench.results.leaderboard_csv import frechet_head
 LEADERBOARD = (
     "task,method,fd_l2_hard,fd_l2_hard_low,fd_l2_hard_high,frechet_x to balanced,frechet_x to balanced_low,"
     "frechet_x to balanced_high,fd_noise_floor,classifier_accuracy,nfe_per_image,n,seeds,status,reason,tied_best,"
-    "backward_per_image\n"
-    "a uniform,guided,0.05,0.01,0.1,12.5,11.0,14.0,0.06,0.998,25.0,100,1,ok,,best,0.0\n"
-    "a uniform,vanilla,0.4,0.3,0.5,13.5,12.0,15.0,0.06,0.998,25.0,100,1,ok,,no,0.0\n"
-    "a uniform,broken,,,,,,,,0.998,,100,0,failed,the denoiser returned NaN,,\n"
+    "backward_per_image,guided_by_classifier\n"
+    "a uniform,guided,0.05,0.01,0.1,12.5,11.0,14.0,0.06,0.998,25.0,100,1,ok,,best,0.0,False\n"
+    "a uniform,vanilla,0.4,0.3,0.5,13.5,12.0,15.0,0.06,0.998,25.0,100,1,ok,,no,0.0,False\n"
+    "a uniform,broken,,,,,,,,0.998,,100,0,failed,the denoiser returned NaN,,,False\n"
 )
 COSTS = "task,method,seconds_per_image,fit_seconds\na uniform,guided,0.105,31.25\na uniform,vanilla,0.1,0.0\n"
 

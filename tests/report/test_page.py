@@ -290,7 +290,7 @@ BAD: dict[str, tuple[Callable[[Path], tuple[Any, ...]], str]] = {
     "another leaderboard": (lambda run: (run.parent / "mixed",), "leaderboard.csv is not of the same run"),
     "bad costs": (
         lambda run: (run.parent / "costly",),
-        "seconds_per_image of vanilla on eyeglasses uniform must be fin",
+        "line 2, column seconds_per_image: must be a finite number",
     ),
 }
 

@@ -51,6 +51,6 @@ def table(rows: pd.DataFrame) -> Records:
 
 
 def _text(value: object) -> str:
-    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     return repr(value) if isinstance(value, float) else str(value)
