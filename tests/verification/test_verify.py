@@ -278,7 +278,14 @@ def test_the_suite_of_a_run_is_that_of_its_record(tmp_path: Path) -> None:
         suite_of(Run.open(tmp_path))
 
 
+def test_a_run_with_its_record_needs_no_suite(call: Call, copied: Path) -> None:
+    found = verdicts(call("verify", copied / "out" / "small"))
+    assert found["cells"] == "ok: 2 cells, those of the suite"
+    assert found["numbers"].startswith("ok: ")
+
+
 def test_without_its_suite_only_the_file_itself_is_checked(call: Call, copied: Path) -> None:
+    (copied / "out" / "small" / "run.json").unlink()  # as in runs of earlier versions
     outcome = call("verify", copied / "out" / "small" / "results.csv")
     assert outcome[0] == 0
     found = verdicts(outcome)
