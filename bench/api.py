@@ -63,7 +63,7 @@ def plan(suite: SuiteLike, **options: Unpack[RunOptions]) -> Plan:
     from bench.environment.requirements import refuse_missing
     from bench.estimate.plan import Plan
 
-    how, chosen = options_of(options), load_suite(suite)
+    how, chosen = options_of(_as_recorded(suite, options)), load_suite(suite)
     refuse_missing(chosen)
     return Plan(chosen, how)
 
@@ -87,7 +87,7 @@ def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
     """Run a suite as `run` does, and return its folder and the cells that failed or were skipped, with reasons."""
     from bench.environment.requirements import refuse_missing
 
-    how, chosen = options_of(options), load_suite(suite)
+    how, chosen = options_of(_as_recorded(suite, options)), load_suite(suite)
     if chosen.suite in list_suites():
         refuse_missing(chosen)
     return run_suite(chosen, how)
@@ -100,6 +100,21 @@ def run_suite(suite: Suite, options: Options) -> Outcome:
     from bench.report.plots.pictures import draw_pictures
 
     return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
+
+
+def _as_recorded(suite: SuiteLike, options: RunOptions) -> RunOptions:
+    """Return the options of a run; a run.json that is repeated gives the cells, unless others are chosen."""
+    if not isinstance(suite, str | Path) or not str(suite).endswith(".json") or options.get("only"):
+        return options
+    from bench.results.run_record import read_run_record
+
+    only = read_run_record(Path(suite)).options.get("only")
+    cells = (
+        {k: [str(v) for v in values] for k, values in only.items() if isinstance(values, list)}
+        if isinstance(only, dict)
+        else {}
+    )
+    return {**options, "only": cells}
 
 
 def open_run(folder: str | Path) -> Run:
