@@ -129,7 +129,7 @@ def tiny(folder: Path, **changes: Any) -> Path:
         ({"methods": [{"name": "sample_guidance", "with": {"strengh": 2}}]}, "did you mean 'strength'?"),
         ({"methods": [{"name": "sample_guidance", "with": {"strength": float("inf")}}]}, "strength must be a finite"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.5, 0.6]}]}, "must sum to 1, got [0.5, 0.6]"),
-        ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.2, 0.3, 0.5]}]}, "must have 2 entries, one a class"),
+        ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.2, 0.3, 0.5]}]}, "must have 2 entries, one per class"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [-0.5, 1.5]}]}, "must have entries >= 0"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": ["a", "b"]}]}, "a list of numbers, one a class"),
         ({"n": 0}, "n: input should be greater than or equal to 1, got 0"),
