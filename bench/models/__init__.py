@@ -1,4 +1,4 @@
-"""Diffusion models behind one protocol, found by name; nothing here imports torch until a model is loaded."""
+"""Diffusion models by name, behind one protocol (`bench.protocols.model`); torch is imported by `load_model` only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.assets import asset_folder, list_assets
 from bench.core.errors import ConfigError, UnknownName
@@ -20,23 +20,38 @@ if TYPE_CHECKING:
     from bench.protocols.model import DiffusionModel
 
 INDEX = "model_index.json"  # of a pipeline saved by diffusers
-# Of a component's folder: configurations, vocabularies and weights; not half precision's second copies.
+# Files of a component that are read: configurations, vocabularies and weights, without copies in half precision.
 READ = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
-# Of a component that has no other weights.
+# Weights of a component that has them in half precision only.
 READ_HALF = ("*model.fp16.safetensors", "*model.fp16-*-of-*.safetensors", "*model-*-of-*.fp16.safetensors")
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the pipelines of a family are read.
+    """A family of pipelines.
 
     Attributes:
-        module: of bench.models; its `Model` is a frozen dataclass of the family's fields whose `load` gives a model.
-        components: the folders of a pipeline that are read; others, a safety checker's say, are left alone.
+        module: of bench.models; its `Model` is a `ModelFields`.
+        components: the folders of a pipeline that are read; others, such as the safety checker's, are ignored.
     """
 
     module: str
     components: tuple[str, ...]
+
+
+class ModelFields(Protocol):
+    """The fields of a family that a suite sets with `with`: a frozen dataclass that loads a model."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def load(self, folder: Path, device: str, name: str) -> DiffusionModel:
+        """Load the model of a pipeline's folder.
+
+        Raises:
+            Incompatible: an optional package is not installed.
+            ConfigError: a component is missing, damaged, or does not fit the others.
+        """
+        ...
 
 
 PIPELINES = {
@@ -65,70 +80,70 @@ PIPELINES = {
 
 
 def list_models() -> dict[str, str]:
-    """Names of the shipped models, with what each is; `path:DIR` and `hub:ID` name any other."""
+    """Return the names of the shipped models with a description; `path:DIR` and `hub:ID` name any other."""
     return {**list_assets("score_model"), **list_assets("text_to_image")}
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model; of a hub model only what is read is fetched: safetensors, JSON, vocabularies.
+    """Return the local folder of a model; for `hub:` names, download the files that are read and no others.
 
     Args:
-        name: a shipped model's name, `path:DIR`, or `hub:OWNER/NAME[@REVISION]`.
+        name: of a shipped model, `path:DIR`, or `hub:OWNER/NAME[@REVISION]`.
 
     Raises:
-        UnknownName: no shipped model of this name, or a pipeline of a class that is not known.
+        UnknownName: no shipped model of this name, or a pipeline of an unknown class.
         ConfigError: the folder is missing, or the hub cannot be reached.
     """
-    kind, _, rest = name.partition(":")
+    kind, _, address = name.partition(":")
     if kind == "path":
-        folder = Path(os.path.expanduser(rest))
+        folder = Path(os.path.expanduser(address))
         if not folder.is_dir():
             raise ConfigError(f"no folder {folder}; give one saved by diffusers' save_pretrained")
         return folder
     if kind == "hub":
-        found = family_of(fetch(rest, [INDEX]))
-        if found is None:
-            return fetch(rest, ["*.safetensors", "*.json"])
-        wanted = [INDEX, *_wanted(found)]
-        half = _half_wanted(found, folder := fetch(rest, wanted))
-        return fetch(rest, [*wanted, *half]) if half else folder
+        family = family_of(fetch(address, [INDEX]))
+        if family is None:
+            return fetch(address, ["*.safetensors", "*.json"])
+        patterns = [INDEX, *_patterns(family)]
+        half = _half_patterns(family, folder := fetch(address, patterns))
+        return fetch(address, [*patterns, *half]) if half else folder
     if name not in list_models():
         raise UnknownName("model", name, [*list_models(), "path:DIR", "hub:ID"])
     return asset_folder(name)
 
 
-def _wanted(family: Family) -> list[str]:
-    """Patterns of the files of a pipeline that are read."""
-    root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the first pipelines
-    return [*root, *(f"{part}/{kind}" for part in family.components for kind in READ)]
+def _patterns(family: Family) -> list[str]:
+    """Return the patterns of the files of a pipeline that are read."""
+    root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the oldest pipelines
+    return [*root, *(f"{name}/{pattern}" for name in family.components for pattern in READ)]
 
 
-def _half_wanted(family: Family, folder: Path) -> list[str]:
-    """Patterns of weights in half precision, of the parts of a pipeline that came without any."""
-    whole = {part: folder / part for part in family.components if (folder / part / "config.json").is_file()}
-    lacking = [f"{part}/{kind}" for part, place in whole.items() if not _weights(place) for kind in READ_HALF]
-    first = (folder / "config.json").is_file() and not _weights(folder)
-    return [*lacking, *(READ_HALF if first else ())]
+def _half_patterns(family: Family, folder: Path) -> list[str]:
+    """Return the patterns of weights in half precision, for the components without any other weights."""
+    networks = [name for name in family.components if (folder / name / "config.json").is_file()]
+    missing = [f"{name}/{pattern}" for name in networks if not _weights(folder / name) for pattern in READ_HALF]
+    at_root = (folder / "config.json").is_file() and not _weights(folder)
+    return [*missing, *(READ_HALF if at_root else ())]
 
 
 def _weights(folder: Path) -> list[Path]:
     return list(folder.glob("*.safetensors"))
 
 
-def files_read(folder: Path) -> set[Path]:
-    """The files of a component that are read: with weights in half precision where there are no others."""
-    found = {file for kind in READ for file in folder.glob(kind)}
-    if not any(file.suffix == ".safetensors" for file in found):
-        found |= {file for kind in READ_HALF for file in folder.glob(kind)}
-    return found
+def component_files(folder: Path) -> set[Path]:
+    """Return the files of a component that are read, with weights in half precision if there are no others."""
+    files = {file for pattern in READ for file in folder.glob(pattern)}
+    if not any(file.suffix == ".safetensors" for file in files):
+        files |= {file for pattern in READ_HALF for file in folder.glob(pattern)}
+    return files
 
 
 def family_of(folder: Path) -> Family | None:
-    """The family of a pipeline's folder; None where it holds a network alone.
+    """Return the family of a pipeline's folder, or None if the folder holds a single network.
 
     Raises:
-        ConfigError: its index cannot be read.
-        UnknownName: no family reads its class.
+        ConfigError: the index cannot be read.
+        UnknownName: no family reads the class of the pipeline.
     """
     if not (folder / INDEX).is_file():
         return None
@@ -138,35 +153,34 @@ def family_of(folder: Path) -> Family | None:
     return PIPELINES[name]
 
 
-def model_class(folder: Path) -> type[Any]:
-    """The frozen dataclass of the fields of a folder's family.
+def model_class(folder: Path) -> type[ModelFields]:
+    """Return the dataclass of the fields of a folder's family.
 
     Raises:
-        ConfigError: as `family_of`.
+        ConfigError: the index cannot be read.
+        UnknownName: no family reads the class of the pipeline.
     """
     family = family_of(folder)
-    found: type[Any] = importlib.import_module(f"bench.models.{family.module if family else 'unet'}").Model
-    return found
+    fields: type[ModelFields] = importlib.import_module(f"bench.models.{family.module if family else 'unet'}").Model
+    return fields
 
 
 def takes_prompts(name: str) -> bool:
-    """Whether a model is asked in words: it then has a field `prompts`. Raises as `model_folder` and `family_of`."""
+    """Return True if a model has a field `prompts`. Raises the errors of `model_folder` and `family_of`."""
     return "prompts" in {field.name for field in dataclasses.fields(model_class(model_folder(name)))}
 
 
-def load_model(name: str, device: str = "cpu", fields: Mapping[str, Any] | None = None) -> DiffusionModel:
+def load_model(name: str, device: str = "cpu", fields: Mapping[str, object] | None = None) -> DiffusionModel:
     """Load a model by name.
 
     Args:
-        name: as `model_folder` takes it.
+        name: of a shipped model, `path:DIR`, or `hub:OWNER/NAME[@REVISION]`.
         device: a torch device.
-        fields: of the model's family, what differs from their defaults.
+        fields: values of the family's fields that differ from their defaults.
 
     Raises:
-        UnknownName: as `model_folder`, or the family has no such field.
-        ConfigError: as `model_folder`, or the model cannot be read.
+        UnknownName: no shipped model of this name, or the family has no such field.
+        ConfigError: the folder is missing, the hub cannot be reached, or the model cannot be read.
     """
     folder = model_folder(name)
-    made = fill(model_class(folder), fields or {}, "model", name)
-    model: DiffusionModel = made.load(folder, device, name)
-    return model
+    return fill(model_class(folder), fields or {}, "model", name).load(folder, device, name)

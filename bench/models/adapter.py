@@ -1,29 +1,30 @@
-"""What every adapter of a diffusers network shares: its schedule, its prediction turned into D, and its bottleneck."""
+"""The base class of adapters of diffusers networks: noise schedule, conversion of predictions to D, bottleneck."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError, UnknownName
+from bench.models.configs import blocks_of
 from bench.models.offload import device_of
 from bench.models.schedule import alphas_cumprod
 from bench.protocols.model import Bottleneck, broadcast, decode_pixels, encode_pixels
 
 
 class Adapter:
-    """A network as a denoiser of images in [-1, 1]; a subclass says how the network is called, in `predict`.
+    """A network as a denoiser of images in [-1, 1]; a subclass defines in `predict` how the network is called.
 
     Source: Ho et al. 2020 (epsilon prediction), Salimans & Ho 2022, arXiv 2202.00512 (v-prediction).
 
     Attributes:
         shape: of one sample.
-        image_size: the side of one image, in pixels.
-        bottleneck_shape: of one h; None where the network has no bottleneck.
-        predictions: the prediction types that `denoised_of` knows.
+        image_size: side of an image, in pixels.
+        bottleneck_shape: of h for one sample; None if the network has no bottleneck.
+        predictions: the prediction types that `denoised_of` converts.
     """
 
     predictions: ClassVar[tuple[str, ...]] = ("epsilon", "v_prediction", "sample")
@@ -36,29 +37,30 @@ class Adapter:
         self,
         network: nn.Module,
         middle: nn.Module | None,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         conditions: tuple[str, ...],
         name: str,
         digest: str,
     ) -> None:
-        """Check the noise schedule.
+        """Wrap a network and check its noise schedule.
 
         Args:
             network: in evaluation mode.
-            middle: the module of `network` whose output is the bottleneck; None where there is none.
+            middle: the module of `network` whose output is the bottleneck, or None.
             scheduler_config: of a diffusers scheduler: the noise schedule and `prediction_type`.
             conditions: names, "none" first.
-            name: the public name.
-            digest: hash of everything that decides what it computes.
+            name: public name.
+            digest: hash of everything that decides the model's output.
 
         Raises:
-            ConfigError: the prediction type is unknown, or says nothing where the schedule ends.
+            ConfigError: the prediction type is unknown, or epsilon where the schedule ends at a_t = 0.
         """
         self._network, self._middle = network, middle
-        self.prediction = scheduler_config.get("prediction_type", "epsilon")
-        if self.prediction not in self.predictions:
-            known = " or ".join(filter(None, (", ".join(self.predictions[:-1]), self.predictions[-1])))
-            raise ConfigError(f"prediction_type must be {known}, got {self.prediction!r}")
+        prediction = scheduler_config.get("prediction_type", "epsilon")
+        if prediction not in self.predictions:
+            choices = " or ".join(filter(None, (", ".join(self.predictions[:-1]), self.predictions[-1])))
+            raise ConfigError(f"prediction_type must be {choices}, got {prediction!r}")
+        self.prediction = str(prediction)
         self.alphas_cumprod = alphas_cumprod(dict(scheduler_config))
         if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
             raise ConfigError(
@@ -68,37 +70,37 @@ class Adapter:
         self.scheduler_config = dict(scheduler_config)
         self.name, self.digest, self.conditions = name, digest, conditions
         self._a = self.alphas_cumprod.to(self.device)
-        self._weights = next(network.parameters()).dtype  # what it computes in; samples stay float32
+        self._weights = next(network.parameters()).dtype  # the network's precision; samples stay float32
 
     @property
     def network(self) -> nn.Module:
-        """What denoises."""
+        """The denoising network."""
         return self._network
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device on which the network runs."""
         return device_of(self._network)
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """What the network itself predicts: eps, v or x_0, shaped as x."""
+        """Return the network's prediction: eps, v or x_0, shaped as x."""
         raise NotImplementedError
 
     def encoder_half(self, x: Tensor, t: Tensor, condition: Tensor) -> None:
-        """Any pass of the network that reaches the bottleneck; what comes after it is not looked at."""
+        """Run the network at least to the bottleneck; its output is ignored."""
         self.predict(x, t, condition)
 
-    def change(self, output: Any, bottleneck: Bottleneck) -> Any:
-        """What the middle module gave, with `bottleneck` called on the rows that stand for a sample."""
-        return bottleneck(output)
+    def apply_bottleneck(self, output: object, bottleneck: Bottleneck) -> object:
+        """Return the middle module's output with `bottleneck` applied to the rows that belong to samples."""
+        return bottleneck(self.bottleneck_of(output))
 
-    def bottleneck_of(self, output: Any) -> Tensor:
-        """h of what the middle module gave."""
-        h: Tensor = output
-        return h
+    def bottleneck_of(self, output: object) -> Tensor:
+        """Return h [n, *bottleneck_shape] from the middle module's output."""
+        assert isinstance(output, Tensor), "a subclass unpacks other outputs"
+        return output
 
     def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        """D of what the network predicted for x at t."""
+        """Return D = E[x_0 | x_t] from the network's prediction `out` for x at t."""
         a = broadcast(self._a[t], x)
         if self.prediction == "v_prediction":  # v = sqrt(a) eps - sqrt(1-a) x_0, so D = sqrt(a) x - sqrt(1-a) v
             return a.sqrt() * x - (1 - a).sqrt() * out
@@ -107,13 +109,13 @@ class Adapter:
         return out.to(x.dtype)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
-        """D(x, t, c), as the protocol says; the network runs once, with or without `bottleneck`."""
+        """Return D(x, t, c), as the protocol defines it; the network runs once, with or without `bottleneck`."""
         rows = x.to(self._weights)
         if bottleneck is None:
             out = self.predict(rows, t, condition)
         else:
-            assert self._middle is not None, "a method looks at bottleneck_shape first"
-            hook = self._middle.register_forward_hook(lambda _module, _args, h: self.change(h, bottleneck))
+            assert self._middle is not None, "a method checks bottleneck_shape first"
+            hook = self._middle.register_forward_hook(lambda _module, _args, h: self.apply_bottleneck(h, bottleneck))
             try:
                 out = self.predict(rows, t, condition)
             finally:
@@ -121,14 +123,14 @@ class Adapter:
         return self.denoised_of(x, t, out.to(x.dtype) if self._weights != x.dtype else out)
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """h [n, *bottleneck_shape]; what follows the bottleneck is not run."""
-        found: list[Tensor] = []
+        """Return h [n, *bottleneck_shape]; the forward pass ends at the bottleneck."""
+        captured: list[Tensor] = []
 
-        def stop(_module: nn.Module, _args: object, output: Any) -> None:
-            found.append(self.bottleneck_of(output))
+        def stop(_module: nn.Module, _args: object, output: object) -> None:
+            captured.append(self.bottleneck_of(output))
             raise _DecoderHalfNotNeeded
 
-        assert self._middle is not None, "a method looks at bottleneck_shape first"
+        assert self._middle is not None, "a method checks bottleneck_shape first"
         hook = self._middle.register_forward_hook(stop)
         try:
             self.encoder_half(x.to(self._weights), t, condition)
@@ -136,41 +138,36 @@ class Adapter:
             pass
         finally:
             hook.remove()
-        return found[0]
+        return captured[0]
 
     def encode(self, images: Tensor) -> Tensor:
-        """uint8 images as samples in [-1, 1]."""
+        """Return uint8 images [n, 3, h, w] as samples in [-1, 1]."""
         return encode_pixels(images.to(self.device))
 
     def decode(self, x: Tensor) -> Tensor:
-        """Samples in [-1, 1] as uint8 images, rounded to the nearest level."""
+        """Return samples in [-1, 1] as uint8 images, rounded to the nearest level."""
         return decode_pixels(x)
 
 
 class _DecoderHalfNotNeeded(Exception):
-    """Not an error: it ends a forward pass early."""
+    """Ends a forward pass early; never leaves this module."""
 
 
-def middle_block(transformer: Any, chosen: str | None, lists: tuple[str, ...] = ("transformer_blocks",)) -> nn.Module:
-    """The block of a transformer whose output is the bottleneck.
+def middle_block(
+    transformer: nn.Module, chosen: str | None, lists: tuple[str, ...] = ("transformer_blocks",)
+) -> nn.Module:
+    """Return the block of a transformer whose output is the bottleneck.
 
     Args:
-        transformer: with `lists`.
-        chosen: "transformer_blocks.K"; unless given, the block that ends the first half, where a U-Net's middle is.
-        lists: the names of its lists of blocks, in the order in which they run.
+        transformer: a network with `lists`.
+        chosen: "transformer_blocks.K"; by default the last block of the first half, the position of a U-Net's middle.
+        lists: names of its lists of blocks, in the order of execution.
 
     Raises:
-        UnknownName: there is no such block.
+        UnknownName: no such block.
     """
-    blocks = {f"{name}.{k}": block for name in lists for k, block in enumerate(getattr(transformer, name))}
+    blocks = {f"{name}.{k}": block for name in lists for k, block in enumerate(blocks_of(transformer, name))}
     name = chosen or list(blocks)[(len(blocks) - 1) // 2]
     if name not in blocks:
         raise UnknownName("bottleneck of a transformer", name, blocks)
-    found: nn.Module = blocks[name]
-    return found
-
-
-def middle_shape(config: Any) -> tuple[int, ...]:
-    """The shape of a U-Net's middle block's output for one sample: every level but the last halves the sides."""
-    side = config.sample_size // 2 ** (len(config.block_out_channels) - 1)
-    return (config.block_out_channels[-1], side, side)
+    return blocks[name]

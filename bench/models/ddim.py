@@ -1,4 +1,4 @@
-"""DDIM over any falling timesteps; diffusers' own steps have one stride."""
+"""DDIM over any decreasing timesteps; diffusers' scheduler supports one stride only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-Base: Any = DDIMScheduler  # it sets its attributes in a way that no type checker follows
+Base: Any = DDIMScheduler  # it sets attributes dynamically, which no type checker follows
 
 
 class DDIM(Base):  # type: ignore[misc]
@@ -19,29 +19,29 @@ class DDIM(Base):  # type: ignore[misc]
     """
 
     def visit(self, timesteps: list[int]) -> None:
-        """Set the timesteps to visit, falling."""
+        """Set the timesteps to visit, in decreasing order."""
         self.timesteps = torch.tensor(timesteps, dtype=torch.int64)
         self.num_inference_steps = len(timesteps)
 
     def previous_timestep(self, t: int) -> int:
-        """The timestep that the step from t leads to; -1 after the last."""
+        """Return the timestep after the step from t, -1 after the last."""
         i = int((self.timesteps == t).nonzero()[0])
         return int(self.timesteps[i + 1]) if i + 1 < len(self.timesteps) else -1
 
     def step(
         self, denoised: Tensor, t: int, x: Tensor, eta: float = 0.0, generator: list[torch.Generator] | None = None
-    ) -> Any:
-        """One step.
+    ) -> SimpleNamespace:
+        """Return the sample after the step from t.
 
         Args:
             denoised: D [n, *shape].
             t: the timestep of x.
             x: x_t [n, *shape].
             eta: 0 to 1, the share of DDPM's noise.
-            generator: one a row; needed where eta > 0.
+            generator: one per row; required if eta > 0.
 
         Returns:
-            An object with `prev_sample`, as x.
+            An object with `prev_sample`, shaped as x.
         """
         s = self.previous_timestep(int(t))
         a_t = float(self.alphas_cumprod[t])

@@ -1,4 +1,4 @@
-"""Flow matching as a noise schedule of the one protocol: the same samples on another scale.
+"""Flow matching as a noise schedule of the denoiser protocol: the same samples on another scale.
 
 A flow's sample is x' = (1 - s) x_0 + s eps, its network predicts eps - x_0, s falling from 1 to 0. Divided by
 r = sqrt((1 - s)^2 + s^2) it is x_t = sqrt(a) x_0 + sqrt(1 - a) eps with a = (1 - s)^2 / r^2, so that
@@ -12,8 +12,9 @@ Source: Lipman et al. 2023, arXiv 2210.02747 (the straight path); Esser et al. 2
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
 from bench.models.classifier_free import ClassifierFree
+from bench.models.configs import transformer_config
 from bench.models.latent import LatentModel
 from bench.models.pretrained import SAVED
 from bench.protocols.model import Bottleneck, broadcast
@@ -28,18 +30,18 @@ from bench.protocols.model import Bottleneck, broadcast
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 PREDICTION = "flow_matching"
 DYNAMIC = "use_dynamic_shifting"  # the shift depends on the image's size
-# Settings that run s otherwise.
-OTHERWISE = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+# Settings that give another schedule of s.
+OTHER_SCHEDULES = ("invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
-def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, Any]:
-    """The configuration of a flow's scheduler as that of one with betas.
+def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, object]:
+    """Return the configuration of a flow's scheduler in the form of a schedule with betas.
 
     Timestep t of T has s = shift u / (1 + (shift - 1) u) for u = (t + 1) / T; steps are spaced evenly in u, from 1.
 
     Args:
         path: of the scheduler's file.
-        tokens: of one image, for a shift that depends on them; None for a family that knows no such shift.
+        tokens: number of tokens of an image, for a shift that depends on it; None for a family without such a shift.
 
     Raises:
         ConfigError: it cannot be read, is of another scheduler, or has settings that are not supported.
@@ -47,7 +49,7 @@ def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, Any]:
     config = read_object(path, SAVED)
     if config.get("_class_name") != SCHEDULER:
         raise ConfigError(f"{path}: scheduler {config.get('_class_name')} is not supported here; known: {SCHEDULER}")
-    refused = OTHERWISE if tokens else (DYNAMIC, *OTHERWISE)
+    refused = OTHER_SCHEDULES if tokens else (DYNAMIC, *OTHER_SCHEDULES)
     set_ = [key for key in (*refused, "shift_terminal") if config.get(key)]
     if set_:
         raise ConfigError(f"{path}: {set_[0]} is not supported; set it to false, and `shift` to a number")
@@ -62,7 +64,7 @@ def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, Any]:
     betas = 1 - a / np.concatenate([[1.0], a[:-1]])
     return {
         "num_train_timesteps": n,
-        "beta_schedule": "linear",  # of no consequence beside trained_betas
+        "beta_schedule": "linear",  # unused, since trained_betas are given
         "trained_betas": betas.tolist(),
         "prediction_type": PREDICTION,
         "timestep_spacing": "trailing",
@@ -71,58 +73,67 @@ def read_flow_schedule(path: Path, tokens: int | None = None) -> dict[str, Any]:
     }
 
 
-def dynamic_shift(config: dict[str, Any], tokens: int) -> float:
-    """The shift of an image of so many tokens: exp(mu), or mu itself, with mu on a line through two sizes.
+def dynamic_shift(config: Mapping[str, object], tokens: int) -> float:
+    """Return the shift of an image of `tokens` tokens: exp(mu), or mu itself, with mu linear in the tokens.
 
-    Source: the pipelines' own rule, with their defaults; at a shift of e^mu their exp(mu) / (exp(mu) + 1 / u - 1) is
+    Source: the pipelines' rule, with their defaults; at a shift of e^mu their exp(mu) / (exp(mu) + 1 / u - 1) is
     shift u / (1 + (shift - 1) u).
     """
-    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    low, high = _number(config, "base_image_seq_len", 256), _number(config, "max_image_seq_len", 4096)
+    least, most = _number(config, "base_shift", 0.5), _number(config, "max_shift", 1.15)
     mu = float(least + (most - least) * (tokens - low) / (high - low))
     return mu if config.get("time_shift_type", "exponential") == "linear" else math.exp(mu)
 
 
+def _number(config: Mapping[str, object], key: str, default: float) -> float:
+    value = config.get(key, default)
+    if not isinstance(value, int | float):
+        raise ConfigError(f"{key} of the scheduler must be a number, got {value!r:.40}; copy its configuration again")
+    return value
+
+
 def flow_time(a: Tensor) -> Tensor:
-    """S of a_t [n], both in [0, 1]."""
+    """Return s of a_t [n], both in [0, 1]."""
     return (1 - a).sqrt() / (a.sqrt() + (1 - a).sqrt())
 
 
 def flow_scale(a: Tensor) -> Tensor:
-    """R of a_t [n]: what x_t is multiplied by to become the flow's sample."""
+    """Return r of a_t [n]: x_t times r is the flow's sample."""
     return 1 / (a.sqrt() + (1 - a).sqrt())
 
 
 class TokenFlow(ClassifierFree, LatentModel):
-    """A flow predicted by a transformer whose blocks give tokens of the text and of the image: the bottleneck."""
+    """A flow predicted by a transformer of text and image tokens; the bottleneck is a block's image tokens."""
 
     predictions: ClassVar[tuple[str, ...]] = (PREDICTION,)
 
-    def read_from(self, embeddings: tuple[Tensor, Tensor]) -> None:
-        """Take the embeddings of the prompts [K + 1, tokens, width] and pooled [K + 1, d], where the network computes.
+    def set_embeddings(self, embeddings: tuple[Tensor, Tensor]) -> None:
+        """Set the embeddings of the prompts [K + 1, tokens, width] and pooled [K + 1, d], on the network's device.
 
         Raises:
             ConfigError: the network reads embeddings of another width.
         """
-        config: Any = self.network.config
+        config = transformer_config(self.network)
         widths = (config.joint_attention_dim, config.pooled_projection_dim)
-        given = (embeddings[0].shape[2], embeddings[1].shape[1])
-        if widths != given:
+        encoded = (embeddings[0].shape[2], embeddings[1].shape[1])
+        if widths != encoded:
             raise ConfigError(
-                f"the transformer must read embeddings of the text encoders' widths {given}, got {widths}; take all "
+                f"the transformer must read embeddings of the text encoders' widths {encoded}, got {widths}; take all "
                 "from one pipeline"
             )
         self._prompts, self._pooled = (value.to(self.device, self._weights) for value in embeddings)
 
     def denoised_of(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:
-        """D = r x - s (eps - x_0)."""
+        """Return D = r x - s (eps - x_0)."""
         a = self._a[t]
         return broadcast(flow_scale(a), x) * x - broadcast(flow_time(a), x) * out
 
-    def change(self, output: tuple[Tensor, Tensor], bottleneck: Bottleneck) -> Any:
-        """The conditional rows of the image's tokens are changed."""
-        return output[0], super().change(output[1], bottleneck)
+    def apply_bottleneck(self, output: object, bottleneck: Bottleneck) -> object:
+        """Return the block's output with `bottleneck` applied to the image tokens of the conditional rows."""
+        text, image = cast(tuple[Tensor, Tensor], output)
+        return text, super().apply_bottleneck(image, bottleneck)
 
-    def bottleneck_of(self, output: tuple[Tensor, Tensor]) -> Tensor:
-        """The image's tokens."""
-        return output[1]
+    def bottleneck_of(self, output: object) -> Tensor:
+        """Return the image tokens of the block's output."""
+        _, image = cast(tuple[Tensor, Tensor], output)
+        return image

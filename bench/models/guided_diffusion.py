@@ -1,11 +1,11 @@
-"""Checkpoints of guided-diffusion and of what is built on it, P2-weighting among them, as pipelines of diffusers.
+"""Convert checkpoints of guided-diffusion and its descendants, such as P2-weighting, to pipelines of diffusers.
 
-Source: the layout of Dhariwal & Nichol 2021, arXiv 2105.05233, appendix A and their release (its names of modules and
+Source: the architecture of Dhariwal & Nichol 2021, arXiv 2105.05233, appendix A and their release (its names of modules and
 options); Choi et al. 2022, arXiv 2204.00227, whose options for 256 x 256 images are the defaults here.
 
-What a diffusers `UNet2DModel` can express converts: no class labels, attention at whole levels and in the middle, one
+A checkpoint converts if a diffusers `UNet2DModel` can express it: no class labels, attention at whole levels and in the middle, one
 width of a head throughout, a first level as wide as the time embedding's input (`channel_mult` begins with 1). The
-numbers are moved, none is changed: the network computes the same.
+weights keep their values, so the network computes the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from bench.core.errors import ConfigError
 
 GROUPS = 32  # of every group normalisation
-MULTIPLES = {  # the release's own, by the side of the images
+MULTIPLES = {  # of the release, by the side of the images
     256: (1, 1, 2, 2, 4, 4),
     128: (1, 1, 2, 3, 4),
     64: (1, 2, 3, 4),
@@ -51,15 +51,15 @@ class Hyperparameters:
     Attributes:
         image_size: side of the images, in pixels.
         num_channels: width of the first level.
-        num_res_blocks: residual blocks a level.
-        channel_mult: width of every level, in units of `num_channels`; the release's own for the size unless given.
+        num_res_blocks: residual blocks per level.
+        channel_mult: width of every level, in units of `num_channels`; by default the release's for the size.
         attention_resolutions: sides of the feature maps, in pixels, at which there is attention.
-        num_head_channels: width of an attention head; -1 counts heads instead.
+        num_head_channels: width of an attention head; -1 for `num_heads` heads instead.
         num_heads: heads, where `num_head_channels` is -1.
-        learn_sigma: whether the network gives a variance as well.
-        use_scale_shift_norm: whether the time scales and shifts a norm, or is added before it.
-        resblock_updown: whether residual blocks change the size, or convolutions of their own do.
-        use_new_attention_order: whether q, k and v are split before the heads.
+        learn_sigma: the network predicts a variance as well.
+        use_scale_shift_norm: the time embedding scales and shifts a norm; otherwise it is added before it.
+        resblock_updown: residual blocks change the size; otherwise separate convolutions do.
+        use_new_attention_order: q, k and v are split before the heads.
         noise_schedule: "linear" or "cosine".
         diffusion_steps: training timesteps.
     """
@@ -79,7 +79,7 @@ class Hyperparameters:
     diffusion_steps: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse what diffusers' network cannot express, or no training had."""
+        """Refuse options that a `UNet2DModel` cannot express, and values out of range."""
         least = min(self.image_size, self.num_channels, self.num_res_blocks, self.num_heads, self.diffusion_steps - 1)
         if least < 1 or self.num_channels % GROUPS:
             raise ConfigError(
@@ -88,9 +88,9 @@ class Hyperparameters:
                 f"{self.num_channels}"
             )
         if self.channel_mult is None and self.image_size not in MULTIPLES:
-            known = ", ".join(map(str, MULTIPLES))
+            sizes = ", ".join(map(str, MULTIPLES))
             raise ConfigError(
-                f"channel_mult must be given for images of other sides than {known}, got {self.image_size}"
+                f"channel_mult must be given for images of other sides than {sizes}, got {self.image_size}"
             )
         if self.multiples[0] != 1 or min(self.multiples) < 1:
             raise ConfigError(
@@ -123,19 +123,19 @@ class Hyperparameters:
 
     @property
     def attending(self) -> list[bool]:
-        """Whether each level has attention."""
+        """For each level, True if it has attention."""
         return [self.image_size // 2**i in self.attention_resolutions for i in range(len(self.multiples))]
 
     @property
     def head_widths(self) -> set[int]:
-        """The widths of all heads; the middle always has some."""
+        """The widths of all heads; the middle always has attention."""
         if self.num_head_channels != -1:
             return {self.num_head_channels}
         attended = [w for w, here in zip(self.widths, self.attending, strict=True) if here]
         return {width // self.num_heads for width in (*attended, self.widths[-1])}
 
     def config(self) -> dict[str, Any]:
-        """The arguments of the `UNet2DModel` that computes the same."""
+        """Return the arguments of the equivalent `UNet2DModel`."""
         down, up, kind = "DownBlock2D", "UpBlock2D", "conv"
         if self.resblock_updown:
             down, up, kind = "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D", "resnet"
@@ -156,7 +156,7 @@ class Hyperparameters:
         }
 
     def schedule(self) -> dict[str, Any]:
-        """The arguments of the `DDPMScheduler` with the same noise."""
+        """Return the arguments of the `DDPMScheduler` with the same noise schedule."""
         betas: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2"}
         if self.noise_schedule == "linear":
             scale = 1000 / self.diffusion_steps
@@ -166,10 +166,10 @@ class Hyperparameters:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint's file; no code in it is run.
+    """Return the state dict of a checkpoint's file, without running code from it.
 
     Raises:
-        ConfigError: it cannot be read, or holds something else.
+        ConfigError: the file cannot be read, or does not hold a state dict.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -187,44 +187,44 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def convert(state: Mapping[str, Tensor], chosen: Hyperparameters) -> dict[str, Tensor]:
-    """The weights of a checkpoint under diffusers' names, float32.
+    """Return the weights of a checkpoint under diffusers' names, float32.
 
     Raises:
-        ConfigError: the checkpoint is of other options than those chosen; a name in it says of which.
+        ConfigError: the checkpoint was trained with other options; the error names a parameter that differs.
     """
     if "label_emb.weight" in state:
         raise ConfigError("a class-conditional checkpoint has no class that stands for none, and cannot be converted")
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     left = dict(state)
     for ours, theirs, kind in _modules(chosen):
         if kind == "attention":
-            found |= _attention(left, ours, theirs, chosen)
+            weights |= _attention(left, ours, theirs, chosen)
             continue
         for parameter in ("weight", "bias"):
             if kind == "optional" and f"{theirs}.{parameter}" not in left:
                 continue
-            found[f"{ours}.{parameter}"] = _take(left, f"{theirs}.{parameter}")
+            weights[f"{ours}.{parameter}"] = _take(left, f"{theirs}.{parameter}")
     if left:
         raise ConfigError(
             f"the checkpoint must have no more than these options make, got {min(left)!r} as well; say those it was "
             "trained with"
         )
-    return found
+    return weights
 
 
 def save(state: Mapping[str, Tensor], chosen: Hyperparameters, out: Path) -> None:
     """Write a checkpoint as a DDPMPipeline's folder.
 
     Raises:
-        ConfigError: as `convert`, or a tensor is of another shape than the options make it.
+        ConfigError: the errors of `convert`, or a tensor does not have the shape that the options imply.
     """
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     weights = convert(state, chosen)
     network: Any = UNet2DModel(**chosen.config())
-    wanted = network.state_dict()
-    for name in sorted({*wanted} | {*weights}):
-        shapes = [list(held[name].shape) if name in held else None for held in (wanted, weights)]
+    expected = network.state_dict()
+    for name in sorted({*expected} | {*weights}):
+        shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (expected, weights)]
         if shapes[0] != shapes[1]:
             raise ConfigError(
                 f"the checkpoint's {name} must be {shapes[0]} with these options, got {shapes[1]}; say those it was "
@@ -236,7 +236,7 @@ def save(state: Mapping[str, Tensor], chosen: Hyperparameters, out: Path) -> Non
 
 
 def _modules(chosen: Hyperparameters) -> Iterator[tuple[str, str, str]]:
-    """(ours, theirs, kind) of every module, in the checkpoint's numbering of blocks."""
+    """Yield the name in diffusers, the name in the checkpoint and the kind of every module."""
     yield from ((ours, theirs, "") for ours, theirs in ENDS.items())
     yield from _residual("mid_block.resnets.0", "middle_block.0")
     yield "mid_block.attentions.0", "middle_block.1", "attention"
@@ -254,8 +254,8 @@ def _modules(chosen: Hyperparameters) -> Iterator[tuple[str, str, str]]:
         for j in range(chosen.num_res_blocks + 1):
             yield from _layer(f"up_blocks.{i}", j, f"output_blocks.{number}", attends)
             if j == chosen.num_res_blocks and i < levels - 1:
-                place = f"output_blocks.{number}.{2 if attends else 1}"
-                yield from _resize(chosen, f"up_blocks.{i}.upsamplers.0", place, "conv")
+                upsampler = f"output_blocks.{number}.{2 if attends else 1}"
+                yield from _resize(chosen, f"up_blocks.{i}.upsamplers.0", upsampler, "conv")
             number += 1
 
 
@@ -266,8 +266,8 @@ def _layer(ours: str, j: int, theirs: str, attends: bool) -> Iterator[tuple[str,
 
 
 def _residual(ours: str, theirs: str) -> Iterator[tuple[str, str, str]]:
-    for name, other in BLOCK.items():
-        yield f"{ours}.{name}", f"{theirs}.{other}", "optional" if name == "conv_shortcut" else ""
+    for name, their_name in BLOCK.items():
+        yield f"{ours}.{name}", f"{theirs}.{their_name}", "optional" if name == "conv_shortcut" else ""
 
 
 def _resize(chosen: Hyperparameters, ours: str, theirs: str, name: str) -> Iterator[tuple[str, str, str]]:
@@ -278,24 +278,24 @@ def _resize(chosen: Hyperparameters, ours: str, theirs: str, name: str) -> Itera
 
 
 def _attention(left: dict[str, Tensor], ours: str, theirs: str, chosen: Hyperparameters) -> dict[str, Tensor]:
-    """One convolution gives q, k and v: of each head in turn, or, in the new order, of all heads."""
-    found = {f"{ours}.group_norm.{p}": _take(left, f"{theirs}.norm.{p}") for p in ("weight", "bias")}
+    """Split the convolution that computes q, k and v, head by head or, in the new order, for all heads at once."""
+    weights = {f"{ours}.group_norm.{p}": _take(left, f"{theirs}.norm.{p}") for p in ("weight", "bias")}
     head = next(iter(chosen.head_widths))
     for parameter in ("weight", "bias"):
         mixed, last = (_take(left, f"{theirs}.{name}.{parameter}") for name in ("qkv", "proj_out"))
-        if parameter == "weight":  # of convolutions over one place
+        if parameter == "weight":  # of convolutions with a kernel of one pixel
             mixed, last = mixed.flatten(1), last.flatten(1)
         if len(mixed) % (3 * head):
             raise ConfigError(
                 f"{theirs}.qkv of the checkpoint has {len(mixed)} rows, which heads of {head} do not divide"
             )
         if chosen.use_new_attention_order:
-            parts = mixed.unflatten(0, (3, -1))
+            projections = mixed.unflatten(0, (3, -1))
         else:
-            parts = mixed.unflatten(0, (-1, 3, head)).transpose(0, 1).flatten(1, 2)
-        found |= {f"{ours}.to_{name}.{parameter}": part.clone() for name, part in zip("qkv", parts, strict=True)}
-        found[f"{ours}.to_out.0.{parameter}"] = last
-    return found
+            projections = mixed.unflatten(0, (-1, 3, head)).transpose(0, 1).flatten(1, 2)
+        weights |= {f"{ours}.to_{name}.{parameter}": p.clone() for name, p in zip("qkv", projections, strict=True)}
+        weights[f"{ours}.to_out.0.{parameter}"] = last
+    return weights
 
 
 def _take(left: dict[str, Tensor], name: str) -> Tensor:

@@ -1,19 +1,28 @@
-"""Denoisers of latents: the autoencoder between them and images, and what every latent model shares."""
+"""The base class of latent denoisers, and their autoencoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
 from bench.models.adapter import Adapter
+from bench.models.configs import AutoencoderConfig, unet_config
 from bench.models.offload import taking_turns
 from bench.models.pretrained import load_network, read_config
 from bench.protocols.model import encode_pixels
+
+
+class _Coder(Protocol):
+    """The methods of autoencoders of diffusers; their outputs have one attribute of many names."""
+
+    def enable_tiling(self) -> None: ...
+    def encode(self, x: Tensor) -> Any: ...
+    def decode(self, z: Tensor) -> Any: ...
 
 
 class Autoencoder:
@@ -28,76 +37,73 @@ class Autoencoder:
 
         Args:
             network: the autoencoder.
-            batch: images that it looks at at once, >= 1.
+            batch: images per call, >= 1.
         """
-        config: Any = network.config
-        self.network: Any = network
+        config = cast(AutoencoderConfig, network.config)
+        self.network = network
         self.batch = batch
-        self.channels: int = config.latent_channels
-        self.factor: int = 2 ** (len(config.block_out_channels) - 1)  # pixels of a side to one latent
-        self._scale: float = config.scaling_factor
+        self.channels = config.latent_channels
+        self.factor: int = 2 ** (len(config.block_out_channels) - 1)  # side of a latent, in pixels
+        self._scale = config.scaling_factor
         mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
         shift = getattr(config, "shift_factor", None) or 0.0
-        given = mean is not None and std is not None
-        self._mean = torch.tensor(mean if given else [shift]).reshape(1, -1, 1, 1)
-        self._std = torch.tensor(std if given else [1.0]).reshape(1, -1, 1, 1)
+        normalised = mean is not None and std is not None
+        self._mean = torch.tensor(mean if normalised else [shift]).reshape(1, -1, 1, 1)
+        self._std = torch.tensor(std if normalised else [1.0]).reshape(1, -1, 1, 1)
 
     def tile(self) -> None:
-        """Look at images beyond the network's own size in tiles.
+        """Process images larger than the network's size in tiles.
 
         Raises:
-            ConfigError: the network cannot.
+            ConfigError: the network does not support tiles.
         """
         if not hasattr(self.network, "use_tiling"):
             raise ConfigError(f"vae_tiling needs an AutoencoderKL, got a {type(self.network).__name__}; leave it out")
-        self.network.enable_tiling()
+        cast(_Coder, self.network).enable_tiling()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """uint8 images [n, 3, h, w] as latents [n, channels, h / factor, w / factor]."""
-        found = []
-        for part in images.split(self.batch):
-            out = self.network.encode(encode_pixels(part))
-            found.append(out.latents if hasattr(out, "latents") else out.latent_dist.mode())
-        latents = torch.cat(found)
+        """Return uint8 images [n, 3, h, w] as latents [n, channels, h / factor, w / factor]."""
+        outputs = (cast(_Coder, self.network).encode(encode_pixels(batch)) for batch in images.split(self.batch))
+        latents = torch.cat([out.latents if hasattr(out, "latents") else out.latent_dist.mode() for out in outputs])
         return (latents - self._mean.to(latents)) * (self._scale / self._std.to(latents))
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> Tensor:
-        """Latents as float images [n, 3, h, w], about [-1, 1]."""
+        """Return latents as float images [n, 3, h, w], about [-1, 1]."""
         z = latents * self._std.to(latents) / self._scale + self._mean.to(latents)
-        return torch.cat([self.network.decode(part).sample for part in z.split(self.batch)])
+        return torch.cat([cast(_Coder, self.network).decode(batch).sample for batch in z.split(self.batch)])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents as uint8 images, rounded as diffusers' pipelines do."""
+        """Return latents as uint8 images, rounded as diffusers' pipelines do."""
         return ((self.pixels(latents).float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def load_autoencoder(folder: Path, device: str, batch: int) -> Autoencoder:
-    """The autoencoder of a folder saved by diffusers, with `batch` images at a time."""
+    """Load the autoencoder of a folder saved by diffusers, with `batch` images per call."""
     name = read_config(folder / "config.json", ("AutoencoderKL", "VQModel"))["_class_name"]
     return Autoencoder(load_network(folder, name, device), batch)
 
 
 class LatentModel(Adapter):
-    """A denoiser of square latents; images are the autoencoder's business."""
+    """A denoiser of square latents, with the autoencoder that converts them to images."""
 
     def __init__(
         self,
         network: nn.Module,
         middle: nn.Module | None,
         autoencoder: Autoencoder,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         conditions: tuple[str, ...],
         name: str,
         digest: str,
     ) -> None:
-        """Check that the network is one for the autoencoder's latents; arguments as of `Adapter`.
+        """Check that the network fits the autoencoder's latents; the other arguments are those of `Adapter`.
 
         Raises:
-            ConfigError: as of `Adapter`, or the network's channels or size do not fit.
+            ConfigError: the errors of `Adapter`, or the network's channels or size do not fit.
         """
-        channels, side = self.latents(network.config)
+        channels, side = self.latents(network)
         if channels != autoencoder.channels:
             raise ConfigError(
                 f"a latent denoiser must take the autoencoder's {autoencoder.channels} channels, got "
@@ -110,16 +116,17 @@ class LatentModel(Adapter):
         self.shape = (channels, side, side)
         self.image_size = side * autoencoder.factor
 
-    def latents(self, config: Any) -> tuple[int, int]:
-        """Channels and side of the latents that a network of this configuration takes."""
+    def latents(self, network: nn.Module) -> tuple[int, int]:
+        """Return channels and side of the latents that a network takes."""
+        config = unet_config(network)
         return config.in_channels, config.sample_size
 
     def encode(self, images: Tensor) -> Tensor:
-        """uint8 images as scaled latents."""
+        """Return uint8 images as scaled latents."""
         with taking_turns(self.network, self.autoencoder.network):
             return self.autoencoder.encode(images.to(self.device))
 
     def decode(self, x: Tensor) -> Tensor:
-        """Scaled latents as uint8 images."""
+        """Return scaled latents as uint8 images."""
         with taking_turns(self.network, self.autoencoder.network):
             return self.autoencoder.decode(x)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.models.adapter import middle_shape
+from bench.models.configs import middle_of, middle_shape, unet_config
 from bench.models.fields import LatentFields
 from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
@@ -23,18 +22,18 @@ class LatentUNet(LatentModel):
         self,
         unet: nn.Module,
         autoencoder: Autoencoder,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         name: str = "latent_unet",
         digest: str = "",
     ) -> None:
-        """Wrap networks in memory; arguments as of `LatentModel`."""
-        middle: Any = unet.mid_block
+        """Wrap networks in memory; the arguments are those of `LatentModel`."""
+        middle = middle_of(unet)
         super().__init__(unet, middle, autoencoder, scheduler_config, ("none",), name, digest)
-        self.unet: Any = unet
-        self.bottleneck_shape = None if middle is None else middle_shape(unet.config)
+        self.unet = unet
+        self.bottleneck_shape = None if middle is None else middle_shape(unet_config(unet))
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """What the network itself predicts, shaped as x."""
+        """Return the network's prediction, shaped as x."""
         out: Tensor = self.unet(x, t, return_dict=False)[0]
         return out
 
@@ -49,7 +48,7 @@ class Model(LatentFields):
         Raises:
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
-        unet, vqvae, scheduler = (component(folder, part) for part in ("unet", "vqvae", "scheduler"))
+        unet, vqvae, scheduler = (component(folder, key) for key in ("unet", "vqvae", "scheduler"))
         read_config(unet / "config.json", ("UNet2DModel",))
         schedule = read_schedule(scheduler / SCHEDULE)
         network = self.network(unet, "UNet2DModel", device).to(memory_format=torch.channels_last)

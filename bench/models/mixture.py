@@ -1,14 +1,13 @@
 """A Gaussian mixture whose denoiser, group posterior, scores and density ratios are exact at every noise level.
 
-Every method is proven here first: it costs milliseconds and its right answers are known. The groups play the part
-of attribute classes.
+Every method is tested on it first: it takes milliseconds and the right answers are known. The groups stand for
+attribute classes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from bench.core.errors import ConfigError
 from bench.models.schedule import alphas_cumprod
 from bench.protocols.model import Bottleneck, decode_pixels, encode_pixels
 
-SCHEDULER: Mapping[str, Any] = {
+SCHEDULER: Mapping[str, object] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "squaredcos_cap_v2",
     "rescale_betas_zero_snr": True,
@@ -38,7 +37,7 @@ class GaussianMixture:
     p(k | x_t), the denoiser's decoder half is D = sum_k softmax(h)_k D_k, and adding log(q_k / w_k) to h gives
     exactly the denoiser of the mixture reweighted to q.
 
-    Everything is float64. Conditions: "none", then one a group.
+    Everything is float64. Conditions: "none", then one per group.
     """
 
     device = torch.device("cpu")
@@ -50,7 +49,7 @@ class GaussianMixture:
         means: npt.ArrayLike,
         covariances: npt.ArrayLike,
         shape: tuple[int, ...] | None = None,
-        scheduler_config: Mapping[str, Any] = SCHEDULER,
+        scheduler_config: Mapping[str, object] = SCHEDULER,
     ) -> None:
         """Define the mixture.
 
@@ -58,11 +57,11 @@ class GaussianMixture:
             weights: [K], >= 0, summing to 1.
             means: [K, d].
             covariances: [K, d, d], symmetric, positive definite.
-            shape: of one sample, with product d; (d,) unless given.
+            shape: of one sample, with product d; (d,) by default.
             scheduler_config: of a diffusers scheduler.
 
         Raises:
-            ConfigError: shapes that do not fit, or a covariance that is not positive definite.
+            ConfigError: the shapes do not agree, or a covariance is not positive definite.
         """
         mu = np.asarray(means, dtype=np.float64)
         cov = np.asarray(covariances, dtype=np.float64)
@@ -84,7 +83,7 @@ class GaussianMixture:
         self.alphas_cumprod = alphas_cumprod(self.scheduler_config)
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Exact draws: x_0 [n, *shape] and their groups, int64 [n]."""
+        """Draw exact samples x_0 [n, *shape] and their groups, int64 [n]."""
         group = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.dtype)
         root = torch.linalg.cholesky(self.covariances)[group]
@@ -92,63 +91,62 @@ class GaussianMixture:
         return x.reshape(n, *self.shape), group
 
     def log_joint(self, x: Tensor, t: Tensor) -> Tensor:
-        """log(w_k N(x_t; sqrt(a) mu_k, a S_k + (1-a) I)) as [n, K]; -inf where w_k = 0."""
-        return self._parts(x, t)[0]
+        """Return log(w_k N(x_t; sqrt(a) mu_k, a S_k + (1-a) I)) as [n, K]; -inf where w_k = 0."""
+        return self._per_group(x, t)[0]
 
     def log_density(self, x: Tensor, t: Tensor) -> Tensor:
-        """log p(x_t) as [n]."""
+        """Return log p(x_t) as [n]."""
         return self.log_joint(x, t).logsumexp(1)
 
     def posterior(self, x: Tensor, t: Tensor) -> Tensor:
-        """p(k | x_t) as [n, K]."""
+        """Return p(k | x_t) as [n, K]."""
         return self.log_joint(x, t).softmax(1)
 
     def log_ratio(self, x: Tensor, t: Tensor, to: Tensor) -> Tensor:
-        """log(q(x_t) / p(x_t)) as [n], q being this mixture reweighted to `to` [K].
+        """Return log(q(x_t) / p(x_t)) as [n], q being this mixture reweighted to `to` [K].
 
         It equals log sum_k (q_k / w_k) p(k | x_t), for weights w_k > 0.
         """
         return (self.posterior(x, t) * (to / self.weights)).sum(1).log()
 
     def score(self, x: Tensor, t: Tensor, group: int | None = None) -> Tensor:
-        """grad log p(x_t), or of one group's density: [n, *shape]."""
-        logits, means, precision_times = self._parts(x, t)
-        del means
+        """Return grad log p(x_t), or that of one group's density, [n, *shape]."""
+        logits, _, precision_times = self._per_group(x, t)
         per_group = -precision_times  # grad log N_k = -C_k^-1 (x - sqrt(a) mu_k)
         if group is not None:
             return per_group[:, group].reshape(x.shape)
         return (logits.softmax(1)[:, :, None] * per_group).sum(1).reshape(x.shape)
 
     def denoise(self, x: Tensor, t: Tensor, condition: Tensor, bottleneck: Bottleneck | None = None) -> Tensor:
-        """E[x_0 | x_t, c]: D_k = mu_k + sqrt(a) S_k C_k^-1 (x - sqrt(a) mu_k), mixed by softmax(h)."""
-        h, denoised, _ = self._parts(x, t)
-        h = self._ask(h, condition)
+        """Return E[x_0 | x_t, c]: D_k = mu_k + sqrt(a) S_k C_k^-1 (x - sqrt(a) mu_k), mixed by softmax(h)."""
+        h, denoised, _ = self._per_group(x, t)
+        h = self._conditioned(h, condition)
         if bottleneck is not None:
             h = bottleneck(h)
         return (h.softmax(1)[:, :, None] * denoised).sum(1).reshape(x.shape)
 
     def encode_bottleneck(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """h [n, K]: the unnormalised log posterior of the groups."""
-        return self._ask(self._parts(x, t)[0], condition)
+        """Return h [n, K]: the unnormalised log posterior of the groups."""
+        return self._conditioned(self._per_group(x, t)[0], condition)
 
     def encode(self, images: Tensor) -> Tensor:
-        """uint8 images as samples in [-1, 1]; for a mixture over images, whose shape is (3, h, w)."""
+        """Return uint8 images as samples in [-1, 1]; for a mixture over images, whose shape is (3, h, w)."""
         return encode_pixels(images).to(self.dtype)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Samples in [-1, 1] as uint8 images."""
+        """Return samples in [-1, 1] as uint8 images."""
         return decode_pixels(x)
 
-    def _ask(self, h: Tensor, condition: Tensor) -> Tensor:
-        """A condition leaves its own group alone: every other one gets a log weight of -1e9."""
+    def _conditioned(self, h: Tensor, condition: Tensor) -> Tensor:
+        """Return h with a log weight of -1e9 for every group that the condition excludes."""
         groups = torch.arange(h.shape[1])
-        other = (condition[:, None] != 0) & (condition[:, None] - 1 != groups)
-        return torch.where(other, -1e9, h)
+        excluded = (condition[:, None] != 0) & (condition[:, None] - 1 != groups)
+        return torch.where(excluded, -1e9, h)
 
-    def _parts(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log joint [n, K], D_k [n, K, d] and C_k^-1 (x - sqrt(a) mu_k) [n, K, d]; all rows share one t."""
+    def _per_group(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the log joint [n, K], D_k [n, K, d] and C_k^-1 (x - sqrt(a) mu_k) [n, K, d]."""
         if (t != t[0]).any():
-            pieces = [self._parts(x[i : i + 1], t[i : i + 1]) for i in range(len(x))]
+            pieces = [self._per_group(x[i : i + 1], t[i : i + 1]) for i in range(len(x))]
             return tuple(torch.cat(p) for p in zip(*pieces, strict=True))  # type: ignore[return-value]
         a = self.alphas_cumprod[int(t[0])]
         d = self.means.shape[1]

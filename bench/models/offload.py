@@ -1,12 +1,12 @@
-"""What of a latent model waits on the CPU while it has nothing to do, so that less of an accelerator's memory is held.
+"""Offload idle networks of a latent model to the CPU, to save an accelerator's memory.
 
-- "model": the denoiser and the autoencoder take turns. The denoiser is on the device; to encode or decode, the two
-  change places and back. It costs a copy of both a guidance batch, and saves the smaller of the two.
-- "sequential": both wait on the CPU, and every layer visits the device while it runs. It costs a copy of all weights
-  every call, and leaves on the device little more than activations.
+- "model": the denoiser is on the device; to encode or decode, it changes places with the autoencoder. Costs a copy of
+  both per guidance batch, and saves the memory of the smaller one.
+- "sequential": both are on the CPU, and every layer is copied to the device while it runs. Costs a copy of all weights
+  per call, and needs little more memory than activations.
 
-Text encoders are on the CPU in any case: they read each prompt once, when the model is loaded. Neither choice needs
-accelerate, and neither changes what is computed. Source of the names: diffusers' `enable_model_cpu_offload` and
+Text encoders are always on the CPU: they encode each prompt once, at loading. Neither choice needs accelerate, and
+neither changes the numbers. Source of the names: diffusers' `enable_model_cpu_offload` and
 `enable_sequential_cpu_offload`.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ Offload = Literal["none", "model", "sequential"]
 
 
 def check_offload(offload: Offload, device: str) -> None:
-    """Refuse to offload from the CPU to itself.
+    """Refuse to offload if the device is the CPU.
 
     Raises:
         ConfigError: the model runs on the CPU.
@@ -38,19 +38,18 @@ def check_offload(offload: Offload, device: str) -> None:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network runs: where its weights are, or where they go for that."""
+    """Return the device on which a network runs, to which offloaded weights are copied."""
     runs_on: torch.device | None = getattr(network, "runs_on", None)
     return runs_on or next(network.parameters()).device
 
 
 def visit(network: nn.Module, device: str) -> nn.Module:
-    """Let every layer of a network on the CPU run on a device: its weights go there before, and are let go after.
+    """Let every layer of a network on the CPU run on a device: copy its weights before the call and free them after.
 
-    What a module without children holds goes along with it. Parameters and buffers of others stay on the device, and so
-    do embeddings, whose weights others read as well (a quantiser its codes).
-    Gradients of inputs are not had this way: a layer's weights are gone by the time of the backward pass.
+    Parameters and buffers of modules with children stay on the device, and so do embeddings, whose weights other code
+    reads too (as a quantiser its codes). A backward pass is impossible: the weights are freed before it.
     """
-    target = torch.empty(0, device=device).device  # with its number
+    target = torch.empty(0, device=device).device  # with its index
     for module in network.modules():
         held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if next(module.children(), None) is not None or isinstance(module, nn.Embedding):
@@ -65,35 +64,35 @@ def visit(network: nn.Module, device: str) -> nn.Module:
 
 
 class _Visitor:
-    """The weights of one layer: those on the CPU stay there, and a copy of them visits the device."""
+    """The weights of one layer: the originals stay on the CPU, copies are on the device during a call."""
 
     def __init__(self, weights: list[Tensor], device: torch.device) -> None:
         self._weights, self._at_home, self._device = weights, [w.data for w in weights], device
 
-    def enter(self, _module: nn.Module, _args: Any) -> None:
+    def enter(self, _module: nn.Module, _args: object) -> None:
         for weight in self._weights:
             weight.data = weight.data.to(self._device)
 
-    def leave(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+    def leave(self, _module: nn.Module, _args: object, _output: object) -> None:
         for weight, home in zip(self._weights, self._at_home, strict=True):
             weight.data = home
 
 
 @contextmanager
 def taking_turns(resting: nn.Module, working: nn.Module) -> Iterator[None]:
-    """Let a network that waits on the CPU work on the device of another, which waits meanwhile.
+    """Exchange the devices of two networks within the block, so that `working` runs on the device of `resting`.
 
-    Where both run on one device already, nothing is moved.
+    Nothing is moved if both are on the same device.
     """
     device = device_of(resting)
     if device_of(working) == device:
         yield
         return
-    place = device_of(working)
-    resting.to(place)
+    idle_device = device_of(working)
+    resting.to(idle_device)
     working.to(device)
     try:
         yield
     finally:
-        working.to(place)
+        working.to(idle_device)
         resting.to(device)

@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
-from bench.models.adapter import Adapter, middle_shape
+from bench.models.adapter import Adapter
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
-from bench.models.fields import AttentionSlicing, NetworkFields, kept_network, slice_attention
+from bench.models.configs import middle_of, middle_shape, unet_config
+from bench.models.fields import AttentionSlicing, NetworkFields, cached_network, slice_attention
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
-from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
+from bench.models.prompts import cached_text_encoder, conditions_of, load_text_encoder
 
 CONDITIONED = "UNet2DConditionModel"
 PIPELINE = {
@@ -30,20 +30,20 @@ PIPELINE = {
     "tokenizer": ["transformers", "CLIPTokenizer"],
     "unet": ["diffusers", CONDITIONED],
     "watermarker": [None, None],
-}  # the index of one with a text encoder of CLIP
+}  # index of a pipeline with a text encoder of CLIP
 
 
 class PixelTextUNet(ClassifierFree, Adapter):
-    """A `UNet2DConditionModel` over pixels as a denoiser; a condition is a prompt, read beforehand.
+    """A `UNet2DConditionModel` over pixels as a denoiser; a condition is a prompt, encoded at loading.
 
-    Of a network with twice as many output channels as input channels the second half is a learnt variance: it is left
-    out. Source: Saharia et al. 2022, arXiv 2205.11487 (its base model).
+    If the network has twice as many output channels as input channels, the second half is a learnt variance; it is
+    ignored. Source: Saharia et al. 2022, arXiv 2205.11487 (its base model).
     """
 
     def __init__(
         self,
         unet: nn.Module,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         conditions: tuple[str, ...],
         embeddings: Mapping[str, Tensor],
         guidance_scale: float = 7.0,
@@ -58,13 +58,13 @@ class PixelTextUNet(ClassifierFree, Adapter):
             conditions: names, "none" first; K of them.
             embeddings: "prompts" [K + 1, tokens, width], the last for the null condition.
             guidance_scale: of classifier-free guidance, >= 1.
-            name: the public name.
-            digest: hash of everything that decides what it computes.
+            name: public name.
+            digest: hash of everything that decides the model's output.
 
         Raises:
-            ConfigError: as of `Adapter`, or the network is not over pixels, or reads embeddings of another width.
+            ConfigError: the errors of `Adapter`, or the network is not over pixels, or reads embeddings of another width.
         """
-        config: Any = unet.config
+        config = unet_config(unet)
         if config.in_channels != 3 or config.out_channels not in (3, 6) or not isinstance(config.sample_size, int):
             raise ConfigError(
                 "a text-to-image U-Net over pixels must take 3 channels, give 3 or 6 and have one sample_size, got "
@@ -77,18 +77,18 @@ class PixelTextUNet(ClassifierFree, Adapter):
                 f"the U-Net must read embeddings of the text encoder's width {embeddings['prompts'].shape[2]}, got "
                 f"{width}; take both from one pipeline"
             )
-        middle: Any = unet.mid_block
+        middle = middle_of(unet)
         super().__init__(unet, middle, scheduler_config, conditions, name, digest)
-        self.unet: Any = unet
+        self.unet = unet
         self.guidance_scale = guidance_scale
         self.image_size = config.sample_size
         self.shape = (3, config.sample_size, config.sample_size)
         self.bottleneck_shape = None if middle is None else middle_shape(config)
         self._embeddings = embeddings["prompts"].to(self.device, self._weights)
 
-    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
-        """The network's output for the prompts of the conditions, without a learnt variance."""
-        out: Tensor = self.unet(x, t, encoder_hidden_states=self._embeddings[asked], return_dict=False)[0]
+    def output_for(self, x: Tensor, t: Tensor, indices: Tensor) -> Tensor:
+        """Return the network's output for the prompts of the conditions, without a learnt variance."""
+        out: Tensor = self.unet(x, t, encoder_hidden_states=self._embeddings[indices], return_dict=False)[0]
         return out[:, :3]
 
 
@@ -97,10 +97,10 @@ class Model(NetworkFields):
     """Text-to-image in pixel space.
 
     Attributes:
-        prompts: condition to what it says; "none", which asks for no class, must be among them.
+        prompts: condition to its prompt; "none", the unconditional prompt, is required.
         guidance_scale: of classifier-free guidance, >= 1; 1 turns it off.
         negative_prompt: of the null condition.
-        attention_slicing: heads that the U-Net attends to at a time; see `slice_attention`.
+        attention_slicing: number of heads per step of the attention; see `slice_attention`.
     """
 
     prompts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -125,21 +125,21 @@ class Model(NetworkFields):
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, scheduler, text = (component(folder, part) for part in ("unet", "scheduler", "text_encoder"))
+        unet, scheduler, text = (component(folder, key) for key in ("unet", "scheduler", "text_encoder"))
         read_config(unet / "config.json", (CONDITIONED,))
         schedule = read_schedule(scheduler / SCHEDULE)
-        held = NetworkFields(self.dtype, self.compile)
-        network = kept_network(unet, CONDITIONED, device, held).to(memory_format=torch.channels_last)
+        network_fields = NetworkFields(self.dtype, self.compile)
+        network = cached_network(unet, CONDITIONED, device, network_fields).to(memory_format=torch.channels_last)
         slice_attention(network, self.attention_slicing)
         kinds = read_object(text / "config.json", SAVED).get("architectures")
         kind = kinds[0] if isinstance(kinds, list) and kinds else None
         if kind not in ("CLIPTextModel", "T5EncoderModel"):
             raise ConfigError(f"{text / 'config.json'} must be of a CLIPTextModel or a T5EncoderModel, got {kind!r}")
-        load, length = (kept_text_encoder, None) if kind.startswith("CLIP") else (load_text_encoder, 77)
+        load, length = (cached_text_encoder, None) if kind.startswith("CLIP") else (load_text_encoder, 77)
         encoder = load(folder, kind=kind, length=length, masked=True)
-        said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
-        lower = [text.lower().strip() for text in said]  # as its pipeline does; T5 tells capitals apart
+        texts = [*(self.prompts[c] for c in conditions), self.negative_prompt]
+        lower = [prompt.lower().strip() for prompt in texts]  # as its pipeline does; T5 distinguishes capitals
         embeddings = {"prompts": encoder.encode(lower).last_hidden_state}
         digest = pipeline_digest(folder, self.settings())
-        made = PixelTextUNet(network, schedule, conditions, embeddings, self.guidance_scale, name, digest)
-        return self.ready(made)
+        model = PixelTextUNet(network, schedule, conditions, embeddings, self.guidance_scale, name, digest)
+        return self.ready(model)

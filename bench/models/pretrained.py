@@ -1,6 +1,6 @@
-"""What diffusers' save_pretrained leaves: a pipeline's index, its components, their weights, its noise schedule.
+"""Read folders saved by diffusers' save_pretrained: index, components, weights and noise schedule.
 
-Weights are safetensors alone, and no code that comes with a model is run.
+Weights are read from safetensors only, and no code of a model is run.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import nn
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
-from bench.models import INDEX, family_of, files_read
-from bench.models.kept import once
+from bench.models import INDEX, component_files, family_of
+from bench.models.folder_cache import cached_by_folder
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
-HALF = "fp16"  # the variant of a repository that holds no other weights
+HALF = "fp16"  # the variant that is read if a repository has no other weights
 SCHEDULE = "scheduler_config.json"
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SAVED = "give a folder saved by diffusers' save_pretrained"
-# Schedulers whose noise schedule is x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with a_t from betas; what else they say is
-# how they step, which is the suite's to choose.
+# Schedulers whose noise schedule is x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with a_t from betas; the suite chooses the
+# sampler, so their other settings are ignored.
 SCHEDULERS = (
     *("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler"),
     *("EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"),
@@ -38,10 +38,10 @@ SCHEDULERS = (
 
 
 def component(folder: Path, name: str) -> Path:
-    """The folder of a pipeline's component: its own, or the pipeline's where that has no folders (as the first ones).
+    """Return the folder of a pipeline's component, which is the pipeline's for the oldest pipelines.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no such folder.
     """
     if (folder / name).is_dir():
         return folder / name
@@ -52,29 +52,29 @@ def component(folder: Path, name: str) -> Path:
 
 
 def read_config(path: Path, classes: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration of a network.
+    """Return the configuration of a network.
 
     Raises:
-        ConfigError: it cannot be read, or is of another class.
+        ConfigError: the file cannot be read, or is of another class.
     """
     config = read_object(path, SAVED)
-    found = config.get("_class_name")
-    if found not in classes:
+    name = config.get("_class_name")
+    if name not in classes:
         article = "an" if classes[0][0] in "AEIO" else "a"
         raise ConfigError(
-            f"{path} must describe {article} {' or '.join(classes)}, got {found!r}; "
+            f"{path} must describe {article} {' or '.join(classes)}, got {name!r}; "
             f"give a folder saved by {classes[0]}.save_pretrained"
         )
     return config
 
 
-def read_schedule(path: Path) -> dict[str, Any]:
-    """The configuration of a scheduler, with the defaults of its own class where the file leaves something out.
+def read_schedule(path: Path) -> dict[str, object]:
+    """Return the configuration of a scheduler, completed with the defaults of its class.
 
-    A class that never clips, as those for latents, is not made to: `clip_sample` is then false.
+    `clip_sample` is false for a class without it, such as those for latents.
 
     Raises:
-        ConfigError: it cannot be read, its scheduler has no noise schedule of betas, or the schedule cannot be made.
+        ConfigError: the file cannot be read, the scheduler has no schedule of betas, or its values are invalid.
     """
     import diffusers
 
@@ -86,12 +86,12 @@ def read_schedule(path: Path) -> dict[str, Any]:
             "save the noise schedule of the model as one of them"
         )
     parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
-    own = {
+    defaults = {
         key: parameters[key].default
         for key in (*SCHEDULE_KEYS, "prediction_type")
-        if key in parameters and key not in ("num_train_timesteps", "beta_schedule")  # these must be said
+        if key in parameters and key not in ("num_train_timesteps", "beta_schedule")  # required in the file
     }
-    config = {"clip_sample": False, **own, **config}
+    config = {"clip_sample": False, **defaults, **config}
     try:
         alphas_cumprod(config)
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -100,10 +100,10 @@ def read_schedule(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
-    """The safetensors of a network: one file, or the parts that an index names; half precision's where no others are.
+    """Return the weight files of a network: one file, or those of an index; in half precision if there are no others.
 
     Raises:
-        ConfigError: there are none, or a part is missing.
+        ConfigError: there are none, or a file of the index is missing.
     """
     stem, _, kind = name.rpartition(".")
     for whole, index in (
@@ -113,15 +113,15 @@ def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
         if whole.is_file():
             return [whole]
         if index.is_file():
-            return _parts(folder, index)
+            return _indexed_files(folder, index)
     raise _no_weights(folder / name)
 
 
-def _parts(folder: Path, index: Path) -> list[Path]:
-    parts = read_object(index, SAVED).get("weight_map")
-    if not isinstance(parts, dict) or not parts:
-        raise ConfigError(f"{index} must hold a weight_map, got {parts!r:.40}; copy it again from where it came")
-    files = [folder / Path(str(part)).name for part in sorted({str(part) for part in parts.values()})]
+def _indexed_files(folder: Path, index: Path) -> list[Path]:
+    weight_map = read_object(index, SAVED).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ConfigError(f"{index} must hold a weight_map, got {weight_map!r:.40}; copy it again from where it came")
+    files = [folder / Path(name).name for name in sorted({str(name) for name in weight_map.values()})]
     for file in files:
         if not file.is_file():
             raise _no_weights(file)
@@ -133,44 +133,46 @@ def _no_weights(file: Path) -> ConfigError:
 
 
 def variant_of(files: list[Path]) -> str | None:
-    """What `from_pretrained` must be told to read these files of `weight_files`."""
+    """Return the argument `variant` of `from_pretrained` for these files of `weight_files`."""
     return HALF if f".{HALF}" in files[0].name else None
 
 
 def load_network(folder: Path, name: str, device: str, precision: Precision = "fp32") -> nn.Module:
-    """A network of diffusers in evaluation mode, without gradients of weights.
+    """Load a network of diffusers in evaluation mode, without gradients of weights.
 
     Args:
         folder: holds config.json and the weights.
-        name: the class, of diffusers.
+        name: of the class in diffusers.
         device: a torch device.
-        precision: of its weights, whatever the file holds.
+        precision: of the loaded weights; those of the file are converted.
 
     Raises:
-        ConfigError: weights are missing, damaged, or of another architecture than the configuration.
+        ConfigError: weights are missing, damaged, or of another architecture than the configuration, or the device has no
+            room for them.
     """
+    network = _read_network(folder, name, precision)
+    try:
+        moved: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])
+    except torch.cuda.OutOfMemoryError as error:
+        gib = sum(p.numel() for p in network.parameters()) * DTYPES[precision].itemsize / 2**30
+        raise ConfigError(
+            f"{device} has no room for the {gib:.1f} GiB of {weight_files(folder)[0]}; give the model another dtype, "
+            "or offload"
+        ) from error
+    return moved
+
+
+def _read_network(folder: Path, name: str, precision: Precision) -> nn.Module:
     import diffusers
     from diffusers.utils import logging
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     files = weight_files(folder)
-    weights, made, held = files[0], getattr(diffusers, name), dict[str, list[int]]()
-    logging.set_verbosity_error()  # a mismatch is said below, in one sentence
+    cls: Any = getattr(diffusers, name)
+    logging.set_verbosity_error()  # a mismatch is reported below, in one sentence
     try:
-        for file in files:
-            with safe_open(file, "pt") as f:
-                held |= {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118 (it is no dict)
-        with torch.device("meta"):
-            wanted = {key: list(v.shape) for key, v in made.from_config(made.load_config(folder)).state_dict().items()}
-        if _numbers(wanted) > _numbers(held):  # refused before memory is asked for
-            for key in sorted(wanted.keys() & held.keys()):
-                if wanted[key] != held[key]:
-                    raise ConfigError(
-                        f"{weights} does not fit its config.json: {key} must be {wanted[key]}, got {held[key]}"
-                    )
-            odd = sorted(wanted.keys() - held.keys())
-            raise ConfigError(f"{weights} is of another architecture than its config.json: {odd[0]!r} is only in one")
-        network, report = made.from_pretrained(
+        _check_shapes(cls, folder, files)
+        network, report = cls.from_pretrained(
             folder,
             use_safetensors=True,
             torch_dtype=DTYPES[precision],
@@ -179,39 +181,58 @@ def load_network(folder: Path, name: str, device: str, precision: Precision = "f
         )
         odd = sorted({*report["missing_keys"], *report["unexpected_keys"]})
         if odd:
-            raise ConfigError(f"{weights} is of another architecture than its config.json: {odd[0]!r} is only in one")
+            raise _other_architecture(files[0], odd[0])
     except ConfigError:
         raise
     except (SafetensorError, OSError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"cannot read {weights}: {first}; it is damaged or cut short: copy it again") from error
+        raise ConfigError(f"cannot read {files[0]}: {first}; it is damaged or cut short: copy it again") from error
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NameError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"{weights} does not fit its config.json: {first}") from error
-    try:
-        ready: nn.Module = network.eval().requires_grad_(False).to(device, DTYPES[precision])
-    except torch.cuda.OutOfMemoryError as error:
-        gib = sum(p.numel() for p in network.parameters()) * DTYPES[precision].itemsize / 2**30
-        raise ConfigError(
-            f"{device} has no room for the {gib:.1f} GiB of {weights}; give the model another dtype, or offload"
-        ) from error
-    return ready
+        raise ConfigError(f"{files[0]} does not fit its config.json: {first}") from error
+    loaded: nn.Module = network
+    return loaded
+
+
+def _check_shapes(cls: Any, folder: Path, files: list[Path]) -> None:
+    """Refuse a configuration with more weights than the files hold, before memory for them is allocated."""
+    from safetensors import safe_open
+
+    stored = dict[str, list[int]]()
+    for file in files:
+        with safe_open(file, "pt") as f:
+            stored |= {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118 (it is no dict)
+    with torch.device("meta"):
+        state = cls.from_config(cls.load_config(folder)).state_dict()
+    expected = {key: list(value.shape) for key, value in state.items()}
+    if _numbers(expected) <= _numbers(stored):
+        return
+    for key in sorted(expected.keys() & stored.keys()):
+        if expected[key] != stored[key]:
+            raise ConfigError(
+                f"{files[0]} does not fit its config.json: {key} must be {expected[key]}, got {stored[key]}"
+            )
+    raise _other_architecture(files[0], min(expected.keys() - stored.keys()))
+
+
+def _other_architecture(weights: Path, key: str) -> ConfigError:
+    return ConfigError(f"{weights} is of another architecture than its config.json: {key!r} is only in one")
 
 
 def _numbers(shapes: Mapping[str, Sequence[int]]) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def pipeline_digest(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Hash of every file of a pipeline that its family reads, and of the settings that decide results."""
+def pipeline_digest(folder: Path, settings: Mapping[str, object]) -> str:
+    """Return the hash of every file of a pipeline that its family reads, and of the settings that decide results."""
     return digest_of([_file_digests(folder), dict(settings)])
 
 
-@once(most=4)
+@cached_by_folder(size=4)
 def _file_digests(folder: Path) -> list[list[str]]:
     family = family_of(folder)
     assert family is not None, "only a pipeline's folder gets here"
     index = read_object(folder / INDEX, SAVED)
-    parts = [component(folder, part) for part in family.components if index.get(part) != [None, None]]
-    files = [file for part in parts for file in sorted(files_read(part))]
+    folders = [component(folder, name) for name in family.components if index.get(name) != [None, None]]
+    files = [file for subfolder in folders for file in sorted(component_files(subfolder))]
     return [[str(file.relative_to(folder)), file_digest(file)] for file in files]

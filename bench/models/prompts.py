@@ -1,34 +1,51 @@
-"""Prompts of text-to-image models: what each condition says, and the text encoders, which read it at loading."""
+"""Prompts of text-to-image models, one per condition, and the text encoders that encode them at loading."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from bench.core.errors import ConfigError, Incompatible
-from bench.models.kept import once
+from bench.models.folder_cache import cached_by_folder
 from bench.models.pretrained import SAVED, component, variant_of, weight_files
 
 TEXT_WEIGHTS = "model.safetensors"
 
 
 def conditions_of(prompts: Mapping[str, str]) -> tuple[str, ...]:
-    """The conditions that prompts are given for, "none" first.
+    """Return the conditions of the prompts, "none" first.
 
     Raises:
-        ConfigError: "none" has no prompt: what is drawn where no class is asked for.
+        ConfigError: "none", the unconditional prompt, is missing.
     """
     if "none" not in prompts:
-        given = ", ".join(sorted(prompts)) or "none at all"
+        conditions = ", ".join(sorted(prompts)) or "none at all"
         raise ConfigError(
             'prompts must hold one for "none", which asks for no class, such as "a photo of a face"; '
-            f"got prompts for {given}"
+            f"got prompts for {conditions}"
         )
     return ("none", *sorted(set(prompts) - {"none"}))
+
+
+class Tokens(Protocol):
+    """Output of a tokenizer: int64 [n, length]."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+
+
+class TextOutput(Protocol):
+    """Output of a text encoder; `text_embeds` of a projected CLIP, `pooler_output` of a CLIP."""
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...]
+    text_embeds: Tensor
+    pooler_output: Tensor
 
 
 @dataclass(frozen=True)
@@ -38,20 +55,20 @@ class TextEncoder:
     Attributes:
         tokenizer: of transformers.
         network: of transformers, in evaluation mode.
-        length: tokens that a prompt is padded to, and may have.
-        masked: whether the padding is hidden from the network.
+        length: tokens to which prompts are padded, and their limit.
+        masked: mask the padding.
     """
 
-    tokenizer: Any
-    network: Any
+    tokenizer: Callable[..., Tokens]
+    network: Callable[..., TextOutput]
     length: int
     masked: bool = False
 
-    def tokens(self, prompts: list[str]) -> Any:
-        """`input_ids` and `attention_mask` int64 [n, length], padded as diffusers' pipelines do.
+    def tokens(self, prompts: list[str]) -> Tokens:
+        """Return `input_ids` and `attention_mask` int64 [n, length], padded as diffusers' pipelines do.
 
         Raises:
-            ConfigError: a prompt is longer than the encoder reads; it would be cut short silently.
+            ConfigError: a prompt has more than `length` tokens; the tokenizer would silently cut it.
         """
         length = self.length
         for prompt in prompts:
@@ -61,24 +78,24 @@ class TextEncoder:
         return self.tokenizer(prompts, padding="max_length", max_length=length, return_tensors="pt")
 
     @torch.no_grad()
-    def encode(self, prompts: list[str]) -> Any:
-        """What the network gives for n prompts: `last_hidden_state`, `hidden_states`, `text_embeds` where projected."""
-        read = self.tokens(prompts)
-        mask = read.attention_mask if self.masked else None
-        return self.network(read.input_ids, attention_mask=mask, output_hidden_states=True)
+    def encode(self, prompts: list[str]) -> TextOutput:
+        """Return the network's output for n prompts."""
+        tokens = self.tokens(prompts)
+        mask = tokens.attention_mask if self.masked else None
+        return self.network(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
 
 
 def load_text_encoder(
     folder: Path, suffix: str = "", kind: str = "CLIPTextModel", length: int | None = None, masked: bool = False
 ) -> TextEncoder:
-    """The text encoder and tokenizer of a pipeline's folder, in float32 on the CPU: each prompt is read once.
+    """Load the text encoder and tokenizer of a pipeline's folder, in float32 on the CPU.
 
     Args:
         folder: of the pipeline.
         suffix: of the components' names: "", "_2" or "_3".
-        kind: "CLIPTextModel", "CLIPTextModelWithProjection" (which gives `text_embeds` as well) or "T5EncoderModel".
-        length: tokens that a prompt is padded to; the tokenizer's own limit unless given.
-        masked: whether the padding is hidden from the network; its configuration may say so too.
+        kind: "CLIPTextModel", "CLIPTextModelWithProjection" (which also outputs `text_embeds`) or "T5EncoderModel".
+        length: tokens to which prompts are padded, by default the tokenizer's limit.
+        masked: mask the padding, as the network's configuration may require too.
 
     Raises:
         Incompatible: transformers is not installed.
@@ -97,10 +114,10 @@ def load_text_encoder(
     weights = files[0]
     logging: Any = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # what is missing is said below, in one sentence
+    logging.set_verbosity_error()  # missing weights are reported below, in one sentence
     logging.disable_progress_bar()
     try:
-        reader: Any = getattr(transformers, "T5TokenizerFast" if kind.startswith("T5") else "CLIPTokenizer")
+        reader = getattr(transformers, "T5TokenizerFast" if kind.startswith("T5") else "CLIPTokenizer")
         tokenizer = reader.from_pretrained(words)
         network, report = getattr(transformers, kind).from_pretrained(
             text, use_safetensors=True, dtype=torch.float32, output_loading_info=True, variant=variant_of(files)
@@ -119,5 +136,5 @@ def load_text_encoder(
     return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length, hidden)
 
 
-# A process that reads many prompts one after another loads an encoder of CLIP once; T5 is too large to stay.
-kept_text_encoder = once(most=2)(load_text_encoder)
+# Many prompts share one encoder of CLIP; T5 is too large to stay in memory.
+cached_text_encoder = cached_by_folder(size=2)(load_text_encoder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +14,29 @@ from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
 from bench.models import INDEX
 from bench.models.adapter import middle_block
+from bench.models.configs import token_shape, transformer_config
 from bench.models.fields import TextFields
 from bench.models.flow import TokenFlow, flow_scale, flow_time, read_flow_schedule
 from bench.models.latent import Autoencoder
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config
-from bench.models.prompts import conditions_of, kept_text_encoder, load_text_encoder
+from bench.models.prompts import cached_text_encoder, conditions_of, load_text_encoder
 from bench.protocols.model import broadcast
 
 TRANSFORMER = "SD3Transformer2DModel"
-LONG = 256  # tokens of the third text encoder, as the pipeline's own default
+LONG = 256  # tokens of the third text encoder, the pipeline's default
 
 
 class FlowTransformer(TokenFlow):
     """An `SD3Transformer2DModel` as a denoiser. Source: Esser et al. 2024, arXiv 2403.03206.
 
-    The bottleneck is the image tokens' half of one transformer block's output, tokens by width.
+    The bottleneck is the image tokens of one transformer block's output, tokens by width.
     """
 
     def __init__(
         self,
         transformer: nn.Module,
         autoencoder: Autoencoder,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         conditions: tuple[str, ...],
         embeddings: tuple[Tensor, Tensor],
         guidance_scale: float = 7.0,
@@ -48,35 +49,34 @@ class FlowTransformer(TokenFlow):
         Args:
             transformer: the network.
             autoencoder: of the latents.
-            scheduler_config: of `read_flow_schedule`.
+            scheduler_config: result of `read_flow_schedule`.
             conditions: names, "none" first; K of them.
             embeddings: of the prompts [K + 1, tokens, width] and pooled [K + 1, d], the last for the null condition.
             guidance_scale: of classifier-free guidance, >= 1.
-            bottleneck: "transformer_blocks.K"; the middle one unless given.
-            name: the public name.
-            digest: hash of everything that decides what it computes.
+            bottleneck: "transformer_blocks.K", by default the middle one.
+            name: public name.
+            digest: hash of everything that decides the model's output.
 
         Raises:
-            UnknownName: the network has no such block.
-            ConfigError: as of `LatentModel`, or the network reads embeddings of another width.
+            UnknownName: no such block.
+            ConfigError: the errors of `LatentModel`, or the network reads embeddings of another width.
         """
-        config: Any = transformer.config
+        config = transformer_config(transformer)
         middle = middle_block(transformer, bottleneck)
         super().__init__(transformer, middle, autoencoder, scheduler_config, conditions, name, digest)
         self.guidance_scale = guidance_scale
-        self.read_from(embeddings)
-        self.transformer: Any = transformer
-        tokens = (config.sample_size // config.patch_size) ** 2
-        self.bottleneck_shape = (tokens, config.num_attention_heads * config.attention_head_dim)
+        self.set_embeddings(embeddings)
+        self.transformer = transformer
+        self.bottleneck_shape = token_shape(config)
 
-    def ask(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
-        """eps - x_0, predicted for the prompts of the conditions."""
+    def output_for(self, x: Tensor, t: Tensor, indices: Tensor) -> Tensor:
+        """Return eps - x_0, predicted for the prompts of the conditions."""
         a = self._a[t]
         out: Tensor = self.transformer(
             hidden_states=x * broadcast(flow_scale(a), x),
             timestep=(flow_time(a) * len(self._a)).float(),
-            encoder_hidden_states=self._prompts[asked],
-            pooled_projections=self._pooled[asked],
+            encoder_hidden_states=self._prompts[indices],
+            pooled_projections=self._pooled[indices],
             return_dict=False,
         )[0]
         return out
@@ -88,7 +88,7 @@ class Model(TextFields):
 
     Attributes:
         negative_prompt: of the null condition.
-        bottleneck: the block whose output is the bottleneck, "transformer_blocks.K"; the middle one unless given.
+        bottleneck: the block whose output is the bottleneck, "transformer_blocks.K", by default the middle one.
     """
 
     decode_batch: int = 2
@@ -105,33 +105,35 @@ class Model(TextFields):
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        transformer, vae, scheduler = (component(folder, part) for part in ("transformer", "vae", "scheduler"))
+        transformer, vae, scheduler = (component(folder, key) for key in ("transformer", "vae", "scheduler"))
         config = read_config(transformer / "config.json", (TRANSFORMER,))
         schedule = read_flow_schedule(scheduler / SCHEDULE)
-        said = [*(self.prompts[c] for c in conditions), self.negative_prompt]
-        made = FlowTransformer(
+        texts = [*(self.prompts[c] for c in conditions), self.negative_prompt]
+        model = FlowTransformer(
             self.network(transformer, TRANSFORMER, device),
             self.autoencoder(vae, device),
             schedule,
             conditions,
-            read(folder, said, config["joint_attention_dim"]),
+            embed(folder, texts, config["joint_attention_dim"]),
             self.guidance_scale,
             self.bottleneck,
             name,
             pipeline_digest(folder, self.settings()),
         )
-        return self.ready(made)
+        return self.ready(model)
 
 
-def read(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:
-    """The prompts' embeddings [n, tokens, width], CLIP's and then T5's, and both CLIPs' pooled ones [n, d].
+def embed(folder: Path, prompts: list[str], width: int) -> tuple[Tensor, Tensor]:
+    """Return the prompts' embeddings [n, tokens, width], CLIP's and then T5's, and both CLIPs' pooled ones [n, d].
 
-    A pipeline saved without the third encoder, which is the largest part by far, has zeros in its place.
+    For a pipeline saved without the third encoder, by far the largest, T5's embeddings are zeros.
 
     Raises:
         ConfigError: the encoders are wider than the transformer reads.
     """
-    clips = [kept_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")]
+    clips = [
+        cached_text_encoder(folder, suffix, "CLIPTextModelWithProjection").encode(prompts) for suffix in ("", "_2")
+    ]
     short = torch.cat([out.hidden_states[-2] for out in clips], dim=2)
     pooled = torch.cat([out.text_embeds for out in clips], dim=1)
     if read_object(folder / INDEX, SAVED).get("text_encoder_3") == [None, None]:

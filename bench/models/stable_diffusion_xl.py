@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.core.json_text import read_object
 from bench.models import INDEX
+from bench.models.configs import unet_config
 from bench.models.fields import AttentionSlicing, TextFields, slice_attention
 from bench.models.pretrained import SAVED, pipeline_digest
-from bench.models.prompts import TextEncoder, conditions_of, kept_text_encoder
-from bench.models.stable_diffusion import TextUNet, load_latent_parts
+from bench.models.prompts import TextEncoder, cached_text_encoder, conditions_of
+from bench.models.stable_diffusion import TextUNet, load_components
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Model(TextFields):
     """Stable Diffusion XL, its base model; images of the size it was trained on, not cropped.
 
     Attributes:
-        negative_prompt: of the null condition; the pipeline's own choice unless given, embeddings of zeros or of "".
-        attention_slicing: heads that the U-Net attends to at a time; see `slice_attention`.
+        negative_prompt: of the null condition; by default the pipeline's choice, embeddings of zeros or of "".
+        attention_slicing: number of heads per step of the attention; see `slice_attention`.
     """
 
     guidance_scale: float = 5.0
@@ -39,21 +39,21 @@ class Model(TextFields):
             ConfigError: a component is missing, damaged, or does not fit the others.
         """
         conditions = conditions_of(self.prompts)
-        unet, autoencoder, schedule = load_latent_parts(folder, device, self)
+        unet, autoencoder, schedule = load_components(folder, device, self)
         slice_attention(unet, self.attention_slicing)
-        encoders = [kept_text_encoder(folder), kept_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
-        said = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
-        prompts, pooled = read(encoders, said)
+        encoders = [cached_text_encoder(folder), cached_text_encoder(folder, "_2", "CLIPTextModelWithProjection")]
+        texts = [*(self.prompts[c] for c in conditions), self.negative_prompt or ""]
+        prompts, pooled = embed(encoders, texts)
         zeros = self.negative_prompt is None and read_object(folder / INDEX, SAVED).get(
             "force_zeros_for_empty_prompt", True
         )
         if zeros:
             prompts[-1], pooled[-1] = 0, 0
-        config: Any = unet.config
+        config = unet_config(unet)
         side = float(config.sample_size * autoencoder.factor)
-        ids = torch.tensor([side, side, 0, 0, side, side]).repeat(len(said), 1)  # original size, crop, wanted size
+        ids = torch.tensor([side, side, 0, 0, side, side]).repeat(len(texts), 1)  # original size, crop, target size
         settings = {**self.settings(), "zeros": zeros}
-        made = TextUNet(
+        model = TextUNet(
             unet,
             autoencoder,
             schedule,
@@ -63,10 +63,10 @@ class Model(TextFields):
             name,
             pipeline_digest(folder, settings),
         )
-        return self.ready(made)
+        return self.ready(model)
 
 
-def read(encoders: list[TextEncoder], prompts: list[str]) -> tuple[Tensor, Tensor]:
-    """The last hidden layer but one of both encoders side by side [n, tokens, width], and the second's projection."""
+def embed(encoders: list[TextEncoder], prompts: list[str]) -> tuple[Tensor, Tensor]:
+    """Return the penultimate hidden layers of both encoders [n, tokens, width], and the second's projection [n, d]."""
     outputs = [encoder.encode(prompts) for encoder in encoders]
     return torch.cat([out.hidden_states[-2] for out in outputs], dim=2), outputs[-1].text_embeds.clone()

@@ -1,11 +1,10 @@
-"""A diffusers U-Net in pixel space, from a local folder or a hub id, brought to the denoiser protocol."""
+"""Adapter of diffusers U-Nets in pixel space to the denoiser protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,8 @@ from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
 from bench.models import INDEX
-from bench.models.adapter import Adapter, middle_shape
+from bench.models.adapter import Adapter
+from bench.models.configs import middle_of, middle_shape, unet_config
 from bench.models.fields import NetworkFields
 from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
 
@@ -26,15 +26,15 @@ CONDITIONS = "conditions.json"  # beside the weights: the names of the class lab
 class PixelUNet(Adapter):
     """A `UNet2DModel` as a denoiser.
 
-    A network with 3 p^2 channels works on p x p pixel blocks (space to depth), which costs 1/p^2 of the top level. Of
-    one with twice as many output channels, as guided-diffusion's and its descendants', the second half is a learnt
-    variance: it is left out.
+    A network with 3 p^2 channels works on p x p pixel blocks (space to depth), which divides the cost of the top level
+    by p^2. If it has twice as many output channels, as guided-diffusion's and its descendants', the second half is a
+    learnt variance; it is ignored.
     """
 
     def __init__(
         self,
         unet: nn.Module,
-        scheduler_config: Mapping[str, Any],
+        scheduler_config: Mapping[str, object],
         conditions: tuple[str, ...] = ("none",),
         name: str = "unet",
         digest: str = "",
@@ -44,14 +44,14 @@ class PixelUNet(Adapter):
         Args:
             unet: a diffusers `UNet2DModel` with 3 p^2 input channels, and as many or twice as many output channels.
             scheduler_config: of a diffusers scheduler: the noise schedule and `prediction_type`.
-            conditions: the names of the class labels, "none" first; "none" alone where the network takes no labels.
-            name: the public name.
+            conditions: the names of the class labels, "none" first; ("none",) for a network without labels.
+            name: public name.
             digest: hash of the weights and configuration.
 
         Raises:
             ConfigError: the network's channels or size, its labels or the prediction type do not fit this adapter.
         """
-        config: Any = unet.config
+        config = unet_config(unet)
         block = round((config.in_channels / 3) ** 0.5)
         if 3 * block * block != config.in_channels or config.out_channels not in (
             config.in_channels,
@@ -63,7 +63,7 @@ class PixelUNet(Adapter):
             )
         if not isinstance(config.sample_size, int):
             raise ConfigError(f"a pixel U-Net's sample_size must be one number, got {config.sample_size}")
-        middle: Any = unet.mid_block
+        middle = middle_of(unet)
         super().__init__(unet, middle, scheduler_config, conditions, name, digest)
         self.unet, self.block, self._channels = unet, block, config.in_channels
         self._labelled = config.num_class_embeds is not None
@@ -78,7 +78,7 @@ class PixelUNet(Adapter):
         self.bottleneck_shape = None if middle is None else middle_shape(config)
 
     def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        """What the network itself predicts: eps, v or x_0, shaped as x."""
+        """Return the network's prediction: eps, v or x_0, shaped as x."""
         labels = condition if self._labelled else None
         blocks = pixel_unshuffle(x, self.block) if self.block > 1 else x
         out: Tensor = self.unet(blocks, t, class_labels=labels, return_dict=False)[0][:, : self._channels]
@@ -90,40 +90,42 @@ class Model(NetworkFields):
     """A pixel U-Net."""
 
     def load(self, folder: Path, device: str, name: str) -> PixelUNet:
-        """As `load_unet`, of a pipeline's folder or of a network's alone."""
-        for part in ("unet", "scheduler") if (folder / INDEX).is_file() else ():
-            component(folder, part)
+        """Load the folder of a pipeline or of a single network; raises the errors of `load_unet`."""
+        for key in ("unet", "scheduler") if (folder / INDEX).is_file() else ():
+            component(folder, key)
         return load_unet(folder, device, name, self)
 
 
 def load_unet(
     folder: Path, device: str = "cpu", name: str | None = None, fields: NetworkFields = DEFAULTS
 ) -> PixelUNet:
-    """Load a pixel U-Net saved by diffusers.
+    """Return a pixel U-Net saved by diffusers.
 
     Args:
         folder: holds config.json and diffusion_pytorch_model.safetensors (half precision is widened to float32),
-            or is the folder of a DDPMPipeline or DDIMPipeline; scheduler_config.json or scheduler/; conditions.json
-            where the model is class-conditional.
+            or is the folder of a DDPMPipeline or DDIMPipeline; scheduler_config.json or scheduler/; and, for a
+            class-conditional model, conditions.json.
         device: a torch device.
-        name: the public name; the folder's own unless given.
-        fields: how the network is run.
+        name: public name, by default the folder's.
+        fields: precision and compilation of the network.
 
     Raises:
         ConfigError: the folder is missing, damaged or holds another architecture.
     """
     unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
-    place = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     config = read_config(unet_folder / "config.json", ("UNet2DModel",))
-    schedule = read_object(place / SCHEDULE, SAVED)
+    schedule = read_object(scheduler_folder / SCHEDULE, SAVED)
     conditions = _read_conditions(folder / CONDITIONS)
     files = weight_files(unet_folder)
     unet = fields.network(unet_folder, "UNet2DModel", device).to(memory_format=torch.channels_last)
-    settings = fields.settings()  # empty at the defaults, and then not in the digest
+    settings = fields.settings()  # empty at the defaults, and then left out of the digest
     digest = digest_of(
         [*map(file_digest, files), config, schedule, list(conditions), *([settings] if settings else [])]
     )
-    return fields.ready(PixelUNet(unet, read_schedule(place / SCHEDULE), conditions, name or folder.name, digest))
+    return fields.ready(
+        PixelUNet(unet, read_schedule(scheduler_folder / SCHEDULE), conditions, name or folder.name, digest)
+    )
 
 
 def _read_conditions(path: Path) -> tuple[str, ...]:
@@ -131,5 +133,5 @@ def _read_conditions(path: Path) -> tuple[str, ...]:
         return ("none",)
     names = read_object(path, SAVED).get("conditions")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
-        raise ConfigError(f'{path} must hold {{"conditions": ["none", ...]}}, one name a class label, got {names!r}')
+        raise ConfigError(f'{path} must hold {{"conditions": ["none", ...]}}, one name per class label, got {names!r}')
     return tuple(names)

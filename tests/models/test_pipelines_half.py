@@ -18,7 +18,7 @@ from bench.models import load_model, model_folder
 from bench.models.pretrained import WEIGHTS
 from tests.models.test_pipelines_flow import PROMPTS
 from tests.models.test_pipelines_flow import pipeline as stable_diffusion_3
-from tests.support.pipelines import ddim_scheduler, samples, tiny_unet
+from tests.support.pipelines import assert_same_model, ddim_scheduler, tiny_unet
 
 HALF = "diffusion_pytorch_model.fp16.safetensors"
 
@@ -39,19 +39,6 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})  # what half holds exactly
     DDPMPipeline(network, ddim_scheduler()).save_pretrained(folder)
     return folder
-
-
-def assert_same_model(model: Any, expected: Any) -> None:
-    """Assert equal weights, bit for bit, and samples that differ by rounding alone (3.5e-6 on an AMD EPYC).
-
-    Samples are not equal to the bit everywhere: weights of single precision are mapped from the file, where they lie as
-    its header leaves them, weights that were widened lie at multiples of 64 bytes, and MKL's product of a matrix and
-    one row rounds differently at different alignments.
-    """
-    weights, expected_weights = model.network.state_dict(), expected.network.state_dict()
-    assert weights.keys() == expected_weights.keys()
-    assert all(torch.equal(value, expected_weights[key]) for key, value in weights.items())
-    torch.testing.assert_close(samples(model), samples(expected), rtol=0, atol=1e-4)
 
 
 def test_a_unet_in_half_precision_alone_is_widened(unet: Path, tmp_path: Path) -> None:
