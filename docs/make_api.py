@@ -22,6 +22,9 @@ examples. `import bench` loads no torch: every name is imported when it is first
 command of the same name does and refuses what the command refuses, with the same sentence, as a `bench.BenchError`.
 [quickstart.ipynb](quickstart.ipynb) shows a whole comparison.
 """
+PROTOCOLS = """`from bench.protocols import ...`: what a method, evaluator, extractor, model or image set implements or is handed;
+[adding-a-method.md](adding-a-method.md) and [bring-your-own.md](bring-your-own.md) show how.
+"""
 RETURNED = {  # what the functions take and return, by module
     "bench.engine.run_options": ("RunOptions",),
     "bench.results.run": ("Run",),
@@ -44,6 +47,9 @@ def page() -> str:
     parts += ["## Plots\n", *_plots(bench.plots), "## What they take and return\n"]
     for module, names in RETURNED.items():
         parts += [_class(getattr(__import__(module, fromlist=["_"]), name)) for name in names]
+    parts += ["## Protocols of plug-ins\n", PROTOCOLS]
+    protocols = (getattr(bench.protocols, name) for name in bench.protocols.__all__)
+    parts += [_class(protocol) for protocol in protocols if inspect.isclass(protocol)]
     return "\n".join(parts)
 
 
