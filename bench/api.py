@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from bench.config.suite import Suite, list_suites, read_suite, suite_of
 from bench.core.errors import ConfigError, UnknownName
-from bench.engine.run_options import OUT, RunOptions, options_of
+from bench.engine.run_options import OUT, RunOptions, options_of, with_recorded_cells
 
 if TYPE_CHECKING:
     from bench.comparison.gate import Outcome as GateOutcome
@@ -63,7 +63,7 @@ def plan(suite: SuiteLike, **options: Unpack[RunOptions]) -> Plan:
     from bench.environment.requirements import refuse_missing
     from bench.estimate.plan import Plan
 
-    how, chosen = options_of(_as_recorded(suite, options)), load_suite(suite)
+    how, chosen = options_of(with_recorded_cells(suite, options)), load_suite(suite)
     refuse_missing(chosen)
     return Plan(chosen, how)
 
@@ -87,7 +87,7 @@ def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
     """Run a suite as `run` does, and return its folder and the cells that failed or were skipped, with reasons."""
     from bench.environment.requirements import refuse_missing
 
-    how, chosen = options_of(_as_recorded(suite, options)), load_suite(suite)
+    how, chosen = options_of(with_recorded_cells(suite, options)), load_suite(suite)
     if chosen.suite in list_suites():
         refuse_missing(chosen)
     return run_suite(chosen, how)
@@ -100,21 +100,6 @@ def run_suite(suite: Suite, options: Options) -> Outcome:
     from bench.report.plots.pictures import draw_pictures
 
     return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
-
-
-def _as_recorded(suite: SuiteLike, options: RunOptions) -> RunOptions:
-    """Return the options of a run; a run.json that is repeated gives the cells, unless others are chosen."""
-    if not isinstance(suite, str | Path) or not str(suite).endswith(".json") or options.get("only"):
-        return options
-    from bench.results.run_record import read_run_record
-
-    only = read_run_record(Path(suite)).options.get("only")
-    cells = (
-        {k: [str(v) for v in values] for k, values in only.items() if isinstance(values, list)}
-        if isinstance(only, dict)
-        else {}
-    )
-    return {**options, "only": cells}
 
 
 def open_run(folder: str | Path) -> Run:
@@ -298,7 +283,7 @@ def sweep(
 
     >>> bench.sweep("distribution_guidance", {"strength": [100]})
     Traceback (most recent call last):
-    bench.core.errors.ConfigError: nothing to vary: give a field several values, ...
+    bench.core.errors.ConfigError: nothing to vary: ...
     """
     from bench.sweeps.axes import axes_of, axis_of
     from bench.sweeps.sweep import SweepPlan

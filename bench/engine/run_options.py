@@ -75,5 +75,18 @@ def options_of(keywords: RunOptions) -> Options:
     )
 
 
+def with_recorded_cells(suite: object, options: RunOptions) -> RunOptions:
+    """Return the options of a run; a run.json that is repeated gives the cells, unless others are chosen."""
+    if not isinstance(suite, str | Path) or not str(suite).endswith(".json") or options.get("only"):
+        return options
+    from bench.results.run_record import read_run_record
+
+    only = read_run_record(Path(suite)).options.get("only")
+    if not isinstance(only, dict):
+        return {**options, "only": {}}
+    cells = {key: [str(value) for value in values] for key, values in only.items() if isinstance(values, list)}
+    return {**options, "only": cells}
+
+
 def _texts(values: str | int | Iterable[str | int]) -> set[str]:
     return {str(values)} if isinstance(values, str | int) else set(map(str, values))
