@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 HERE = Path(__file__).parent
+CREDIT = "Faces: Avataaars by Pablo Stanley (avataaars.com, free for personal and commercial use), drawn with DiceBear."
 
 
 def asset_folder(name: str) -> Path:

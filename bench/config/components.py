@@ -40,7 +40,7 @@ class ModelChoice(Strict):
 
     @property
     def title(self) -> str:
-        """What the leaderboard calls it."""
+        """Return the model's name in the leaderboard."""
         return self.label or self.name
 
     @property
@@ -121,7 +121,7 @@ def check_choices(files: Mapping[str, StatisticsChoice], references: Collection[
 
 
 class SamplerChoice(Strict):
-    """How samples are drawn, as `SamplerSpec` describes it."""
+    """The sampler of every method: fields as in `SamplerSpec`."""
 
     name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
     steps: int = Field(default=50, ge=1)

@@ -1,4 +1,4 @@
-"""How a data set is declared in YAML: one form for every format, in suites and in recipes."""
+"""Declarations of data sets in YAML: one form for every format, in suites and in recipes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Subsample(Strict):
 
     Attributes:
         over: the attributes; all of the set's unless given.
-        target: "uniform", or one share a class of their joint, the last attribute varying fastest.
+        target: "uniform", or one share per class of their joint, the last attribute varying fastest.
         long_tail: factor f in (0, 1]: class k of K gets floor(largest * f^(k / (K - 1))) images, as in LDAM (Cao et
             al. 2019, arXiv 1906.07413), so that the last class has f times the first one's.
         largest: images of the first class of a long tail; unless given, all images divided by K.
@@ -130,7 +130,7 @@ class DataSource(Strict):
 
     @property
     def title(self) -> str:
-        """What tables and errors call the set."""
+        """Return the set's name in tables and errors."""
         return self.label or self.name
 
     @field_validator("attributes", mode="before")
@@ -156,11 +156,11 @@ class DataSource(Strict):
     @model_validator(mode="after")
     def _whole(self) -> DataSource:
         if self.name in SETS:
-            known = {"name", "label", "n", "size"}
+            keys = {"name", "label", "n", "size"}
             fields = type(self).model_fields
             extra = sorted(
                 key
-                for key in self.model_fields_set - known
+                for key in self.model_fields_set - keys
                 if getattr(self, key) != fields[key].get_default(call_default_factory=True)
             )
             if extra:

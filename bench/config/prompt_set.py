@@ -21,7 +21,7 @@ Words = Annotated[str, Field(pattern=r"^\S+( \S+)*$", max_length=500)]
 
 
 class PromptSet(Strict):
-    """What a text-to-image model is asked for, prompt by prompt: every template with every subject.
+    """Prompts of a text-to-image model: every template with every subject.
 
     Attributes:
         templates: prompts with one `{}`, where a subject goes.
@@ -59,37 +59,37 @@ class PromptSet(Strict):
 
     @property
     def prompts(self) -> dict[str, dict[str, str]]:
-        """The name of each prompt to the text of every condition that a model can be asked for; "none" is the prompt.
+        """Return the name of each prompt with the text of every condition of the model; "none" is the prompt itself.
 
         With one template a prompt has its subject's name, with several "subject (number of the template)".
         """
-        found = {}
+        texts = {}
         for subject, words in self.subjects.items():
             for i, template in enumerate(self.templates, start=1):
                 name = subject if len(self.templates) == 1 else f"{subject} ({i})"
-                found[name] = self._conditions(template.replace("{}", words))
-        return found
+                texts[name] = self._conditions(template.replace("{}", words))
+        return texts
 
     def _conditions(self, prompt: str) -> dict[str, str]:
-        asked = {
+        conditions = {
             f"{attribute}={name}": f"{prompt} {words}"
             for attribute, classes in self.phrases.items()
             for name, words in classes.items()
         }
-        return {"none": prompt, **asked}
+        return {"none": prompt, **conditions}
 
 
-def _twice(found: list[str]) -> str | None:
-    return next((text for text, times in Counter(found).items() if times > 1), None)
+def _twice(texts: list[str]) -> str | None:
+    return next((text for text, times in Counter(texts).items() if times > 1), None)
 
 
 def list_prompt_sets() -> list[str]:
-    """Names of the shipped prompt sets."""
+    """Return the names of the shipped prompt sets."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def read_prompt_set(name: str) -> PromptSet:
-    """The prompt set of a shipped name, or of a YAML file.
+    """Read a prompt set, given the name of a shipped one or a YAML file.
 
     Raises:
         UnknownName: no shipped prompt set of this name.
@@ -102,13 +102,13 @@ def read_prompt_set(name: str) -> PromptSet:
     return read_yaml(SHIPPED / f"{name}.yaml", PromptSet)
 
 
-def check_phrases(found: PromptSet, known: tuple[Attribute, ...]) -> None:
-    """Refuse a phrase for a class that an attribute has not; attributes that the classifier does not know are left alone.
+def check_phrases(prompt_set: PromptSet, attributes: tuple[Attribute, ...]) -> None:
+    """Refuse a phrase for a class that its attribute does not have; attributes without a classifier are not checked.
 
     Raises:
         UnknownName: there is one.
     """
-    for attribute in known:
-        for name in found.phrases.get(attribute.name, {}):
+    for attribute in attributes:
+        for name in prompt_set.phrases.get(attribute.name, {}):
             if name not in attribute.classes:
                 raise UnknownName(f"class of {attribute.name} in the prompt set's phrases", name, attribute.classes)

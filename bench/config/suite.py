@@ -46,7 +46,7 @@ def _also_called(key: str) -> AliasChoices:
 
 
 class TaskChoice(Strict):
-    """Attributes to debias, and the distribution wanted over their joint: "uniform", or one share a class."""
+    """Attributes to debias, and the distribution wanted over their joint: "uniform", or one share per class."""
 
     attributes: tuple[str, ...] = Field(min_length=1)
     target: Literal["uniform"] | tuple[float, ...] = "uniform"
@@ -79,7 +79,7 @@ class MethodChoice(Strict):
 
     @property
     def title(self) -> str:
-        """What the leaderboard calls it."""
+        """Return the method's name in the leaderboard."""
         return self.label or self.name
 
 
@@ -153,25 +153,25 @@ class Suite(Strict):
     @field_validator("features", "other_classifiers")
     @classmethod
     def _extractors_differ(
-        cls, found: tuple[ExtractorChoice, ...], info: ValidationInfo
+        cls, choices: tuple[ExtractorChoice, ...], info: ValidationInfo
     ) -> tuple[ExtractorChoice, ...]:
-        titles = [choice.spec.title for choice in found]
+        titles = [choice.spec.title for choice in choices]
         if info.field_name == "other_classifiers" and "classifier" in info.data:
             titles.append(info.data["classifier"].spec.title)
         twice = repeated(titles)
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once, or give one a `label`")
-        return found
+        return choices
 
     @field_validator("metrics")
     @classmethod
-    def _metrics_exist(cls, found: tuple[str, ...]) -> tuple[str, ...]:
-        twice = repeated(list(found))
+    def _metrics_exist(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        twice = repeated(list(metrics))
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once")
-        for name in found:
+        for name in metrics:
             check_name("metric", name, with_member("evaluator", "Evaluator"))
-        return found
+        return metrics
 
     @field_validator("prompts")
     @classmethod
@@ -184,12 +184,12 @@ class Suite(Strict):
 
     @field_validator("data")
     @classmethod
-    def _named_apart(cls, found: dict[str, DataSource]) -> dict[str, DataSource]:
-        for name, source in found.items():
+    def _named_apart(cls, sources: dict[str, DataSource]) -> dict[str, DataSource]:
+        for name, source in sources.items():
             check_set_name(name)
             if source.label not in (None, name):
                 raise ValueError(f"{name}: a set of a suite goes by the name it has there; leave `label` out")
-        return {name: source.model_copy(update={"label": name}) for name, source in found.items()}
+        return {name: source.model_copy(update={"label": name}) for name, source in sources.items()}
 
     def source(self, name: str) -> DataSource:
         """The image set of a name: one that the suite declares, or a shipped one.
@@ -214,11 +214,11 @@ class Suite(Strict):
     @field_validator("statistics")
     @classmethod
     def _of_known_features(
-        cls, found: dict[str, StatisticsChoice], info: ValidationInfo
+        cls, statistics: dict[str, StatisticsChoice], info: ValidationInfo
     ) -> dict[str, StatisticsChoice]:
         if {"features", "references"} <= info.data.keys():  # else what is wrong with those is said
-            check_choices(found, info.data["references"], [choice.spec.title for choice in info.data["features"]])
-        return found
+            check_choices(statistics, info.data["references"], [choice.spec.title for choice in info.data["features"]])
+        return statistics
 
 
 class RecordedSuite(BaseModel):

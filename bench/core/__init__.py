@@ -1,1 +1,1 @@
-"""What every layer rests on: errors, attributes, statistics, text. No torch, nothing of bench."""
+"""The base of every layer: errors, attributes, statistics, text. Imports no torch and nothing of bench."""

@@ -14,7 +14,7 @@ def pareto_front(values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     Source: Ehrgott 2005, Multicriteria Optimization, Definition 2.1.
 
     Args:
-        values: [n, m] finite numbers, one row a point; n may be 0.
+        values: [n, m] finite numbers, one row per point; n may be 0.
 
     Returns:
         bool [n]; of n > 0 points at least one is on the front.
@@ -40,7 +40,7 @@ def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     al. 2006, IEEE Trans. Evolutionary Computation 10(1), section III): exact, and at most n^(m-1) steps of sorting.
 
     Args:
-        values: [n, m] finite numbers, one row a point, m >= 1; n may be 0.
+        values: [n, m] finite numbers, one row per point, m >= 1; n may be 0.
         reference: [m], the corner that the points are to be below.
 
     Returns:
@@ -78,7 +78,7 @@ def checked(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if points.size == 0 and points.ndim < 2:
         return points.reshape(0, 1)
     if points.ndim != 2:
-        raise ValueError(f"points must be an array [n, m], one row a point, got shape {points.shape}")
+        raise ValueError(f"points must be an array [n, m], one row per point, got shape {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("points must be finite; leave out those without a value")
     return points

@@ -36,8 +36,8 @@ class Fields(Mapping[str, object]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fields) and self._text == other._text
+    def __eq__(self, fields: object) -> bool:
+        return isinstance(fields, Fields) and self._text == fields._text
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -90,7 +90,7 @@ class ExtractorSpec:
 
 @dataclass(frozen=True)
 class SamplerSpec:
-    """How samples are drawn; the same for all methods of a table.
+    """The sampler, the same for all methods of a table.
 
     Attributes:
         name: "ddim", "ddpm" or "dpmsolver++".

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from bench.assets import CREDIT
 from bench.core.attributes import Attribute, check_distribution
 from bench.core.errors import ConfigError
 from bench.core.progress import track
@@ -36,7 +37,6 @@ ATTRIBUTES = (
     Attribute("skin_tone", ("light", "medium", "dark")),
     Attribute("facial_hair", ("absent", "present")),
 )
-CREDIT = "Faces: Avataaars by Pablo Stanley (avataaars.com, free for personal and commercial use), drawn with DiceBear."
 DRAWING = 1  # raise when the drawing below changes: it is part of every set's hash
 
 # The palettes are separated: every colour is nearer to the others of its skin tone than to those of another tone.

@@ -17,7 +17,7 @@ from bench.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class SamplingSpec:
-    """How the samples of a method's cells are drawn.
+    """The settings that the samples of a method's cells are drawn with.
 
     Attributes:
         model: the diffusion model.
@@ -39,7 +39,7 @@ class SamplingSpec:
 
 @dataclass(frozen=True, slots=True)
 class ScoringSpec:
-    """What the samples of every cell are scored by.
+    """The extractors and references that the samples of every cell are scored by.
 
     Attributes:
         metrics: names of the evaluators, in the order of their scores.

@@ -31,7 +31,7 @@ CPU_ROWS = 25
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the jobs of a method's cells share.
+    """The settings that the jobs of all cells share.
 
     Attributes:
         sampling: how samples are drawn.
@@ -122,8 +122,8 @@ def _job(cell: Cell, traits: Traits, shared: Shared, guided: bool, baseline: Cel
     """Return the job of a cell; in a suite with prompts, with the jobs of its prompts, each of `shared.n` samples."""
     sampling, context = shared.sampling, shared.context
 
-    def key_of(part: Cell, model_digest: str = "") -> str:
-        return sample_key(part, traits, sampling.sampler, sampling.guidance_batch, context, model_digest)
+    def key_of(prompt_cell: Cell, model_digest: str = "") -> str:
+        return sample_key(prompt_cell, traits, sampling.sampler, sampling.guidance_batch, context, model_digest)
 
     if not context.prompts:
         key = key_of(cell)

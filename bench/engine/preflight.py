@@ -52,7 +52,7 @@ class RunPlan:
 
     @property
     def scoring(self) -> ScoringSpec:
-        """What the samples of every cell are scored by."""
+        """Return the extractors and references that every cell is scored by."""
         return self.jobs[0].scoring
 
     def draw_images(self) -> None:

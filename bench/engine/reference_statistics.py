@@ -33,7 +33,7 @@ class StatisticsFile:
 
     @property
     def record(self) -> list[str]:
-        """What decides a score: name, features and digest."""
+        """Return name, features and digest: the parts that decide a score."""
         return [self.name, self.features, self.digest]
 
 

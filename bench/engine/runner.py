@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether a cell failed."""
+        """Return whether a cell failed."""
         return any(status == "failed" for status, _, _ in self.problems)
 
 

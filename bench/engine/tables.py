@@ -128,12 +128,12 @@ def _cost_row(r: CellResult, cost: CellCost) -> dict[str, str | float]:
 
 def prompt_rows(job: CellJob) -> Iterator[dict[str, str | int]]:
     """Yield the prompts of a cell: their texts, and everything of them that decides their samples."""
-    for part in job.prompt_jobs:
-        if part.prompt is not None:
+    for prompt_job in job.prompt_jobs:
+        if prompt_job.prompt is not None:
             yield {
-                "prompt": part.prompt.name,
-                "text": part.prompt.text,
-                "n": part.n,
-                "model_sha256": part.prompt.model_digest,
-                "sample_key": part.sample_key,
+                "prompt": prompt_job.prompt.name,
+                "text": prompt_job.prompt.text,
+                "n": prompt_job.n,
+                "model_sha256": prompt_job.prompt.model_digest,
+                "sample_key": prompt_job.sample_key,
             }

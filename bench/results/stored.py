@@ -110,7 +110,7 @@ class StoredSamples:
             ConfigError: as `parts`.
         """
         store, batch = Store(self.root), int(row.guidance_batch)
-        return [folder for part in self.parts(row) for folder in part.folders(store, batch)]
+        return [folder for prompt_samples in self.parts(row) for folder in prompt_samples.folders(store, batch)]
 
     def images(self, row: CellRow, n: int) -> npt.NDArray[np.uint8] | None:
         """Return the samples of a cell that `places` chooses, uint8 [at most n, 3, h, w].
@@ -119,8 +119,8 @@ class StoredSamples:
         """
         store, batch = Store(self.root), int(row.guidance_batch)
         blocks = list[npt.NDArray[np.uint8]]()
-        for part, count in self._shown(row, n):
-            for folder, start in zip(part.folders(store, batch), range(0, count, batch), strict=False):
+        for prompt_samples, count in self._shown(row, n):
+            for folder, start in zip(prompt_samples.folders(store, batch), range(0, count, batch), strict=False):
                 # Read without the store's own mending: a report removes nothing.
                 arrays = read_arrays(folder)
                 if arrays is None or "images" not in arrays:
@@ -144,7 +144,7 @@ class StoredSamples:
 
     def places(self, row: CellRow, n: int) -> npt.NDArray[np.int64]:
         """Return which n samples stand for a cell, int64 [at most n]: its first ones, of several prompts those of each."""
-        begins = np.cumsum([0, *(part.n for part in self.parts(row))])
+        begins = np.cumsum([0, *(prompt_samples.n for prompt_samples in self.parts(row))])
         shown = self._shown(row, n)
         return np.concatenate([begin + np.arange(count) for begin, (_, count) in zip(begins, shown, strict=False)])
 
@@ -152,7 +152,9 @@ class StoredSamples:
         """Return every part and how many of the n samples are of it: equally many, the first parts one more."""
         parts = self.parts(row)
         share, rest_of_n = divmod(n, len(parts))
-        return [(part, min(part.n, share + (i < rest_of_n))) for i, part in enumerate(parts)]
+        return [
+            (prompt_samples, min(prompt_samples.n, share + (i < rest_of_n))) for i, prompt_samples in enumerate(parts)
+        ]
 
     def probabilities(self, row: CellRow) -> dict[str, Floats] | None:
         """Return the classifier's probabilities for a cell: attribute to float64 [n, K], row i of sample i.
@@ -174,8 +176,8 @@ def _prompt_parts(path: Path, _modified_ns: int) -> dict[tuple[str, str, str, in
     cells: dict[tuple[str, str, str, int], list[Part]] = {}
     for row in read_records(path, COLUMNS):
         cell = (row["attributes"], row["target"], row["method"], row.whole("seed"))
-        part = Part(row["sample_key"], row.whole("n"), row["prompt"], row["text"], row["model_sha256"])
-        cells.setdefault(cell, []).append(part)
+        prompt_samples = Part(row["sample_key"], row.whole("n"), row["prompt"], row["text"], row["model_sha256"])
+        cells.setdefault(cell, []).append(prompt_samples)
     return cells
 
 

@@ -78,11 +78,11 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that writes."""
+        """Return whether this is the rank that writes."""
         return self.rank == 0
 
     def part(self, batch: Batch) -> Batch:
-        """The rows of a guidance batch that this rank draws; a batch smaller than the group is drawn by each."""
+        """Return the rows of a guidance batch that this rank draws; a batch smaller than the group is drawn by each."""
         if not self._spread(len(batch.index)):
             return batch
         index, condition = (rows.tensor_split(self.count)[self.rank] for rows in (batch.index, batch.condition))
@@ -101,15 +101,15 @@ class ProcessGroup:
             )
 
     def total(self, sums: Tensor) -> Tensor:
-        """The sum over ranks of a tensor that is alike in shape on each, in double precision meanwhile.
+        """Return the sum over ranks of a tensor of the same shape on each rank, computed in double precision.
 
         Raises:
             ProcessLost: a rank died or did not answer in time.
         """
-        found = sums.to(self._device(), torch.float64, copy=True)
+        total = sums.to(self._device(), torch.float64, copy=True)
         with _waiting("at a sum over the guidance batch"):
-            distributed.all_reduce(found)
-            return found.to(sums)
+            distributed.all_reduce(total)
+            return total.to(sums)
 
     def gather(self, rows: Tensor, n: int) -> Tensor:
         """All n rows of a guidance batch from the rows that each rank drew, in order, on every rank.
@@ -141,7 +141,7 @@ class ProcessGroup:
         return 1 < self.count <= n
 
     def _device(self) -> torch.device:
-        """Where the group's backend reads tensors: NCCL on the GPU, gloo in memory."""
+        """Return the device that the group's backend reads tensors from: NCCL on the GPU, gloo in memory."""
         return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 

@@ -89,22 +89,22 @@ def sample_batch(
                     _complain(denoised, int(t), batch.index)
                 x = scheduler.step(denoised, t, x, **options).prev_sample
                 if again:
-                    x = renoise(x, kept_signal(scheduler, int(t)), draw_noise(sources, model))
+                    x = renoise(x, signal_ratio(scheduler, int(t)), draw_noise(sources, model))
             if on_step is not None:
                 on_step()
     return x
 
 
-def kept_signal(scheduler: Any, t: int) -> float:
+def signal_ratio(scheduler: Any, t: int) -> float:
     """a_t / a_s, s being the timestep that the scheduler's step from t leads to: the share that noising back keeps."""
     a, s = scheduler.alphas_cumprod, int(scheduler.previous_timestep(t))
     end = float(getattr(scheduler, "final_alpha_cumprod", 1.0))  # DDPM ends at 1
     return float(a[t]) / (float(a[s]) if s >= 0 else end)
 
 
-def renoise(x: Tensor, kept: float, eps: Tensor) -> Tensor:
+def renoise(x: Tensor, signal: float, eps: Tensor) -> Tensor:
     """x_t = sqrt(a_t / a_s) x_s + sqrt(1 - a_t / a_s) eps: the forward transition from s back to t > s."""
-    return math.sqrt(kept) * x + math.sqrt(1 - kept) * eps
+    return math.sqrt(signal) * x + math.sqrt(1 - signal) * eps
 
 
 def _complain(denoised: Tensor, t: int, index: Tensor) -> None:

@@ -20,7 +20,7 @@ def with_file_keys(run: Run, cells: Sequence[Compared]) -> list[Compared]:
     """
     keyed = []
     for cell in cells:
-        keys = [part.sample_key for part in _parts(run, cell)]
+        keys = [prompt_job.sample_key for prompt_job in _parts(run, cell)]
         prompted = tuple(
             dataclasses.replace(job, sample_key=key)
             for job, key in zip(cell.job.prompt_jobs, keys, strict=False)  # `check_prompts` reports another number
@@ -41,10 +41,10 @@ def _differences(run: Run, cell: Compared) -> Iterator[str]:
     if len(parts) != len(cell.context.prompts):
         yield f"{cell.name} has {len(parts)} prompts, the suite {len(cell.context.prompts)}"
         return
-    for part, expected in zip(parts, prompt_rows(cell.job), strict=True):
+    for prompt_job, expected in zip(parts, prompt_rows(cell.job), strict=True):
         for column in ("prompt", "text", "n", "model_sha256"):
-            if getattr(part, column) != expected[column]:
-                yield f"{column} of prompt {expected['prompt']} of {cell.name} is {str(getattr(part, column))[:40]}"
+            if getattr(prompt_job, column) != expected[column]:
+                yield f"{column} of prompt {expected['prompt']} of {cell.name} is {str(getattr(prompt_job, column))[:40]}"
 
 
 def _parts(run: Run, cell: Compared) -> Sequence[Part]:

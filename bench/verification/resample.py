@@ -30,8 +30,8 @@ def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Che
         k: number of images, >= 1.
         resources: of this process.
     """
-    parts = ((part, cell.name) for cell in cells if cell.scored for part in cell.job.parts)
-    distinct = list({part.sample_key: (part, name) for part, name in parts}.values())
+    parts = ((job, cell.name) for cell in cells if cell.scored for job in cell.job.parts)
+    distinct = list({job.sample_key: (job, name) for job, name in parts}.values())
     if not distinct:
         return Check("images", "not checkable", "the store has no cell whole")
     size = distinct[0][0].shards()[0][1]
@@ -40,11 +40,11 @@ def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Che
     one_thread()  # as a worker of `run` has: the bytes depend on it
     wrong: list[str] = []
     most = 0
-    for part, name in track(chosen, "guidance batches drawn again"):
-        clauses, off = _compare(resources, part, f"{name}, prompt {part.prompt.name}" if part.prompt else name)
+    for job, name in track(chosen, "guidance batches drawn again"):
+        clauses, off = _compare(resources, job, f"{name}, prompt {job.prompt.name}" if job.prompt else name)
         wrong += clauses
         most = max(most, off)
-    names = ", ".join(dict.fromkeys(part.cell.title for part, _ in chosen))
+    names = ", ".join(dict.fromkeys(job.cell.title for job, _ in chosen))
     how = f"at most {most} of 255 levels off" if most else "the same bytes"
     cells_drawn = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
     return classified("images", wrong, f"{size * len(chosen)} images of {cells_drawn} drawn again ({names}): {how}")

@@ -14,7 +14,7 @@ from bench.models.mixture import GaussianMixture
 from bench.models.schedule import log_snr_timesteps, make_scheduler
 from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, GuidedDenoiser, Task
-from bench.sampling.loop import Sampler, draw_noise, generators, kept_signal, renoise, sample_batch
+from bench.sampling.loop import Sampler, draw_noise, generators, renoise, sample_batch, signal_ratio
 from methods.vanilla import Method as Vanilla
 from tests.support.mixtures import GROUP, line
 
@@ -104,7 +104,7 @@ def test_noising_back_is_the_forward_transition_of_the_schedulers_own_step(name:
     a, timesteps = model.alphas_cumprod, scheduler.timesteps.tolist()
     for t, s in zip(timesteps, [*timesteps[1:], None], strict=True):
         end = 1.0 if s is None else float(a[s])
-        assert kept_signal(scheduler, t) == pytest.approx(float(a[t]) / end, rel=1e-6)
+        assert signal_ratio(scheduler, t) == pytest.approx(float(a[t]) / end, rel=1e-6)
     z, eps = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x_s = 0.8 * 2.0 + 0.6 * z  # a_s = 0.64, x_0 = 2
     x_t = renoise(x_s, 0.25 / 0.64, eps)  # to a_t = 0.25

@@ -92,7 +92,7 @@ def _run_here(jobs: list[Job], on_end: Callable[[Job], None], resources: Resourc
 
 @contextmanager
 def _threads_of_one() -> Iterator[None]:
-    """What workers read when they start, before their first import."""
+    """Set the thread counts that workers read when they start, before their first import."""
     saved = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(saved, "1"))
     try:

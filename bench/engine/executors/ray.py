@@ -144,7 +144,7 @@ def _seat(cluster: Cluster) -> _Seat:
 
 
 def _url(cluster: Cluster) -> str | None:
-    """Of the bucket that the store is a copy of, which every worker's folder of that name is then to be."""
+    """Return the URL of the bucket that the store is a copy of; every worker's store must be a copy of the same."""
     bucket = Bucket.of(cluster.shared / "store" / LINK)
     return None if bucket is None else bucket.url
 
@@ -154,13 +154,13 @@ def _check_shared(seats: list[_Seat], cluster: Cluster) -> None:
     probe = cluster.shared / "store" / f".seen-{uuid4().hex}"
     write_shared(probe, b"")
     try:
-        asked = [seat.actor.sees.remote(probe.parent, probe.name, _url(cluster)) for seat in seats]
-        seated, missing = ray.wait(asked, num_returns=len(asked), timeout=120)
+        answers = [seat.actor.sees.remote(probe.parent, probe.name, _url(cluster)) for seat in seats]
+        seated, missing = ray.wait(answers, num_returns=len(answers), timeout=120)
         if missing:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             have = ", ".join(f"{v:g} {k}" for k, v in sorted(resources.items()) if k in ("CPU", "GPU"))
             raise ConfigError(
-                f"the cluster seated {len(seated)} of {len(asked)} workers of {cluster.cpus:g} CPU and "
+                f"the cluster seated {len(seated)} of {len(answers)} workers of {cluster.cpus:g} CPU and "
                 f"{cluster.gpus:g} GPU in two minutes (it has {have}); ask for fewer --workers"
             )
         for sees, reason, machine in ray.get(seated):
