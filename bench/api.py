@@ -370,7 +370,7 @@ def train(recipe: str | Path, out: str | Path | None = None, force: bool = False
 
 
 def prepare(suite: SuiteLike, mirror: str | Path | None = None) -> list[Item]:
-    """Fetch the weights that a suite needs, from the hub or a folder `mirror`, and return all that it takes from elsewhere.
+    """Fetch the weights that a suite needs, from the hub or a folder `mirror`; return all it takes from elsewhere.
 
     Raises:
         ConfigError: the disk has no room, or the mirror is not a folder.

@@ -22,7 +22,7 @@ examples. `import bench` loads no torch: every name is imported when it is first
 command of the same name does and refuses what the command refuses, with the same sentence, as a `bench.BenchError`.
 [quickstart.ipynb](quickstart.ipynb) shows a whole comparison.
 """
-PROTOCOLS = """`from bench.protocols import ...`: what a method, evaluator, extractor, model or image set implements or is handed;
+PROTOCOLS = """`from bench.protocols import ...`: the protocols of methods, evaluators, extractors, models and image sets;
 [adding-a-method.md](adding-a-method.md) and [bring-your-own.md](bring-your-own.md) show how.
 """
 RETURNED = {  # what the functions take and return, by module
@@ -58,7 +58,7 @@ def _function(name: str, function: object) -> str:
 
 
 def _plots(plots: ModuleType) -> Iterator[str]:
-    yield "Each returns `Figures`: a dictionary of matplotlib figures that a notebook shows and `save(folder)` writes.\n"
+    yield "Each returns `Figures`: matplotlib figures by name; a notebook shows them, `save(folder)` writes them.\n"
     for name in plots.__all__:
         drawn = getattr(plots, name)
         if inspect.isfunction(drawn):

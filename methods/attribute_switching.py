@@ -18,8 +18,8 @@ the probability flow (x_t - sqrt(a_t) m_s) / sqrt(c_t) is constant, so two traje
 
     d_t = -beta_t sqrt((1 - a_t) / c_t) rho(T) (m_0 - m_1) / sqrt(v):
 
-The direction and the sign are the same at every t, and tau* halves the sum of beta_t sqrt((1 - a_t) / c_t). By the same argument, the sample
-that switches from 0 to 1 less the one from 1 to 0, of one noise, is
+The direction and the sign are the same at every t, and tau* halves the sum of beta_t sqrt((1 - a_t) / c_t). By the same
+argument, the sample that switches from 0 to 1 less the one from 1 to 0, of one noise, is
 
     (2 rho(tau) - 1 - rho(T)) (m_0 - m_1),
 

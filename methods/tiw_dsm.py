@@ -45,7 +45,7 @@ Formula = Literal["paper", "released"]
 def log_weight_and_gradient(
     logit: Logit, u: Tensor, t: Tensor, reading: Reading, formula: Formula = "paper"
 ) -> tuple[Tensor, Tensor]:
-    """Return log w_t, and its gradient in u = sqrt(a_t) x_t: grad_u log w = grad_x log w / sqrt(a_t), finite at a_t = 0.
+    """Return log w_t and its gradient in u = sqrt(a_t) x_t: grad_u log w = grad_x log w / sqrt(a_t), finite at a_t = 0.
 
     Args:
         logit: of the discriminator, a function of (u, t).
@@ -66,7 +66,7 @@ def log_weight_and_gradient(
 
 
 def corrected(x0: Tensor, eps: Tensor, a: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pair (x_0', eps') whose eps' carries the corrected score, at the same x_t = sqrt(a) x_0' + sqrt(1-a) eps'.
+    """Return (x_0', eps') whose eps' carries the corrected score, at the same x_t = sqrt(a) x_0' + sqrt(1-a) eps'.
 
     The score is -eps / sqrt(1-a), so adding grad_x log w to it is eps' = eps - sqrt(1-a) grad_x log w. At fixed x_t,
     x_0' = (x_t - sqrt(1-a) eps') / sqrt(a) = x_0 + (1-a) / sqrt(a) grad_x log w. With grad_x = sqrt(a) grad_u both

@@ -195,7 +195,8 @@ def find_classifier(task: Task, name: str) -> Classifier:
             )
         if predicted[attribute.name] != attribute:
             raise Incompatible(
-                f"classifier {name} divides {attribute.name} into {', '.join(predicted[attribute.name].classes)}, the task "
+                f"classifier {name} divides {attribute.name} into "
+                f"{', '.join(predicted[attribute.name].classes)}, the task "
                 f"into {', '.join(attribute.classes)}; guide with one that divides it alike"
             )
     with torch.no_grad():  # raises Incompatible for samples that are no images of its size, such as latents
@@ -250,7 +251,7 @@ class Method:
 
     @property
     def traits(self) -> Traits:
-        """The declared properties: `loss` decides whether samples depend on each other, `through` the backward passes."""
+        """The declared properties: `loss` decides whether samples are coupled, `through` the backward passes."""
         return Traits(
             paper="Bansal et al. 2023, arXiv 2302.07121",
             stage="sampling",

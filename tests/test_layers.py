@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import tomllib
 import types
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
@@ -237,11 +236,10 @@ def test_a_file_of_evaluators_holds_an_evaluator_or_an_extractor_that_is_found(p
     assert path.stem in plugins.names("evaluator")
 
 
-def test_every_package_is_installed() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    there = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES if path.name == "__init__.py"}
-    assert set(listed) == there
-    assert {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES} == there
+def test_every_folder_of_sources_is_a_package() -> None:
+    """Packages are discovered by their `__init__.py`; the wheel's own test installs and runs what is found."""
+    packages = {path.parent for path in SOURCES if path.name == "__init__.py"}
+    assert {path.parent for path in SOURCES} == packages
 
 
 def test_a_method_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Compare debiasing methods for diffusion models, fairly: the same noise, sampler, steps and classifier for all.",
+    help="Compare debiasing methods for diffusion models on the same noise, sampler, steps and attribute classifier.",
     epilog="Without a command, the quick suite runs. Example: python run_bench.py run quick --only task=eyeglasses",
     invoke_without_command=True,
     no_args_is_help=False,

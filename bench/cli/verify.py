@@ -18,7 +18,7 @@ def verify(
     suite: Annotated[
         str | None,
         typer.Option(
-            help="Its suite: a name, or a YAML file; that of its run.json, or the shipped one of its name, unless given."
+            help="Its suite, a name or a YAML file. Default: that of its run.json, or the shipped one of its name."
         ),
     ] = None,
     resample: Annotated[

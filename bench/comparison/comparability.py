@@ -29,7 +29,7 @@ CLASSIFIER = {
 
 
 def why_not(a: Sequence[ScoreRow], b: Sequence[ScoreRow]) -> str:
-    """Return the reason that two scores of one metric, one row per seed each, are not comparable; empty where they are."""
+    """Return why two scores of a metric, one row per seed each, are not comparable; empty where they are."""
     names = {**PROTOCOL, **(CLASSIFIER if metric(a[0].metric).classified else {})}
     settings = attrgetter(*names)
     columns = (map(set, zip(*map(settings, rows), strict=True)) for rows in (a, b))

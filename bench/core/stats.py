@@ -285,7 +285,7 @@ def paired_mean_difference(
     rng: np.random.Generator,
     n_draws: int = 20_000,
 ) -> Difference:
-    """Test a statistic of mean rows as `paired_difference` does one of shares: normal redraws of both means with their joint covariance.
+    """Test a statistic of mean rows by normal draws of both means with their joint covariance.
 
     Args:
         pairs: one a seed: rows float64 [n, K], n >= 2, of one method's samples and of the other's.

@@ -143,8 +143,8 @@ def read_csv(path: Path, needed: Iterable[str]) -> list[tuple[int, dict[str, str
     """Return the rows of a CSV with a header, each with its line number.
 
     Raises:
-        ConfigError: the file cannot be read; a column is missing or named twice, a row has more or fewer values than the
-            header, or there are no rows.
+        ConfigError: the file cannot be read; a column is missing or named twice, a row has more or fewer values than
+            the header, or there are no rows.
     """
     lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:

@@ -142,7 +142,7 @@ def _average(column: str, metric: str, scope: str, results: list[CellResult], cl
 
 
 def tied_with_best(lines: Sequence[Row], results: Sequence[CellResult], resources: Resources) -> list[str]:
-    """Return "yes" where a row's ranking metric does not differ significantly from the best row's of the task, else "no".
+    """Return "yes" where a row does not differ significantly from the best row of its task, else "no".
 
     Paired bootstrap over the samples: sample i of every method began from the same noise, so both methods are
     redrawn with the same sample numbers (per seed, and per prompt where there are several). Differences are tested at

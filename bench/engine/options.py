@@ -18,7 +18,7 @@ EXECUTORS = ("local", "ray")
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a run, apart from its suite. Every combination that cannot run is refused here, in the words of the command line.
+    """Settings of a run, apart from its suite. Combinations that cannot run are refused in the command line's words.
 
     Attributes:
         out: folder of the tables (in a folder named after the suite) and of the store; absolute with Ray.

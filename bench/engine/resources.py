@@ -55,7 +55,7 @@ class Recent(Generic[K, V]):
 
 
 class Resources:
-    """The models, images and extractors that a process has loaded; the driver of a run and each of its workers have one, and hand it to every job.
+    """Models, images and extractors that a process has loaded; driver and workers hand theirs to every job.
 
     Memory is bounded: two models, eight image sets, eight extractors, four evaluators and eight guided denoisers.
     """

@@ -1,4 +1,4 @@
-"""The forecast of a run, without sampling or writing: its cells, what the store has of them, and the cost of the rest."""
+"""The forecast of a run, without sampling or writing: its cells, those in the store, and the cost of the others."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _work(resources: Resources, job: CellJob, images: int) -> Expected:
 
 
 def _bytes(plan: RunPlan, reasons: Mapping[str, str]) -> tuple[int, float]:
-    """Return the bytes that a run would add to the store, without the cells that are skipped, and those of one image."""
+    """Return the bytes that a run would add to the store (skipped cells left out), and those of one image."""
     import torch
 
     from bench.engine.resources import reference_blocks, reference_source

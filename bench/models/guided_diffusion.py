@@ -1,10 +1,12 @@
 """Convert checkpoints of guided-diffusion and its descendants, such as P2-weighting, to pipelines of diffusers.
 
-Source: the architecture of Dhariwal & Nichol 2021, arXiv 2105.05233, appendix A and their release (its names of modules and
+Source: the architecture of Dhariwal & Nichol 2021, arXiv 2105.05233, appendix A and their release (its names of modules
+    and
 options); Choi et al. 2022, arXiv 2204.00227, whose options for 256 x 256 images are the defaults here.
 
-A checkpoint converts if a diffusers `UNet2DModel` can express it: no class labels, attention at whole levels and in the middle, one
-width of a head throughout, a first level as wide as the time embedding's input (`channel_mult` begins with 1). The
+A checkpoint converts if a diffusers `UNet2DModel` can express it: no class labels, attention at whole levels and in the
+middle, one width of a head throughout, a first level as wide as the time embedding's input (`channel_mult` begins with
+1). The
 weights keep their values, so the network computes the same.
 """
 

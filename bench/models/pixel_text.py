@@ -62,7 +62,8 @@ class PixelTextUNet(ClassifierFree, Adapter):
             digest: hash of everything that decides the model's output.
 
         Raises:
-            ConfigError: the errors of `Adapter`, or the network is not over pixels, or reads embeddings of another width.
+            ConfigError: the errors of `Adapter`, or the network is not over pixels, or reads embeddings of another
+                width.
         """
         config = unet_config(unet)
         if config.in_channels != 3 or config.out_channels not in (3, 6) or not isinstance(config.sample_size, int):

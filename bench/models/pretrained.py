@@ -147,8 +147,8 @@ def load_network(folder: Path, name: str, device: str, precision: Precision = "f
         precision: of the loaded weights; those of the file are converted.
 
     Raises:
-        ConfigError: weights are missing, damaged, or of another architecture than the configuration, or the device has no
-            room for them.
+        ConfigError: weights are missing, damaged, or of another architecture than the configuration, or the device has
+            no room for them.
     """
     network = _read_network(folder, name, precision)
     try:

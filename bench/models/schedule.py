@@ -22,7 +22,8 @@ SCHEDULE_KEYS = (
 )
 
 
-# Range of the steps of "logsnr", as log(a / (1 - a)): below it a sample shows nothing of the image, above it differences
+# Range of the steps of "logsnr", as log(a / (1 - a)): below it a sample shows nothing of the image, above it
+# differences
 # are below eight bits. A model's range may be narrower.
 LOG_SNR = (-8.0, 6.0)
 
@@ -32,8 +33,8 @@ def log_snr_timesteps(alphas_cumprod: Tensor, steps: int) -> list[int]:
 
     Features shared by many pixels, such as the tone of a face, are visible at far higher noise than single pixels, and
     are decided in a few of the steps that are evenly spaced in t. A deterministic step holds D fixed and so draws
-    samples towards the mean: with too few steps, rare values of such features become rarer. Source: Lu et al. 2022, arXiv 2206.00927, section
-    3.4, on uniform log-SNR.
+    samples towards the mean: with too few steps, rare values of such features become rarer. Source: Lu et al. 2022,
+    arXiv 2206.00927, section 3.4, on uniform log-SNR.
 
     Args:
         alphas_cumprod: [T], a_t; only the last may be 0.

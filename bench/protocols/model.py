@@ -104,7 +104,7 @@ def score_of(x: Tensor, denoised: Tensor, a_t: Tensor) -> Tensor:
 
 
 def ddim_step(x: Tensor, denoised: Tensor, a_t: Tensor, a_s: Tensor) -> Tensor:
-    """Return the deterministic step from t to s < t, x_s = sqrt(a_s) D + sqrt(1 - a_s) eps, for scalars a_t < 1 and a_s.
+    """Return the deterministic step from t to s < t: x_s = sqrt(a_s) D + sqrt(1 - a_s) eps, scalars a_t < 1 and a_s.
 
     Source: Song et al. 2020, arXiv 2010.02502, Eq. 12 with sigma = 0.
     """

@@ -93,7 +93,7 @@ def train_clip(recipe: ClipRecipe, folder: Path) -> Record:
 
 
 def contrastive_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """Return the cross-entropy to the uniform distribution over positives, of images over captions and of captions over images.
+    """Return the cross-entropy to the uniform distribution over positives, averaged over both directions.
 
     Source: Yang et al. 2022, arXiv 2204.03610, Eqs. 2-3, with the mean over positives inside: several captions are
     true of an image and several images fit a caption. With one positive per row and column it is CLIP's loss.

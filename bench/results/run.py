@@ -275,7 +275,8 @@ class Run:
             )
         if row["tied_best"] not in MARKS:
             raise ConfigError(
-                f"{row.path}: tied_best must be best, yes, no or blank, got {row['tied_best']!r:.40}; run the suite again"
+                f"{row.path}: tied_best must be best, yes, no or blank, got {row['tied_best']!r:.40}; "
+                "run the suite again"
             )
         return MARKS[row["tied_best"]]
 

@@ -143,7 +143,7 @@ class StoredSamples:
         return np.where(np.any([np.isnan(p).any(axis=1) for p in chosen], axis=0), -1, joint)
 
     def places(self, row: CellRow, n: int) -> npt.NDArray[np.int64]:
-        """Return which n samples stand for a cell, int64 [at most n]: its first ones, of several prompts those of each."""
+        """Return the samples that stand for a cell, int64 [at most n]: the first ones, spread equally over prompts."""
         begins = np.cumsum([0, *(prompt_samples.n for prompt_samples in self.parts(row))])
         shown = self._shown(row, n)
         return np.concatenate([begin + np.arange(count) for begin, (_, count) in zip(begins, shown, strict=False)])

@@ -134,7 +134,8 @@ def read_records(path: Path, columns: Sequence[str], *, may_be_empty: bool = Fal
         may_be_empty: whether a table without rows is none, as costs.csv is where every cell failed.
 
     Raises:
-        ConfigError: as `read_lines`; no rows where there must be some; a missing column; or a field that holds a command of the terminal.
+        ConfigError: as `read_lines`; no rows where there must be some; a missing column; or a field that holds a
+            command of the terminal.
     """
     names, lines = read_lines(path)
     plain = cache(_plain)  # most texts of a table stand in many rows

@@ -1,7 +1,8 @@
 """One guidance batch over several ranks: each draws some of its rows, and sums over the batch are all-reduced.
 
-ProcessGroup are the processes of a torch.distributed group, as `run --ranks N` or torchrun start them. A method is handed a
-`Batch` of its rank's rows whose `total` adds up over the group, so that the whole batch meets the target and not each
+ProcessGroup are the processes of a torch.distributed group, as `run --ranks N` or torchrun start them. A method is
+handed a `Batch` of its rank's rows whose `total` adds up over the group, so that the whole batch meets the target and
+not each
 rank's part of it; noise and assigned classes go by sample number and need nothing. What is exchanged is the K sums of
 each sum over the batch, and at the end the images.
 """

@@ -1,7 +1,8 @@
 """Buckets that mirror local folders: missing entries are downloaded, new entries are uploaded.
 
-A folder with a file `fairdiff-bucket.json`, such as {"url": "s3://team/grid"}, is a copy of that bucket, with everything
-below it. Entries never change once written, so a copy is never out of date. A bucket has no atomic rename: writers
+A folder with a file `fairdiff-bucket.json`, such as {"url": "s3://team/grid"}, is a copy of that bucket, with
+everything below it. Entries never change once written, so a copy is never out of date. A bucket has no atomic rename:
+writers
 upload the manifest of checksums last, and readers treat an entry that fails its checksums as absent.
 """
 
@@ -87,7 +88,7 @@ class Bucket:
             self._call(lambda fs, remote: fs.pipe_file(remote, data), path, may_be_absent=False)
 
     def send_folder(self, written: Path, folder: Path, last: str) -> None:
-        """Upload the files of `written` to the folder of `folder` in the bucket, the file named `last` after the others."""
+        """Upload the files of `written` to the folder of `folder` in the bucket; the file named `last` goes last."""
         for file in sorted(written.iterdir(), key=lambda file: file.name == last):
             self.send(folder / file.name, file)
 

@@ -145,7 +145,7 @@ def _resume(
 
 
 def summary(losses: list[float]) -> dict[str, float | int]:
-    """Return the record of a finished training: its number of steps, and the mean loss of its first and last hundred."""
+    """Return the record of a finished training: number of steps, mean loss of the first and the last hundred."""
     head, tail = losses[:100], losses[-100:]
     return {
         "steps": len(losses),

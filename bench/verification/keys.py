@@ -91,7 +91,7 @@ def _classifiers(method: Any) -> dict[str, str]:
 
 
 def sources_changed(commit: str) -> bool:
-    """Return whether methods/ may differ from that of a commit: it does, or the commit had changes or is not known here."""
+    """Return whether methods/ may differ from a commit's: it does, the commit had changes, or it is unknown here."""
     if not commit or commit.endswith("+"):
         return True
     try:

@@ -44,7 +44,8 @@ def _differences(run: Run, cell: Compared) -> Iterator[str]:
     for prompt_job, expected in zip(parts, prompt_rows(cell.job), strict=True):
         for column in ("prompt", "text", "n", "model_sha256"):
             if getattr(prompt_job, column) != expected[column]:
-                yield f"{column} of prompt {expected['prompt']} of {cell.name} is {str(getattr(prompt_job, column))[:40]}"
+                value = str(getattr(prompt_job, column))[:40]
+                yield f"{column} of prompt {expected['prompt']} of {cell.name} is {value}"
 
 
 def _parts(run: Run, cell: Compared) -> Sequence[Part]:

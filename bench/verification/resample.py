@@ -51,7 +51,7 @@ def check_images(cells: Sequence[Compared], k: int, resources: Resources) -> Che
 
 
 def _compare(resources: Resources, job: CellJob, name: str) -> tuple[list[str], int]:
-    """Return the differences in the first guidance batch of a part, and the largest difference of an image in levels."""
+    """Return the differences in a job's first guidance batch, and the largest one of an image in levels."""
     index, size = job.shards()[0]
     store = Store(job.store)
     shard = store.shard(job.sample_key, index, size)

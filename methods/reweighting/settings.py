@@ -66,7 +66,7 @@ class Settings:
         _check("discriminator_channels", fits, "one number > 0 or more", list(self.discriminator_channels))
 
     def is_image(self, shape: tuple[int, ...]) -> bool:
-        """Return whether samples of this shape go to the networks for images: square, with a side that halves evenly."""
+        """Return whether samples of this shape go to the networks for images: square, with a side that halves."""
         return len(shape) == 3 and shape[1] == shape[2] and shape[1] % (BLOCK * 2 ** (len(self.channels) - 1)) == 0
 
     def score_budget(self) -> Budget:

@@ -13,6 +13,7 @@ import argparse
 import math
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.results.tables import Record, read_records
@@ -49,7 +50,7 @@ def difference(old: str | None, new: str | None) -> float | None:
     return abs(a - b) / max(abs(a), abs(b)) if math.isfinite(a) and math.isfinite(b) else None
 
 
-def compare(old: list[Record], new: list[Record]) -> tuple[list[str], float]:
+def compare(old: Sequence[Mapping[str, str]], new: Sequence[Mapping[str, str]]) -> tuple[list[str], float]:
     """Return the differences of two tables as sentences, and the largest relative difference of a number."""
     keys = [tuple(row.get(key, "") for key in KEYS) for row in new]
     before = [tuple(row.get(key, "") for key in KEYS) for row in old]

@@ -71,7 +71,7 @@ def test_commands_of_the_readme_are_known() -> None:
 
 @pytest.fixture
 def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run where the committed tables of quick are, without a store beside them, whose arrays would give sharper tests."""
+    """Run beside the committed tables of quick without a store, whose arrays would give sharper tests."""
     quick = tmp_path / "leaderboards" / "quick"
     quick.mkdir(parents=True)
     for table in (plugins.ROOT / "leaderboards" / "quick").glob("*.csv"):

@@ -155,8 +155,9 @@ def samples(
 def assert_same_model(model: Any, expected: Any) -> None:
     """Assert equal weights, bit for bit, and samples that differ by rounding alone (3.5e-6 on an AMD EPYC).
 
-    Samples are not equal to the bit everywhere: weights are mapped from the file, at an alignment that depends on the length of its
-    header, converted weights are aligned to 64 bytes, and MKL's product of a matrix and one row rounds differently at
+    Samples are not equal to the bit everywhere: weights are mapped from the file, at an alignment that depends on the
+    length of its header, converted weights are aligned to 64 bytes, and MKL's product of a matrix and one row rounds
+    differently at
     different alignments.
     """
     weights, expected_weights = model.network.state_dict(), expected.network.state_dict()

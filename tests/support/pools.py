@@ -40,7 +40,8 @@ def picture_task(folder: Path | None = None, shipped: Path | None = None, **more
     even = labelled(pictures((0.5, 0.5)), 100, 2)
     task = Task(
         model, (GROUP,), np.array([0.5, 0.5]), (999, 500, 0),
-        observed=Blind(labelled(model, 200, 1)), unbiased=Blind(even), cache=FitCache(folder, shipped) if folder else NoCache(),
+        observed=Blind(labelled(model, 200, 1)), unbiased=Blind(even), cache=FitCache(folder, shipped) if folder else
+        NoCache(),
     )  # fmt: skip
     return dataclasses.replace(task, **more)
 

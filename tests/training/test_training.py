@@ -77,7 +77,10 @@ def test_two_interruptions(tmp_path):
 
 
 def test_a_killed_run_resumes(tmp_path):
-    code = f"from tests.training import test_training; from pathlib import Path; test_training.run(Path({str(tmp_path / 'c.pt')!r}), 5, True)"
+    checkpoint = str(tmp_path / "c.pt")
+    code = (
+        f"from tests.training import test_training as t; from pathlib import Path; t.run(Path({checkpoint!r}), 5, True)"
+    )
     path = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=False)
     assert done.returncode == -signal.SIGKILL

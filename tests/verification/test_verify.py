@@ -290,8 +290,8 @@ def test_without_its_suite_only_the_file_itself_is_checked(call: Call, copied: P
     assert outcome[0] == 0
     found = verdicts(outcome)
     assert (
-        found["cells"]
-        == "not checkable: no suite 'small' is shipped and no run.json lies beside the tables; give its file with --suite"
+        found["cells"] == "not checkable: no suite 'small' is shipped and no run.json lies beside the tables; "
+        "give its file with --suite"
     )
     assert found["sample keys"].startswith("ok: 2 keys")  # neither method learns from images
 

@@ -16,7 +16,8 @@ class Format:
 
     Attributes:
         root: the folder of the images.
-        labels: a CSV with a row per image, below the root or from the current folder; by default, folders are the classes.
+        labels: a CSV with a row per image, below the root or from the current folder; by default, folders are the
+            classes.
         file: the CSV's column of files, as paths below the root; every other column may be an attribute.
     """
 
