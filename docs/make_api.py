@@ -22,8 +22,8 @@ examples. `import bench` loads no torch: every name is imported when it is first
 command of the same name does and refuses what the command refuses, with the same sentence, as a `bench.BenchError`.
 [quickstart.ipynb](quickstart.ipynb) shows a whole comparison.
 """
-PROTOCOLS = """`from bench.protocols import ...`: the protocols of methods, evaluators, extractors, models and image sets;
-[adding-a-method.md](adding-a-method.md) and [bring-your-own.md](bring-your-own.md) show how.
+PROTOCOLS = """`from bench.protocols import ...`: the protocols of methods, evaluators, extractors, models and image
+sets; [adding-a-method.md](adding-a-method.md) and [bring-your-own.md](bring-your-own.md) show how.
 """
 RETURNED = {  # what the functions take and return, by module
     "bench.engine.run_options": ("RunOptions",),

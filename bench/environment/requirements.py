@@ -1,4 +1,4 @@
-"""Requirements of a suite that the bench does not ship: which are available, can be fetched, or are for the user to add."""
+"""Requirements of a suite that the bench does not ship: available, to be fetched, or for the user to add."""
 
 from __future__ import annotations
 
