@@ -187,7 +187,7 @@ def test_a_header_of_gigabytes_in_a_small_archive_is_not_read(tmp_path: Path) ->
     with zipfile.ZipFile(tmp_path / "s.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mu.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 50_000_000) + b" " * 50_000_000)
     assert (tmp_path / "s.npz").stat().st_size < 100_000
-    with pytest.raises(ConfigError, match=r"must be of version 1\.0 of \.npy, got 2\.0"):
+    with pytest.raises(ConfigError, match=r"must have version 1\.0 of \.npy, got 2\.0"):
         read_statistics(tmp_path / "s.npz")
 
 
@@ -252,7 +252,7 @@ def test_names_and_links_lead_out_of_no_folder(hostile: Path) -> None:
     assert not (hostile / "results.csv").is_symlink()
     assert sorted(p.name for p in hostile.parent.iterdir()) == ["small", "store"]
     assert {p.relative_to(hostile).parts[0] for p in hostile.rglob("*")} <= {
-        *("results.csv", "leaderboard.csv", "costs.csv", "finished.json", "grids", "curves")
+        *("results.csv", "leaderboard.csv", "costs.csv", "finished.json", "run.json", "grids", "curves")
     }
 
 

@@ -24,6 +24,7 @@ from bench.core.errors import ConfigError
 from bench.engine import worker
 from bench.engine.options import Options
 from bench.environment.doctor import Finding
+from methods import sample_guidance
 from tests.support.small import save_tiny_unet, small_suite
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -464,7 +465,8 @@ def test_an_error_of_several_lines_is_told_in_one(call: Call, tmp_path: Path, mo
     assert said == "error: first [bold]line[/bold] second line\n"
 
 
-def test_brackets_of_a_docstring_are_shown() -> None:
+def test_brackets_of_a_docstring_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_guidance.Method, "__doc__", "Ascend softmax(logits_i / T)[c_i].")
     table = io.StringIO()
     Console(file=table, width=400).print(listing._methods())
     assert "softmax(logits_i / T)[c_i]" in table.getvalue()

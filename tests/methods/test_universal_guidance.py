@@ -364,7 +364,7 @@ def test_batch_losses_bring_the_mixture_to_the_target(loss: str) -> None:
     ("fields", "message"),
     [
         ({"through": "both"}, "through must be one of unet, noise, got 'both'"),
-        ({"loss": "hinge"}, "loss must be one of assigned class, chi_square, kl, got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of assigned_class, chi_square, kl, got 'hinge'"),
         ({"strength": float("nan")}, "strength must be a finite number, got nan"),
         ({"backward_steps": -1}, "backward_steps must be at least 0, got -1"),
         ({"backward_lr": 0.0}, "backward_lr must be > 0 and finite, got 0.0"),

@@ -251,8 +251,8 @@ def test_a_worker_on_another_machine_joins_before_it_works(url: str, tmp_path: P
     driver, worker = tmp_path / "driver" / "store", tmp_path / "worker" / "store"
     Store(driver).join(url)
     files.write_shared(driver / "probe", b"")
-    assert not ray._seen(worker, "probe", None)
-    assert ray._seen(worker, "probe", url)
+    assert not ray._sees(worker, "probe", None)
+    assert ray._sees(worker, "probe", url)
     write_arrays(worker / "samples" / "entry", ARRAYS)
     assert has_arrays(driver / "samples" / "entry")
 

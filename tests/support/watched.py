@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib.font_manager  # noqa: F401 -- makes its folders now, and not while writes are watched
+
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "shutil.rmtree")
 _written: list[str] | None = None
 _hooked = False

@@ -12,6 +12,8 @@ import yaml
 
 from bench.config.suite import read_suite
 from bench.engine import worker
+from bench.engine.cell_job import CellJob
+from bench.engine.resources import Resources
 from tests.support.runs import Call, caller, read_rows, refusal
 from tests.support.small import small_suite
 
@@ -86,7 +88,12 @@ def test_a_search_is_cells_and_goes_on_where_it_was(
     base, out = measured(tmp_path), tmp_path / "out"
     drawn: list[str] = []
     draw = worker._draw
-    monkeypatch.setattr(worker, "_draw", lambda work, *rest: drawn.append(work.cell.title) or draw(work, *rest))
+
+    def noted(resources: Resources, job: CellJob, *shard: Any) -> Any:
+        drawn.append(job.cell.title)
+        return draw(resources, job, *shard)
+
+    monkeypatch.setattr(worker, "_draw", noted)
     asked = (*GUIDED, "--suite", base, "--out", out, "--name", "s", "--seed", "0", "--set", "strength=1..50:log")
 
     code, said, _ = call("sweep", *asked, "--search", "2")
