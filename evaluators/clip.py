@@ -15,7 +15,7 @@ from bench.core.json_text import read_object
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import HELDOUT, read_confusion
-from evaluators.contrastive.checkpoint import Checkpoint, load_checkpoint
+from evaluators.contrastive.checkpoint import READ, Checkpoint, load_checkpoint
 from evaluators.contrastive.prompts import Prompts, read_prompts
 
 Floats = npt.NDArray[np.floating]
@@ -33,6 +33,7 @@ class Extractor:
 
     Attributes:
         name: the public name.
+        hub_files: patterns of the files of a hub's repository that are read.
         attributes: the attributes of the prompts.
         preprocess: the image transform, from the checkpoint's own configuration.
         temperature: divisor of the logits, > 0.
@@ -44,6 +45,7 @@ class Extractor:
     """
 
     name = "clip"
+    hub_files = READ
 
     def __init__(
         self,

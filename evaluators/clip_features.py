@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from evaluators.contrastive.checkpoint import load_checkpoint
+from evaluators.contrastive.checkpoint import READ, load_checkpoint
 
 
 class Extractor:
@@ -20,11 +20,13 @@ class Extractor:
 
     Attributes:
         name: the public name.
+        hub_files: patterns of the files of a hub's repository that are read.
         preprocess: the image transform, from the checkpoint's own configuration.
         digest: hash of the weights and the transform.
     """
 
     name = "clip_features"
+    hub_files = READ
 
     def __init__(self, model: str = "avatars-clip", pretrained: str | None = None) -> None:
         """Load the model.

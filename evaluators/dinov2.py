@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.core.json_text import read_object
-from bench.storage.hub import fetch
+from bench.storage.hub import FileChoice, fetch
 from evaluators.pretrained.images import check_images
 from evaluators.pretrained.weights import first_line
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from timm.models.vision_transformer import VisionTransformer
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # their names on the hub
+CONFIG, WEIGHTS = READ = "config.json", "model.safetensors"  # their names on the hub
 SIZE = 224  # side in pixels of the network's input; the networks were trained at 518
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
 OFFSET = 0.1  # added by the released networks without register tokens to the side of the grid that they resample to
@@ -41,10 +41,12 @@ class Extractor:
 
     Attributes:
         name: the public name.
+        hub_files: patterns of the files of a hub's repository that are read.
         digest: hash of the weights, the configuration and the image transform.
     """
 
     name = "dinov2"
+    hub_files = READ
 
     def __init__(self, model: str = "vit_large_patch14_dinov2.lvd142m") -> None:
         """Load the network. Only `hub:` downloads anything.
@@ -131,7 +133,7 @@ def _folder(model: str) -> Path:
             raise ConfigError(f"no folder {folder}; {HINT}")
         return folder
     if kind == "hub":
-        return fetch(address, [CONFIG, WEIGHTS])
+        return fetch(address, FileChoice(READ))
     from huggingface_hub import try_to_load_from_cache
     from timm import list_models
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
-from bench.storage.hub import fetch
+from bench.storage.hub import FileChoice, fetch
 from evaluators.classifiers.abstention import abstain, check_threshold
 from evaluators.classifiers.calibration import check_temperature, softmax
 from evaluators.classifiers.files import read_confusion
@@ -24,6 +24,7 @@ from evaluators.pretrained.weights import first_line
 Floats = npt.NDArray[np.floating]
 BATCH = 32
 READ = ("*.json", "*.safetensors")  # neither code nor pickled objects
+WEIGHTS = ("model.safetensors", "model-*-of-?????.safetensors")  # of those that the library reads
 
 
 class Extractor:
@@ -34,12 +35,14 @@ class Extractor:
 
     Attributes:
         name: the public name.
+        hub_files: patterns of the files of a hub's repository that are read.
         attributes: the one attribute that it predicts.
         confusion: attribute name to counts [K, K], rows the true class; empty without `heldout`.
         digest: hash of the weights, the configuration and every field that decides the output.
     """
 
     name = "transformers_classifier"
+    hub_files = ("config.json", "*.json", *WEIGHTS)
 
     def __init__(
         self,
@@ -155,7 +158,7 @@ def _folder(model: str) -> Path:
         return Path(address)
     if kind != "hub" or not address:
         raise ConfigError(f"model must be path:DIR or hub:OWNER/NAME[@REVISION], got {model!r}")
-    return fetch(address, list(READ))
+    return fetch(address, FileChoice(Extractor.hub_files))
 
 
 def _load(folder: Path, model: str) -> tuple[Any, Any]:

@@ -15,9 +15,21 @@ from bench.core.errors import BenchError, ConfigError, Incompatible
 from bench.core.plugins import load
 from bench.core.specs import ExtractorSpec
 from bench.core.units import GIB
+from bench.models import MODEL_FILES
 from bench.storage.downloads import downloads
 from bench.storage.files import cache_root
-from bench.storage.hub import ANY, available, bytes_on_hub, copy_from_mirror, fetch, mirror_folder, mirrored, verify
+from bench.storage.hub import (
+    ANY,
+    FileChoice,
+    NotOnHub,
+    available,
+    bytes_to_fetch,
+    copy_from_mirror,
+    fetch,
+    mirror_folder,
+    mirrored,
+    verify,
+)
 
 HUB, PATH = "hub:", "path:"
 
@@ -32,6 +44,7 @@ class Item:
         missing: how to get it; empty if it is available.
         needed: True if the suite cannot run without it; else only its columns are skipped.
         hub: the repository OWNER/NAME[@REVISION], where `prepare` can fetch it.
+        files: those of the repository that are read.
     """
 
     what: str
@@ -39,6 +52,7 @@ class Item:
     missing: str = ""
     needed: bool = True
     hub: str | None = None
+    files: FileChoice = FileChoice(ANY)
 
 
 def takes_from_elsewhere(suite: Suite) -> bool:
@@ -64,19 +78,19 @@ def examine(suite: Suite, opened: bool = True) -> list[Item]:
         opened: True to read the data and build the extractors, False to look only for their files.
     """
     return [
-        *_places("model", suite.model.name, needed=True),
+        *_places("model", suite.model.name, MODEL_FILES, needed=True),
         *_data(suite, opened),
         *_statistics(suite),
         *_extractors(suite, opened),
     ]
 
 
-def _places(what: str, name: str, needed: bool) -> list[Item]:
+def _places(what: str, name: str, files: FileChoice, needed: bool) -> list[Item]:
     """Return the requirement of a model or checkpoint named hub:ID or path:DIR; a shipped one has none."""
     if name.startswith(HUB):
         repo_name = name.removeprefix(HUB)
-        missing = "" if available(repo_name) else "fetch it with `prepare`"
-        return [Item(what, name, missing, needed, repo_name)]
+        missing = "" if available(repo_name, files) else "fetch it with `prepare`"
+        return [Item(what, name, missing, needed, repo_name, files)]
     if name.startswith(PATH):
         folder = name.removeprefix(PATH)
         there = Path(folder).expanduser().is_dir()
@@ -124,8 +138,7 @@ def _extractors(suite: Suite, opened: bool) -> Iterator[Item]:
     first = suite.classifier.spec
     for spec in dict.fromkeys((*suite.classifiers, *(choice.spec for choice in suite.features))):
         what = f"extractor {spec.title}"
-        fields = _strings(spec)
-        items = [item for text in fields for item in _places(what, text, spec == first)]
+        items = [item for text in _strings(spec) for item in _places(what, text, _hub_files(spec), spec == first)]
         yield from items
         if opened and not any(item.missing for item in items):
             wrong = _cannot_make(spec)
@@ -135,6 +148,13 @@ def _extractors(suite: Suite, opened: bool) -> Iterator[Item]:
 
 def _strings(spec: ExtractorSpec) -> list[str]:
     return [value for value in spec.fields.values() if isinstance(value, str)]
+
+
+def _hub_files(spec: ExtractorSpec) -> FileChoice:
+    """Return the files of a repository that an extractor reads."""
+    if not any(text.startswith(HUB) for text in _strings(spec)):
+        return FileChoice(ANY)  # it is not imported, which takes seconds
+    return FileChoice(tuple(getattr(load("evaluator", spec.name, "Extractor"), "hub_files", ANY)))
 
 
 def _cannot_make(spec: ExtractorSpec) -> str:
@@ -174,53 +194,54 @@ def prepare(suite: Suite, mirror: Path | None) -> list[Item]:
     if mirror is not None and not mirror.is_dir():
         raise ConfigError(f"no folder {mirror}; a mirror holds OWNER/NAME/REVISION, as docs/presets.md says")
     items = examine(suite)
-    repo_names = list(dict.fromkeys(item.hub for item in items if item.hub))
-    folders = {repo_name: available(repo_name) for repo_name in repo_names}
-    absent = [repo_name for repo_name, folder in folders.items() if folder is None]
+    folders = {(item.hub, item.files): available(item.hub, item.files) for item in items if item.hub}
+    absent = [key for key, folder in folders.items() if folder is None]
     _check_room(absent, mirror)
     wrong = {
-        repo_name: _damage(repo_name, folder) if folder else _fetch(repo_name, mirror)
-        for repo_name, folder in folders.items()
+        (repo_name, files): _damage(repo_name, folder, files) if folder else _fetch(repo_name, files, mirror)
+        for (repo_name, files), folder in folders.items()
     }
     if absent:
         items = examine(suite)
-    return [dataclasses.replace(item, missing=wrong[item.hub]) if item.hub else item for item in items]
+    return [dataclasses.replace(i, missing=wrong[i.hub, i.files]) if i.hub else i for i in items]
 
 
-def _fetch(repo_name: str, mirror: Path | None) -> str:
+def _fetch(repo_name: str, files: FileChoice, mirror: Path | None) -> str:
     """Fetch a repository, and return why that failed; empty if it did not."""
     try:
-        folder = copy_from_mirror(repo_name, mirror) if mirror else fetch(repo_name, ANY)
+        folder = copy_from_mirror(repo_name, mirror, files) if mirror else fetch(repo_name, files)
+    except NotOnHub as error:
+        return str(error)
     except Incompatible as error:
-        return f"{error}; {_by_hand(repo_name)}"
+        return f"{error}; {_by_hand(repo_name, files)}"
     except ConfigError as error:
         return str(error)
-    return _damage(repo_name, folder)
+    return _damage(repo_name, folder, files)
 
 
-def _damage(repo_name: str, folder: Path) -> str:
-    """Return which files of a repository differ from the record; empty if none does."""
+def _damage(repo_name: str, folder: Path, files: FileChoice) -> str:
+    """Return which file of a repository is damaged or differs from the record; empty if none is."""
     try:
-        verify(repo_name, folder)
+        verify(repo_name, folder, files)
     except ConfigError as error:
         return str(error)
     return ""
 
 
-def _by_hand(repo_name: str) -> str:
+def _by_hand(repo_name: str, files: FileChoice) -> str:
     """Return what to do on a machine that has a network."""
     repo, _, revision = repo_name.partition("@")
     record = downloads().hub.get(repo_name)
     pinned = f" --revision {revision}" if revision else ""
-    files = " ".join(record.files) if record else " ".join(f"--include '{p}'" for p in ANY)
+    names = " ".join(record.files) if record else " ".join(f"--include '{p}'" for p in files.patterns)
     folder = mirror_folder(repo_name, Path("MIRROR"))
     return (
-        f"where there is a network: hf download {repo}{pinned} {files} --local-dir {folder}; bring MIRROR here, and "
+        f"where there is a network: hf download {repo}{pinned} {names} --local-dir {folder}; bring MIRROR here, and "
         "run `prepare` with --mirror MIRROR"
     )
 
 
-def _check_room(repo_names: list[str], mirror: Path | None) -> None:
+def _check_room(absent: list[tuple[str, FileChoice]], mirror: Path | None) -> None:
     """Refuse a fetch that the disk has no room for; files of unknown size count as 0.
 
     Raises:
@@ -229,7 +250,7 @@ def _check_room(repo_names: list[str], mirror: Path | None) -> None:
     from huggingface_hub import constants
 
     target = cache_root() if mirror else Path(constants.HF_HUB_CACHE)
-    need = sum(_bytes_of(repo_name, mirror) for repo_name in repo_names)
+    need = sum(_bytes_of(repo_name, files, mirror) for repo_name, files in absent)
     while not target.exists():
         target = target.parent
     free = shutil.disk_usage(target).free
@@ -240,14 +261,14 @@ def _check_room(repo_names: list[str], mirror: Path | None) -> None:
         )
 
 
-def _bytes_of(repo_name: str, mirror: Path | None) -> int:
-    if mirror is not None:
-        folder = mirror_folder(repo_name, mirror)
-        return sum((folder / name).stat().st_size for name in mirrored(repo_name, mirror)) if folder.is_dir() else 0
+def _bytes_of(repo_name: str, files: FileChoice, mirror: Path | None) -> int:
     record = downloads().hub.get(repo_name)
-    if record is not None:
-        return sum(file.bytes or 0 for file in record.files.values())
     try:
-        return bytes_on_hub(repo_name, ANY)
-    except Incompatible:
+        if mirror is not None:
+            folder = mirror_folder(repo_name, mirror)
+            return sum((folder / name).stat().st_size for name in mirrored(repo_name, mirror, files))
+        if record is not None:
+            return sum(file.bytes or 0 for file in record.files.values())
+        return bytes_to_fetch(repo_name, files)
+    except BenchError:
         return 0  # the fetch itself says why

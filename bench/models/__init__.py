@@ -5,25 +5,30 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from bench.assets import asset_folder, list_assets
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.json_text import read_object
 from bench.core.yaml_models import fill
-from bench.storage.hub import fetch
+from bench.storage.hub import FileChoice, Listing, fetch, unread_weights
 
 if TYPE_CHECKING:
     from bench.protocols.model import DiffusionModel
 
 INDEX = "model_index.json"  # of a pipeline saved by diffusers
 # Files of a component that are read: configurations, vocabularies and weights, without copies in half precision.
-READ = ("*.json", "*.txt", "*model.safetensors", "*model-*-of-*.safetensors")
+READ = ("*.json", "*.txt", "*.model", "*model.safetensors", "*model-*-of-?????.safetensors")
 # Weights of a component that has them in half precision only.
 READ_HALF = ("*model.fp16.safetensors", "*model.fp16-*-of-*.safetensors", "*model-*-of-*.fp16.safetensors")
+CONDITIONS = "conditions.json"  # beside the weights: the names of the class labels, "none" first
+SCHEDULE = "scheduler_config.json"
+HALF = "fp16"  # the variant that is read if a repository has no other weights
+WEIGHTS, TEXT_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"  # of diffusers and transformers
 
 
 @dataclass(frozen=True)
@@ -101,33 +106,74 @@ def model_folder(name: str) -> Path:
             raise ConfigError(f"no folder {folder}; give one saved by diffusers' save_pretrained")
         return folder
     if kind == "hub":
-        family = family_of(fetch(address, [INDEX]))
-        if family is None:
-            return fetch(address, ["*.safetensors", "*.json"])
-        patterns = [INDEX, *_patterns(family)]
-        half = _half_patterns(family, folder := fetch(address, patterns))
-        return fetch(address, [*patterns, *half]) if half else folder
+        return fetch(address, MODEL_FILES)
     if name not in list_models():
         raise UnknownName("model", name, [*list_models(), "path:DIR", "hub:ID"])
     return asset_folder(name)
 
 
-def _patterns(family: Family) -> list[str]:
-    """Return the patterns of the files of a pipeline that are read."""
-    root = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"]  # of the oldest pipelines
-    return [*root, *(f"{name}/{pattern}" for name in family.components for pattern in READ)]
+def _files_read(listing: Listing) -> list[str]:
+    """Return the files of a repository that loading a model reads: of a pipeline, or of a single network.
+
+    Raises:
+        UnknownName: a pipeline of an unknown class.
+        ConfigError: a component of the pipeline is missing, or has no weights in safetensors.
+    """
+    index = read_object(listing.folder / INDEX, "") if INDEX in listing.sizes else {}
+    family = family_of(listing.folder) or PIPELINES["DDPMPipeline"]
+    names = [name for name in (INDEX, CONDITIONS) if name in listing.sizes]
+    for component in family.components:
+        if index.get(component) != [None, None]:
+            names += _component_names(listing, component)
+    return list(dict.fromkeys(names))
 
 
-def _half_patterns(family: Family, folder: Path) -> list[str]:
-    """Return the patterns of weights in half precision, for the components without any other weights."""
-    networks = [name for name in family.components if (folder / name / "config.json").is_file()]
-    missing = [f"{name}/{pattern}" for name in networks if not _weights(folder / name) for pattern in READ_HALF]
-    at_root = (folder / "config.json").is_file() and not _weights(folder)
-    return [*missing, *(READ_HALF if at_root else ())]
+def _component_names(listing: Listing, component: str) -> list[str]:
+    """Return the files of a component that are read: in its folder, or at the root in the oldest pipelines."""
+    in_folder = [name for name in listing.sizes if PurePosixPath(name).parent == PurePosixPath(component)]
+    at_root = {"unet": ["config.json"], "scheduler": [SCHEDULE]}.get(component, [])
+    if not in_folder and not any(name in listing.sizes for name in at_root):
+        raise ConfigError(
+            f"{listing.repository} must hold {component}/, which its pipeline reads, got no such folder; take another "
+            "repository, or give path:DIR"
+        )
+    files = in_folder or [name for name in listing.sizes if "/" not in name]
+    small = [n for n in in_folder if any(PurePosixPath(n).match(p) for p in READ if not p.endswith(".safetensors"))]
+    small = small or [name for name in at_root if name in listing.sizes]
+    if component.startswith(("scheduler", "tokenizer")):
+        return small
+    weights = TEXT_WEIGHTS if component.startswith("text_encoder") else WEIGHTS
+    stored = _weight_names(files, weights)
+    if not stored:
+        where = f"{component}/{weights}" if in_folder else weights
+        raise ConfigError(
+            f"{listing.repository} must hold {where}, whole, in shards or as {HALF}, {unread_weights(files)}"
+        )
+    return [*small, *stored]
 
 
-def _weights(folder: Path) -> list[Path]:
-    return list(folder.glob("*.safetensors"))
+def _weight_names(files: Collection[str], weights: str) -> list[str]:
+    """Return the weights among the files of a component: whole, else in shards, else those in half precision."""
+    stem, _, kind = weights.rpartition(".")
+    number = r"-\d+-of-\d+"
+    shards = (rf"{stem}{number}\.{kind}", rf"{stem}(\.{HALF}{number}|{number}\.{HALF})\.{kind}")
+    for (whole, index), shard in zip(weight_candidates(weights), shards, strict=True):
+        by_name = {PurePosixPath(name).name: name for name in files}
+        if whole in by_name:
+            return [by_name[whole]]
+        parts = [by_name[name] for name in sorted(by_name) if re.fullmatch(shard, name)]
+        if index in by_name and parts:
+            return [by_name[index], *parts]
+    return []
+
+
+def weight_candidates(weights: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return the names under which weights are looked for, in order: each whole, and the index of its shards."""
+    stem, _, kind = weights.rpartition(".")
+    return (weights, f"{weights}.index.json"), (f"{stem}.{HALF}.{kind}", f"{weights}.index.{HALF}.json")
+
+
+MODEL_FILES = FileChoice(READ, _files_read)
 
 
 def component_files(folder: Path) -> set[Path]:

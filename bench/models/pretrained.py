@@ -17,14 +17,13 @@ from torch import nn
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
-from bench.models import INDEX, component_files, family_of
+from bench.models import HALF as HALF
+from bench.models import INDEX, component_files, family_of, weight_candidates
+from bench.models import SCHEDULE as SCHEDULE
+from bench.models import WEIGHTS as WEIGHTS
 from bench.models.folder_cache import cached_by_folder
 from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-HALF_WEIGHTS = "diffusion_pytorch_model.fp16.safetensors"
-HALF = "fp16"  # the variant that is read if a repository has no other weights
-SCHEDULE = "scheduler_config.json"
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SAVED = "give a folder saved by diffusers' save_pretrained"
@@ -45,8 +44,9 @@ def component(folder: Path, name: str) -> Path:
     """
     if (folder / name).is_dir():
         return folder / name
-    at_root = SCHEDULE if name == "scheduler" else WEIGHTS if name == "unet" else None
-    if at_root and ((folder / at_root).is_file() or (name == "unet" and (folder / HALF_WEIGHTS).is_file())):
+    half = weight_candidates(WEIGHTS)[1][0]
+    at_root = {"scheduler": [SCHEDULE], "unet": [WEIGHTS, half]}.get(name, [])
+    if any((folder / file).is_file() for file in at_root):
         return folder
     raise ConfigError(f"no folder {folder / name}, which {INDEX} names; copy the pipeline again with all its folders")
 
@@ -105,15 +105,11 @@ def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
     Raises:
         ConfigError: there are none, or a file of the index is missing.
     """
-    stem, _, kind = name.rpartition(".")
-    for whole, index in (
-        (folder / name, folder / f"{name}.index.json"),
-        (folder / f"{stem}.{HALF}.{kind}", folder / f"{name}.index.{HALF}.json"),
-    ):
-        if whole.is_file():
-            return [whole]
-        if index.is_file():
-            return _indexed_files(folder, index)
+    for whole, index in weight_candidates(name):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if (folder / index).is_file():
+            return _indexed_files(folder, folder / index)
     raise _no_weights(folder / name)
 
 

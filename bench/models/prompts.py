@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import ConfigError, Incompatible
+from bench.models import TEXT_WEIGHTS
 from bench.models.folder_cache import cached_by_folder
 from bench.models.pretrained import SAVED, component, variant_of, weight_files
-
-TEXT_WEIGHTS = "model.safetensors"
 
 
 def conditions_of(prompts: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
+from bench.models import CONDITIONS as CONDITIONS
 from bench.models import INDEX
 from bench.models.adapter import Adapter
 from bench.models.configs import middle_of, middle_shape, unet_config
@@ -20,7 +21,6 @@ from bench.models.fields import NetworkFields
 from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
 
 DEFAULTS = NetworkFields()
-CONDITIONS = "conditions.json"  # beside the weights: the names of the class labels, "none" first
 
 
 class PixelUNet(Adapter):

@@ -287,6 +287,10 @@ class Extractor(Protocol):
     random generators as they are. The keys of the result say what an array is: "features" (float [n, d]), "detected"
     (float [n], 0 or 1), "perceptual" (float [n, d]), or the name of an attribute (probabilities [n, K]).
 
+    A class whose fields may name a repository, `hub:OWNER/NAME`, also has `hub_files`: patterns of the names of its
+    files that are read, such as ("config.json", "*.safetensors"). `prepare` fetches and looks for these; without
+    `hub_files`, all safetensors, JSON and text files.
+
     Attributes:
         name: the public name.
         digest: hash of the weights and of everything else that decides its output; part of the key of stored arrays.

@@ -20,7 +20,7 @@ from bench.assets import asset_folder, list_assets
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.core.json_text import read_object
-from bench.storage.hub import fetch
+from bench.storage.hub import FileChoice, fetch
 from evaluators.pretrained.images import check_images
 from evaluators.pretrained.weights import first_line
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # the names that open_clip looks for
 BATCH = 64  # batch size
-PATTERNS = ["open_clip*.safetensors", "*.json", "*.txt"]  # weights, configuration, tokenizer; no pickled objects
+READ = (CONFIG, "open_clip*.safetensors", "*.json", "*.txt")  # configuration, weights, tokenizer; no pickled objects
 HINT = "give a folder with open_clip's open_clip_config.json and weights"
 
 
@@ -121,7 +121,7 @@ def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
 
 
 def _folder(kind: str, address: str) -> Path:
-    folder = Path(address).expanduser() if kind == "path" else fetch(address, PATTERNS)
+    folder = Path(address).expanduser() if kind == "path" else fetch(address, FileChoice(READ))
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder}; {HINT}")
     read_object(folder / CONFIG, HINT)  # reports a missing or damaged file in one sentence

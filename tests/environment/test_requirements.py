@@ -1,4 +1,4 @@
-"""What a suite takes from elsewhere: listed, fetched from a mirror, and refused in one sentence. No network is used."""
+"""Requirements of a suite: listed, fetched from a mirror, and refused in one sentence. No network is used."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bench.core.errors import ConfigError, Incompatible
 from bench.engine.cells import cells
 from bench.environment import requirements
 from bench.environment.requirements import examine, takes_from_elsewhere
+from bench.models import MODEL_FILES
 from bench.storage import hub
 from bench.storage.downloads import Downloads, downloads
 from bench.storage.files import cache_root
@@ -107,13 +108,18 @@ def test_a_copy_that_was_stopped_goes_on(mirror: Path) -> None:
     shutil.copyfile(source / "config.json", kept / "config.json")
     (kept / f"{WEIGHTS}.part").write_bytes((source / WEIGHTS).read_bytes()[:1000])
     whole = (kept / "config.json").stat().st_mtime_ns
-    assert hub.available(PLACE) is None
-    assert hub.copy_from_mirror(PLACE, mirror) == kept == hub.available(PLACE) == hub.fetch(PLACE, ["*.json"])
+    assert hub.available(PLACE, MODEL_FILES) is None
+    assert (
+        hub.copy_from_mirror(PLACE, mirror, MODEL_FILES)
+        == kept
+        == hub.available(PLACE, MODEL_FILES)
+        == hub.fetch(PLACE, MODEL_FILES)
+    )
     assert (kept / "config.json").stat().st_mtime_ns == whole
     assert file_digest(kept / WEIGHTS) == file_digest(source / WEIGHTS)
     assert names(kept) == {"config.json", "scheduler_config.json", WEIGHTS, hub.DONE}
     (kept / WEIGHTS).write_bytes(b"cut short")
-    assert hub.available(PLACE) is None
+    assert hub.available(PLACE, MODEL_FILES) is None
 
 
 def test_a_damaged_mirror_is_refused_and_nothing_of_it_counts(call: Call, suite: Path, mirror: Path) -> None:
@@ -124,36 +130,11 @@ def test_a_damaged_mirror_is_refused_and_nothing_of_it_counts(call: Call, suite:
     code, shown, _ = call("prepare", suite, "--mirror", mirror)
     assert code == 1
     assert f"{weights} of {PLACE} must have the SHA-256 " in shown
-    assert hub.available(PLACE) is None
+    assert hub.available(PLACE, MODEL_FILES) is None
     weights.unlink()
     code, shown, _ = call("prepare", suite, "--mirror", mirror)
     assert code == 1
     assert f"the mirror must hold {weights.parent} with {WEIGHTS}" in shown
-
-
-def test_from_the_hub_comes_what_is_on_record_at_its_revision_and_it_is_held_against_it(
-    call: Call, suite: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    asked: list[Any] = []
-    folder = mirror / "tests/tiny/0123abc"
-
-    def snapshot(repo: str, revision: str, allow_patterns: Any = None, local_files_only: bool = False) -> str:
-        if local_files_only and not asked:
-            raise LocalEntryNotFoundError("not here")
-        asked.append((repo, revision, allow_patterns))
-        return str(folder)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    assert call("prepare", suite)[0] == 0
-    assert asked[0] == ("tests/tiny", "0123abc", ["config.json", "scheduler_config.json", WEIGHTS])
-    data = bytearray((folder / WEIGHTS).read_bytes())
-    data[-1] ^= 1
-    (folder / WEIGHTS).write_bytes(data)
-    code, shown, _ = call("prepare", suite)
-    assert code == 1, "what is at hand is held against the record as well"
-    assert f"must have the SHA-256 {hub.downloads().hub[PLACE].files[WEIGHTS].sha256}, got " in shown
 
 
 def test_a_full_disk_is_seen_before_the_first_file(
@@ -170,32 +151,33 @@ def test_a_full_disk_is_seen_before_the_first_file(
 def test_a_repository_is_no_path_out_of_the_mirror(place: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be OWNER/NAME"):
         hub.mirror_folder(place, tmp_path)
-    assert hub.available(place) is None
+    assert hub.available(place, MODEL_FILES) is None
     with pytest.raises(Incompatible, match="cannot fetch"):
-        hub.fetch(place, ["*.json"])
+        hub.fetch(place, MODEL_FILES)
 
 
 def test_a_repository_that_no_record_knows_is_there_when_it_has_weights(mirror: Path) -> None:
     other = mirror / "tests" / "other" / "main"
     other.mkdir(parents=True)
     (other / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"must hold .*other.main with \*.safetensors"):
-        hub.copy_from_mirror("tests/other", mirror)
-    shutil.copyfile(mirror / "tests/tiny/0123abc" / WEIGHTS, other / WEIGHTS)
-    assert hub.available("tests/other") is None
-    hub.copy_from_mirror("tests/other", mirror)
-    assert hub.available("tests/other") == cache_root() / "hub" / "tests" / "other" / "main"
+    with pytest.raises(ConfigError, match=rf"other.main cannot be used: tests/other must hold {WEIGHTS}"):
+        hub.copy_from_mirror("tests/other", mirror, MODEL_FILES)
+    for name in (WEIGHTS, "scheduler_config.json"):
+        shutil.copyfile(mirror / "tests/tiny/0123abc" / name, other / name)
+    assert hub.available("tests/other", MODEL_FILES) is None
+    hub.copy_from_mirror("tests/other", mirror, MODEL_FILES)
+    assert hub.available("tests/other", MODEL_FILES) == cache_root() / "hub" / "tests" / "other" / "main"
     with pytest.raises(Incompatible, match="cannot ask the hub for tests/unknown"):
-        hub.bytes_on_hub("tests/unknown", ["*"])
+        hub.bytes_to_fetch("tests/unknown", MODEL_FILES)
 
 
 def test_what_the_hub_s_own_cache_holds_whole_is_available(mirror: Path, tmp_path: Path) -> None:
     commit = "a" * 40
     kept = tmp_path / "hub-cache" / "models--tests--cached" / "snapshots" / commit
     shutil.copytree(mirror / "tests/tiny/0123abc", kept)
-    assert hub.available(f"tests/cached@{commit}") == kept
+    assert hub.available(f"tests/cached@{commit}", MODEL_FILES) == kept
     (kept / WEIGHTS).unlink()
-    assert hub.available(f"tests/cached@{commit}") is None
+    assert hub.available(f"tests/cached@{commit}", MODEL_FILES) is None
 
 
 def test_data_statistics_and_extractors_are_named_with_what_to_do(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_evaluators_use_the_storage_to_find_weights_only() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bench.storage"):
                 taken |= {f"{node.module}.{alias.name}" for alias in node.names}
-    assert taken <= {"bench.storage.files.cache_root", "bench.storage.hub.fetch"}
+    assert taken <= {"bench.storage.files.cache_root", "bench.storage.hub.FileChoice", "bench.storage.hub.fetch"}
 
 
 @pytest.mark.parametrize("name", ["attribute_cnn", "attribute_resnet", "clip", "clip_features", "efficientnet_lite0"])

@@ -135,12 +135,12 @@ def test_the_default_is_the_network_of_the_paper(tmp_path: Path, monkeypatch: py
 def test_what_the_hub_cannot_give_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(repo: str, **options: object) -> str:
         assert (repo, options["revision"]) == ("owner/name", "v1")
-        assert options["allow_patterns"] == ["config.json", "model.safetensors"], "no pickle, no code"
         raise OSError("no route\nto the hub")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(Incompatible, match="fetch owner/name@v1 from the hub: no route; download it and use path:"):
         Extractor("hub:owner/name@v1")
+    assert Extractor.hub_files == ("config.json", "model.safetensors"), "no pickle, no code"
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

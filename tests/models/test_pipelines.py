@@ -14,7 +14,7 @@ from diffusers import DDIMPipeline, DDPMPipeline
 from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError, ConfigError, Incompatible, UnknownName
-from bench.models import load_model, model_folder
+from bench.models import load_model
 from bench.models.pretrained import SCHEDULE, WEIGHTS
 from bench.sampling.loop import Sampler
 from methods.attribute_switching import Method as AttributeSwitching
@@ -190,28 +190,3 @@ def test_a_pipeline_that_cannot_be_read_is_refused_in_a_sentence(
 def test_a_field_that_a_family_does_not_have_is_refused(saved: Path) -> None:
     with pytest.raises(UnknownName, match=r"unknown field of model path:.* 'guidance_scale'"):
         load_model(f"path:{saved}", fields={"guidance_scale": 3.0})
-
-
-def test_of_a_hub_pipeline_only_what_is_read_is_fetched(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fnmatch
-
-    import huggingface_hub
-
-    asked: list[list[str]] = []
-
-    def snapshot(_repo: str, revision: str | None, allow_patterns: list[str]) -> str:
-        assert revision == "abc"
-        asked.append(allow_patterns)
-        return str(saved)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert model_folder("hub:someone/model@abc") == saved
-    assert asked[0] == ["model_index.json"]
-
-    def fetched(name: str) -> bool:
-        return any(fnmatch.fnmatch(name, pattern) for pattern in asked[1])
-
-    assert all(fetched(n) for n in ("model_index.json", f"unet/{WEIGHTS}", "unet/config.json", WEIGHTS))
-    assert fetched("unet/diffusion_pytorch_model-00001-of-00002.safetensors")
-    assert not any(fetched(n) for n in ("whole.safetensors", "unet/diffusion_pytorch_model.bin", "vae/config.json"))
-    assert not fetched("unet/diffusion_pytorch_model.fp16.safetensors")

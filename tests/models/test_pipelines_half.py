@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from diffusers import DDPMPipeline
 from safetensors.torch import load_file, save_file
 
 from bench.core.errors import ConfigError
-from bench.models import load_model, model_folder
+from bench.models import load_model
 from bench.models.pretrained import WEIGHTS
 from tests.models.test_pipelines_flow import PROMPTS
 from tests.models.test_pipelines_flow import pipeline as stable_diffusion_3
@@ -90,29 +89,3 @@ def test_every_component_may_be_in_half_precision(tmp_path: Path) -> None:
     encoder = tmp_path / "saved" / "text_encoder_3" / "model.fp16.safetensors"
     save_file({k: 2 * v for k, v in load_file(encoder).items()}, encoder, {"format": "pt"})
     assert load_model(f"path:{tmp_path / 'saved'}", fields={"prompts": PROMPTS}).digest != before
-
-
-@pytest.mark.parametrize("only_half", [False, True])
-def test_of_the_hub_half_precision_is_fetched_where_there_are_no_others(
-    unet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_half: bool
-) -> None:
-    import huggingface_hub
-
-    there = Path(shutil.copytree(unet, tmp_path / "there"))
-    shutil.copy(there / "unet" / WEIGHTS, there / "unet" / HALF)
-    if only_half:
-        (there / "unet" / WEIGHTS).unlink()
-    here = tmp_path / "here"
-
-    def snapshot(_repo: str, revision: str | None, allow_patterns: list[str]) -> str:
-        for file in (f for f in there.rglob("*") if f.is_file()):
-            name = str(file.relative_to(there))
-            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
-                (here / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, here / name)
-        return str(here)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    folder = model_folder("hub:someone/model")
-    assert [f.name for f in (folder / "unet").glob("*.safetensors")] == [HALF if only_half else WEIGHTS]
-    load_model("hub:someone/model")
