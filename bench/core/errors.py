@@ -36,4 +36,4 @@ class Undefined(BenchError):
 
 
 class NotFinite(BenchError):
-    """A denoiser returned NaN or infinity: the cell is `failed` for this reason."""
+    """A network returned NaN or infinity: the cell is `failed` for this reason."""

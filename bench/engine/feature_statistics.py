@@ -82,12 +82,12 @@ def _shards(store: Store, folders: Sequence[Path], method: str, extractor: Extra
 
 
 def _extracted(extractor: Extractor, images: npt.NDArray[np.uint8]) -> Features:
-    import torch
+    from bench.engine.extraction import extracted
 
-    arrays = extractor.extract(torch.from_numpy(np.array(images)))
+    arrays = extracted(extractor, images)
     if "features" not in arrays:
         raise ConfigError(f"an extractor with features must be named, got {extractor.name}, which gives {list(arrays)}")
-    return arrays["features"]
+    return cast("Features", arrays["features"])
 
 
 def _fit(blocks: list[Features]) -> Gaussian:

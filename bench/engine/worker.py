@@ -16,6 +16,7 @@ from bench.config.data_source import ImageSetSpec
 from bench.core.progress import console, track
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
+from bench.engine.extraction import extracted
 from bench.engine.jobs import out_of_memory
 from bench.engine.resources import Resources, reference_source
 from bench.protocols.counting import Counted, Counts
@@ -133,11 +134,11 @@ def draw(resources: Resources, job: CellJob, index: int, size: int) -> tuple[Arr
 def extract(
     resources: Resources, store: Store, spec: ExtractorSpec, source: Path, images: npt.NDArray[np.generic]
 ) -> None:
-    """Store the arrays of an extractor for the images of an entry."""
+    """Store the arrays of an extractor for the images of an entry; raises the errors of `extracted`."""
     extractor = resources.extractor(spec)
     folder = store.features(spec.name, extractor.digest, source)
     if store.read(folder) is None:
-        store.write(folder, extractor.extract(torch.from_numpy(np.array(images))), {})
+        store.write(folder, extracted(extractor, images), {})
 
 
 def extract_reference(

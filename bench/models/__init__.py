@@ -188,15 +188,31 @@ def family_of(folder: Path) -> Family | None:
     """Return the family of a pipeline's folder, or None if the folder holds a single network.
 
     Raises:
-        ConfigError: the index cannot be read.
+        ConfigError: the index cannot be read, or the folder holds a checkpoint in one file.
         UnknownName: no family reads the class of the pipeline.
     """
     if not (folder / INDEX).is_file():
+        _refuse_single_file(folder)
         return None
     name = str(read_object(folder / INDEX, "").get("_class_name"))
     if name not in PIPELINES:
         raise UnknownName("pipeline", name, PIPELINES)
     return PIPELINES[name]
+
+
+def _refuse_single_file(folder: Path) -> None:
+    """Refuse a folder with a checkpoint in one file, as other programs save a whole pipeline.
+
+    Raises:
+        ConfigError: with the command that converts it.
+    """
+    files = sorted(file.name for kind in ("safetensors", "ckpt") for file in folder.glob(f"*.{kind}"))
+    if files and not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"{folder} must be a folder saved by diffusers' save_pretrained, with {INDEX} or config.json, got "
+            f"{files[0]}, a checkpoint in one file; convert it so: diffusers.StableDiffusionPipeline.from_single_file("
+            f"{str(folder / files[0])!r}).save_pretrained(...), or StableDiffusionXLPipeline for XL"
+        )
 
 
 def model_class(folder: Path) -> type[ModelFields]:

@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 from torch import nn
 
+from bench.core.errors import ConfigError
+
 
 class UNetConfig(Protocol):
     """Configuration of a `UNet2DModel` or a `UNet2DConditionModel`; only a conditional one has the last three."""
@@ -46,6 +48,30 @@ class AutoencoderConfig(Protocol):
 def unet_config(unet: nn.Module) -> UNetConfig:
     """Return the configuration of a U-Net of diffusers."""
     return cast(UNetConfig, unet.config)
+
+
+def check_labels(unet: nn.Module, labelled: bool = False) -> None:
+    """Refuse a U-Net that must be given class labels in a form that no condition of the bench has.
+
+    Args:
+        unet: of diffusers.
+        labelled: True if the family gives numbers of classes to a network with `num_class_embeds`.
+
+    Raises:
+        ConfigError: the network adds an embedding of labels, and would fail at its first call.
+    """
+    kind = getattr(unet.config, "class_embed_type", None)
+    if kind is not None:
+        raise ConfigError(
+            f"a U-Net must take no class labels, or their numbers, got class_embed_type {kind!r}, whose labels are "
+            "noise levels or vectors; networks for upscaling and such others are not supported"
+        )
+    n_labels = getattr(unet.config, "num_class_embeds", None)
+    if n_labels is not None and not labelled:
+        raise ConfigError(
+            f"a U-Net of this pipeline must take no class labels, got num_class_embeds {n_labels}; a class-conditional "
+            "one is a DDPMPipeline with conditions.json"
+        )
 
 
 def transformer_config(transformer: nn.Module) -> TransformerConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -9,7 +10,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import ConfigError
+from bench.core.errors import ConfigError, NotFinite
+from bench.core.progress import console
 from bench.models.adapter import Adapter
 from bench.models.configs import AutoencoderConfig, unet_config
 from bench.models.offload import taking_turns
@@ -32,19 +34,20 @@ class Autoencoder:
     `latents_mean` and `latents_std`, or a `shift_factor`, they are normalised with these beside `scaling_factor`.
     """
 
-    def __init__(self, network: nn.Module, batch: int) -> None:
+    def __init__(self, network: nn.Module, batch: int, scale: float | None = None) -> None:
         """Wrap a network in memory.
 
         Args:
             network: the autoencoder.
             batch: images per call, >= 1.
+            scale: by which latents are multiplied, by default the configuration's `scaling_factor`.
         """
         config = cast(AutoencoderConfig, network.config)
         self.network = network
         self.batch = batch
         self.channels = config.latent_channels
         self.factor: int = 2 ** (len(config.block_out_channels) - 1)  # side of a latent, in pixels
-        self._scale = config.scaling_factor
+        self._scale = config.scaling_factor if scale is None else scale
         mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
         shift = getattr(config, "shift_factor", None) or 0.0
         normalised = mean is not None and std is not None
@@ -75,14 +78,41 @@ class Autoencoder:
         return torch.cat([cast(_Coder, self.network).decode(batch).sample for batch in z.split(self.batch)])
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return latents as uint8 images, rounded as diffusers' pipelines do."""
-        return ((self.pixels(latents).float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        """Return latents as uint8 images, rounded as diffusers' pipelines do.
+
+        Raises:
+            NotFinite: the network returned NaN or infinity, which as uint8 would be a black image.
+        """
+        pixels = self.pixels(latents)
+        broken = int((~torch.isfinite(pixels).flatten(1).all(1)).sum())
+        if broken:
+            raise NotFinite(
+                f"the autoencoder returned NaN or infinity for {broken} of {len(pixels)} images, from finite latents; "
+                "its weights are damaged or of another model: copy them again"
+            )
+        return ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def load_autoencoder(folder: Path, device: str, batch: int) -> Autoencoder:
-    """Load the autoencoder of a folder saved by diffusers, with `batch` images per call."""
-    name = read_config(folder / "config.json", ("AutoencoderKL", "VQModel"))["_class_name"]
-    return Autoencoder(load_network(folder, name, device), batch)
+    """Load the autoencoder of a folder saved by diffusers, with `batch` images per call.
+
+    A `VQModel` whose file has no `scaling_factor`, as those of the first latent diffusion models, has 1.0.
+    """
+    config = read_config(folder / "config.json", ("AutoencoderKL", "VQModel"))
+    scale = None
+    if config["_class_name"] == "VQModel" and "scaling_factor" not in config:
+        scale = 1.0  # diffusers would take 0.18215, which is that of Stable Diffusion's AutoencoderKL
+        _say_scale(folder)
+    return Autoencoder(load_network(folder, config["_class_name"], device), batch, scale)
+
+
+@functools.cache
+def _say_scale(folder: Path) -> None:
+    console.print(
+        f"{folder / 'config.json'} names no scaling_factor: 1.0 is used, that of a VQModel; write another one there",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 class LatentModel(Adapter):

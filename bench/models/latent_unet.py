@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.models.configs import middle_of, middle_shape, unet_config
+from bench.models.configs import check_labels, middle_of, middle_shape, unet_config
 from bench.models.fields import LatentFields
 from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
@@ -26,7 +26,12 @@ class LatentUNet(LatentModel):
         name: str = "latent_unet",
         digest: str = "",
     ) -> None:
-        """Wrap networks in memory; the arguments are those of `LatentModel`."""
+        """Wrap networks in memory; the arguments are those of `LatentModel`.
+
+        Raises:
+            ConfigError: the errors of `LatentModel`, or the network takes class labels.
+        """
+        check_labels(unet)
         middle = middle_of(unet)
         super().__init__(unet, middle, autoencoder, scheduler_config, ("none",), name, digest)
         self.unet = unet

@@ -14,7 +14,7 @@ from bench.core.errors import ConfigError
 from bench.core.json_text import read_object
 from bench.models.adapter import Adapter
 from bench.models.classifier_free import ClassifierFree, check_guidance_scale
-from bench.models.configs import middle_of, middle_shape, unet_config
+from bench.models.configs import check_labels, middle_of, middle_shape, unet_config
 from bench.models.fields import AttentionSlicing, NetworkFields, cached_network, slice_attention
 from bench.models.pretrained import SAVED, SCHEDULE, component, pipeline_digest, read_config, read_schedule
 from bench.models.prompts import cached_text_encoder, conditions_of, load_text_encoder
@@ -62,9 +62,10 @@ class PixelTextUNet(ClassifierFree, Adapter):
             digest: hash of everything that decides the model's output.
 
         Raises:
-            ConfigError: the errors of `Adapter`, or the network is not over pixels, or reads embeddings of another
-                width.
+            ConfigError: the errors of `Adapter`, or the network is not over pixels, takes class labels, or
+                reads embeddings of another width.
         """
+        check_labels(unet)
         config = unet_config(unet)
         if config.in_channels != 3 or config.out_channels not in (3, 6) or not isinstance(config.sample_size, int):
             raise ConfigError(

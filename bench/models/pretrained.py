@@ -26,6 +26,7 @@ from bench.models.schedule import SCHEDULE_KEYS, alphas_cumprod
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 SAVED = "give a folder saved by diffusers' save_pretrained"
 # Schedulers whose noise schedule is x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with a_t from betas; the suite chooses the
 # sampler, so their other settings are ignored.
@@ -44,9 +45,8 @@ def component(folder: Path, name: str) -> Path:
     """
     if (folder / name).is_dir():
         return folder / name
-    half = weight_candidates(WEIGHTS)[1][0]
-    at_root = {"scheduler": [SCHEDULE], "unet": [WEIGHTS, half]}.get(name, [])
-    if any((folder / file).is_file() for file in at_root):
+    at_root = {"scheduler": SCHEDULE, "unet": "config.json"}.get(name)
+    if at_root is not None and (folder / at_root).is_file():
         return folder
     raise ConfigError(f"no folder {folder / name}, which {INDEX} names; copy the pipeline again with all its folders")
 
@@ -125,7 +125,34 @@ def _indexed_files(folder: Path, index: Path) -> list[Path]:
 
 
 def _no_weights(file: Path) -> ConfigError:
-    return ConfigError(f"no weights at {file}; only safetensors are read: save with safe_serialization=True")
+    """Return the error for weights that are missing; it says how to convert those that are there instead."""
+    where = f"no weights at {file}; only safetensors are read"
+    others = sorted(path.name for path in file.parent.glob("*") if path.suffix in (".safetensors", *PICKLES))
+    stem = file.stem.split("-")[0]
+    variants = [name for name in others if name.startswith(stem + ".") and name.endswith(".safetensors")]
+    network = _class_in(file.parent)
+    if variants and file.name not in others:
+        variant = variants[0].removeprefix(stem + ".").split(".")[0].split("-")[0]
+        return ConfigError(
+            f"{where}, without a variant or as {HALF}, and only the variant {variant} is there ({variants[0]}); save "
+            f"it without one: {network}.from_pretrained({str(file.parent)!r}, variant={variant!r}).save_pretrained(...)"
+        )
+    pickles = [name for name in others if name.endswith(PICKLES)]
+    if pickles and not variants:
+        return ConfigError(
+            f"{where}, and only a pickle is there ({pickles[0]}), which can run code; if you trust it, convert it so: "
+            f"{network}.from_pretrained({str(file.parent)!r}, use_safetensors=False).save_pretrained(...)"
+        )
+    return ConfigError(f"{where}: save with safe_serialization=True")
+
+
+def _class_in(folder: Path) -> str:
+    """Return the library and class of a network by its config.json."""
+    config = read_object(folder / "config.json", SAVED) if (folder / "config.json").is_file() else {}
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and architectures:
+        return f"transformers.{architectures[0]}"
+    return f"diffusers.{config.get('_class_name', 'ModelMixin')}"
 
 
 def variant_of(files: list[Path]) -> str | None:

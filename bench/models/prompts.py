@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from bench.models import TEXT_WEIGHTS
 from bench.models.folder_cache import cached_by_folder
 from bench.models.pretrained import SAVED, component, variant_of, weight_files
 
+
+SMALLEST_VOCABULARY = 0.9  # of the text encoder's embeddings; T5 has 32,128 for 32,100 tokens
 
 def conditions_of(prompts: Mapping[str, str]) -> tuple[str, ...]:
     """Return the conditions of the prompts, "none" first.
@@ -93,12 +96,12 @@ def load_text_encoder(
         folder: of the pipeline.
         suffix: of the components' names: "", "_2" or "_3".
         kind: "CLIPTextModel", "CLIPTextModelWithProjection" (which also outputs `text_embeds`) or "T5EncoderModel".
-        length: tokens to which prompts are padded, by default the tokenizer's limit.
+        length: tokens to which prompts are padded, by default the tokenizer's limit, at most the network's positions.
         masked: mask the padding, as the network's configuration may require too.
 
     Raises:
-        Incompatible: transformers is not installed.
-        ConfigError: a component is missing or damaged.
+        Incompatible: transformers is not installed, or sentencepiece where the vocabulary needs it.
+        ConfigError: a component is missing or damaged, or the vocabulary is not that of the text encoder.
     """
     from safetensors import SafetensorError
 
@@ -109,6 +112,7 @@ def load_text_encoder(
             "text-to-image models need transformers: pip install 'fairdiff-bench[transformers]'"
         ) from error
     words, text = component(folder, f"tokenizer{suffix}"), component(folder, f"text_encoder{suffix}")
+    _check_vocabulary_files(words, kind)
     files = weight_files(text, TEXT_WEIGHTS)
     weights = files[0]
     logging: Any = transformers.utils.logging
@@ -131,8 +135,44 @@ def load_text_encoder(
     missing = sorted(report["missing_keys"])
     if missing:
         raise ConfigError(f"{weights} is of another architecture than its config.json: it lacks {missing[0]!r}")
+    _check_vocabulary(len(tokenizer), network.config.vocab_size, words)
     hidden = masked or getattr(network.config, "use_attention_mask", False)
-    return TextEncoder(tokenizer, network.eval().requires_grad_(False), length or tokenizer.model_max_length, hidden)
+    # A tokenizer whose file names no limit has one of 1e30.
+    positions = getattr(network.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    limit = length or min(tokenizer.model_max_length, positions)
+    return TextEncoder(tokenizer, network.eval().requires_grad_(False), limit, hidden)
+
+
+def _check_vocabulary_files(folder: Path, kind: str) -> None:
+    """Refuse a tokenizer's folder without a vocabulary: transformers would make one of a few tokens in silence.
+
+    Raises:
+        Incompatible: the vocabulary needs sentencepiece, which is not installed.
+        ConfigError: there is no vocabulary.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return
+    names = ("spiece.model",) if kind.startswith("T5") else ("vocab.json", "merges.txt")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} must hold the tokenizer's vocabulary, tokenizer.json or {' and '.join(names)}, got no "
+            f"{' and no '.join(missing)}; copy the folder again"
+        )
+    if names == ("spiece.model",) and importlib.util.find_spec("sentencepiece") is None:
+        raise Incompatible(
+            f"{folder / 'spiece.model'} needs sentencepiece: pip install 'fairdiff-bench[sentencepiece]'; or save the "
+            "tokenizer again where that is installed, which writes tokenizer.json"
+        )
+
+
+def _check_vocabulary(n_tokens: int, n_embeddings: int, folder: Path) -> None:
+    """Refuse a tokenizer of another vocabulary than the text encoder's, which is padded to a round number at most."""
+    if not SMALLEST_VOCABULARY * n_embeddings <= n_tokens <= n_embeddings:
+        raise ConfigError(
+            f"the tokenizer of {folder} must have the vocabulary of its text encoder, {n_embeddings:,} tokens, got "
+            f"{n_tokens:,}; its vocabulary is missing, cut short or of another model: copy the folder again"
+        )
 
 
 # Many prompts share one encoder of CLIP; T5 is too large to stay in memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,36 +62,85 @@ def make_scheduler(sampler: str, config: Mapping[str, object], steps: int, spaci
         spacing: "model" for the configuration's `timestep_spacing`, or "logsnr" (`log_snr_timesteps`).
 
     Raises:
-        ConfigError: an unknown sampler or spacing, a number of steps out of range, or a configuration without a
-            noise schedule.
+        ConfigError: an unknown sampler or spacing, a number of steps out of range, a configuration without a noise
+            schedule, or a number of steps for which the model's spacing repeats a timestep, leaves the table, or
+            starts more than a stride before the last timestep.
     """
     if sampler not in SAMPLERS:
         raise ConfigError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     if spacing not in SPACINGS:
         raise ConfigError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+    limit = _check_schedule(config)
+    if not 1 <= steps <= limit:
+        raise ConfigError(f"steps must be 1 to {limit}, the model's training timesteps, got {steps}")
+    scheduler = _scheduler(sampler, config)
+    if spacing == "logsnr":
+        timesteps = log_snr_timesteps(scheduler.alphas_cumprod, steps)
+        scheduler.visit(timesteps) if sampler == "ddim" else scheduler.set_timesteps(timesteps=timesteps)
+        return scheduler
+    scheduler.set_timesteps(steps)
+    problem = _problem(scheduler.timesteps.tolist(), limit)
+    if problem:
+        chosen = scheduler.config.timestep_spacing
+        raise ConfigError(
+            f"{sampler} with {steps} steps under the model's spacing {chosen!r} {problem}; take "
+            f"{_good_counts(scheduler, steps, limit)} steps, or spacing: logsnr"
+        )
+    return scheduler
+
+
+def _check_schedule(config: Mapping[str, object]) -> int:
+    """Return the number of training timesteps of a configuration."""
     for key in ("num_train_timesteps", "beta_schedule"):  # a flow-matching scheduler has the first only
         if key not in config:
             raise ConfigError(f"the model's scheduler configuration must hold {key}; save it with DDIMScheduler")
     limit = config["num_train_timesteps"]
     if not isinstance(limit, int):
         raise TypeError(f"num_train_timesteps must be a whole number, got {limit!r}")
-    if not 1 <= steps <= limit:
-        raise ConfigError(f"steps must be 1 to {limit}, the model's training timesteps, got {steps}")
-    scheduler = _scheduler(sampler, {k: config[k] for k in SCHEDULE_KEYS if k in config})
-    if spacing == "model":
-        scheduler.set_timesteps(steps)
-    else:
-        timesteps = log_snr_timesteps(scheduler.alphas_cumprod, steps)
-        scheduler.visit(timesteps) if sampler == "ddim" else scheduler.set_timesteps(timesteps=timesteps)
-    return scheduler
+    return limit
 
 
-def _scheduler(sampler: str, keys: dict[str, object]) -> Any:
-    """Return a scheduler with the keys that its class accepts."""
+def _problem(timesteps: list[int], limit: int) -> str:
+    """Return what is wrong with the timesteps that a scheduler visits, in decreasing order, "" if nothing is.
+
+    Args:
+        timesteps: of the scheduler.
+        limit: number of training timesteps.
+    """
+    first, last = timesteps[0], timesteps[-1]
+    if first >= limit or last < 0:
+        return f"visits timestep {first if first >= limit else last}, and the model's are 0 to {limit - 1}"
+    repeated = next((t for t, following in itertools.pairwise(timesteps) if t <= following), None)
+    if repeated is not None:
+        return f"visits timestep {repeated} more than once"
+    stride = max((t - following for t, following in itertools.pairwise(timesteps)), default=limit)
+    if limit - 1 - first > stride:
+        return (
+            f"starts at timestep {first}, more than one stride ({stride}) from the model's last, {limit - 1}; samples "
+            "start as noise alone, which the model does not expect there"
+        )
+    return ""
+
+
+def _good_counts(scheduler: Any, steps: int, limit: int) -> str:
+    """Return the nearest numbers of steps without a problem, below and above `steps`, such as "49 or 62"."""
+
+    def good(count: int) -> bool:
+        scheduler.set_timesteps(count)
+        return not _problem(scheduler.timesteps.tolist(), limit)
+
+    below = next((count for count in range(steps - 1, 0, -1) if good(count)), None)
+    above = next((count for count in range(steps + 1, limit + 1) if good(count)), None)
+    return " or ".join(str(count) for count in (below, above) if count is not None)
+
+
+def _scheduler(sampler: str, config: Mapping[str, object]) -> Any:
+    """Return a scheduler with the keys of the configuration that its class accepts."""
     from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 
     from bench.models.ddim import DDIM
 
+    keys: dict[str, Any] = {key: config[key] for key in SCHEDULE_KEYS if key in config}
     keys["prediction_type"] = "sample"
     if sampler != "ddpm" or not str(keys.get("variance_type")).startswith("fixed"):  # a learnt variance is ignored
         keys.pop("variance_type", None)
@@ -106,6 +156,6 @@ def _scheduler(sampler: str, keys: dict[str, object]) -> Any:
 
 def alphas_cumprod(config: Mapping[str, object]) -> Tensor:
     """Return a_t as float64 [T], rescaled to zero terminal SNR if the configuration says so."""
-    scheduler = make_scheduler("ddim", config, 1)
-    a: Tensor = scheduler.alphas_cumprod.to(torch.float64)
+    _check_schedule(config)
+    a: Tensor = _scheduler("ddim", config).alphas_cumprod.to(torch.float64)
     return a

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
 from bench.models.classifier_free import ClassifierFree
-from bench.models.configs import middle_of, middle_shape, unet_config
+from bench.models.configs import check_labels, middle_of, middle_shape, unet_config
 from bench.models.fields import AttentionSlicing, LatentFields, TextFields, slice_attention
 from bench.models.latent import Autoencoder, LatentModel
 from bench.models.pretrained import SCHEDULE, component, pipeline_digest, read_config, read_schedule
@@ -51,8 +51,10 @@ class TextUNet(ClassifierFree, LatentModel):
             digest: hash of everything that decides the model's output.
 
         Raises:
-            ConfigError: the errors of `LatentModel`, or the network reads embeddings of another width.
+            ConfigError: the errors of `LatentModel`, or the network reads embeddings of another width, or
+                takes class labels.
         """
+        check_labels(unet)
         middle = middle_of(unet)
         config = unet_config(unet)
         super().__init__(unet, middle, autoencoder, scheduler_config, conditions, name, digest)

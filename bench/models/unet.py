@@ -16,7 +16,7 @@ from bench.core.json_text import read_object
 from bench.models import CONDITIONS as CONDITIONS
 from bench.models import INDEX
 from bench.models.adapter import Adapter
-from bench.models.configs import middle_of, middle_shape, unet_config
+from bench.models.configs import check_labels, middle_of, middle_shape, unet_config
 from bench.models.fields import NetworkFields
 from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
 
@@ -63,6 +63,7 @@ class PixelUNet(Adapter):
             )
         if not isinstance(config.sample_size, int):
             raise ConfigError(f"a pixel U-Net's sample_size must be one number, got {config.sample_size}")
+        check_labels(unet, labelled=True)
         middle = middle_of(unet)
         super().__init__(unet, middle, scheduler_config, conditions, name, digest)
         self.unet, self.block, self._channels = unet, block, config.in_channels

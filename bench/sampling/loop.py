@@ -68,7 +68,7 @@ def sample_batch(
         x_0 [n, *shape], in the model's dtype.
 
     Raises:
-        NotFinite: the denoiser returned NaN or infinity; the step and the samples are named.
+        NotFinite: the denoiser returned NaN or infinity, or a step did; the step and the samples are named.
         Incompatible: steps are to be repeated under a sampler that remembers earlier steps.
     """
     if repeats > 1 and sampler.name == "dpmsolver++":
@@ -85,13 +85,13 @@ def sample_batch(
             for again in reversed(range(repeats)):
                 with autocast:
                     denoised = denoise(x, int(t), batch).to(x.dtype)
-                if not torch.isfinite(denoised).all():
-                    _complain(denoised, int(t), batch.index)
+                _check_finite(denoised, "the denoiser", int(t), batch.index)
                 x = scheduler.step(denoised, t, x, **options).prev_sample
                 if again:
                     x = renoise(x, signal_ratio(scheduler, int(t)), draw_noise(sources, model))
             if on_step is not None:
                 on_step()
+    _check_finite(x, f"the step of {sampler.name}", int(scheduler.timesteps[-1]), batch.index)
     return x
 
 
@@ -107,7 +107,9 @@ def renoise(x: Tensor, signal: float, eps: Tensor) -> Tensor:
     return math.sqrt(signal) * x + math.sqrt(1 - signal) * eps
 
 
-def _complain(denoised: Tensor, t: int, index: Tensor) -> None:
-    bad = index[~torch.isfinite(denoised).flatten(1).all(1).cpu()].tolist()
+def _check_finite(values: Tensor, source: str, t: int, index: Tensor) -> None:
+    if torch.isfinite(values).all():
+        return
+    bad = index[~torch.isfinite(values).flatten(1).all(1).cpu()].tolist()
     shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-    raise NotFinite(f"the denoiser returned NaN or infinity at timestep {t} for {len(bad)} samples ({shown})")
+    raise NotFinite(f"{source} returned NaN or infinity at timestep {t} for {len(bad)} samples ({shown})")
