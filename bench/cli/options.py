@@ -9,7 +9,7 @@ import typer
 
 Out: TypeAlias = Annotated[Path, typer.Option(help="Folder of the tables (OUT/SUITE) and of the store (OUT/store).")]
 Workers: TypeAlias = Annotated[
-    int | None, typer.Option(help="Worker processes, one thread each; every core unless given.")
+    int | None, typer.Option(help="Worker processes, one thread each; every usable CPU unless given.")
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1, mps.")]
 ComputeBatch: TypeAlias = Annotated[

@@ -33,6 +33,14 @@ class AttributeChoice(Strict):
     classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     edges: tuple[float, ...] | None = None
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_text(cls, classes: Any) -> Any:
+        """Whole numbers as the text that a label file has."""
+        if isinstance(classes, dict):
+            return {_text(name): _texts(group) for name, group in classes.items()}
+        return _texts(classes)
+
     @field_validator("classes")
     @classmethod
     def _differ(cls, classes: Any) -> Any:
@@ -223,6 +231,14 @@ def check_set_name(name: str) -> None:
         raise ValueError(f"{name!r} is a shipped set; give yours another name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ValueError(f"the name of a set must be of letters, digits, '.', '_' and '-', got {name!r}")
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _texts(values: Any) -> Any:
+    return [_text(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _choice(name: Any, how: Any) -> Any:

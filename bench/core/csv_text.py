@@ -76,19 +76,18 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_csv_lines(path: Path, advice: str, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
+def read_csv_lines(path: Path, advice: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the fields of every line that is not blank, with the number of the line that they end in.
 
     Args:
         path: the file.
         advice: what to do about a file that cannot be read, the end of the error's sentence.
-        encoding: "utf-8-sig" skips the byte order mark that spreadsheets write.
 
     Raises:
         ConfigError: the file cannot be opened, is not UTF-8, or is not CSV.
     """
     try:
-        with path.open(newline="", encoding=encoding) as f:
+        with path.open(newline="", encoding="utf-8-sig") as f:  # spreadsheets write a byte order mark
             reader = csv.reader(f, strict=True)
             try:
                 yield from ((reader.line_num, fields) for fields in reader if fields)

@@ -39,13 +39,18 @@ def assemble(source: DataSource, n: int | None, size: int) -> LabelledImages:
     shape = Shape(size, source.crop, source.resample, source.enlarge, source.max_pixels)
     unusable = dict(labels.problems)
     while True:
-        problems = dict(table.problems) | {table.pictures.name(i): why for i, why in unusable.items()}
-        _tolerate(problems, source, len(table.pictures) + len(table.problems))
-        rows = choose(labels.values, labels.attributes, source.subsample, n, source.seed, unusable, source.title)
+        try:
+            rows = choose(labels.values, labels.attributes, source.subsample, n, source.seed, unusable, source.title)
+        except ConfigError:
+            _tolerate(_problems(table, unusable), source, table)  # likely the reason that too few are left
+            raise
         hashes, broken = checked(table.pictures, rows, shape, source.title)
+        broken |= _contradictions(table, rows, hashes, labels.values, broken)
+        unusable |= broken
+        problems = _problems(table, unusable)
+        _tolerate(problems, source, table)  # after the files were read, so that one round names all problems
         if not broken:
             return _labelled(source, table, labels, rows, hashes, shape, problems)
-        unusable |= broken  # choose again without them
 
 
 def stamp(source: DataSource) -> str:
@@ -63,7 +68,32 @@ def _format(source: DataSource) -> Format:
     return fill(format, {"root": source.root, **source.fields}, "format", source.name)
 
 
-def _tolerate(problems: dict[str, str], source: DataSource, n: int) -> None:
+def _problems(table: Table, unusable: dict[int, str]) -> dict[str, str]:
+    return dict(table.problems) | {table.pictures.name(i): why for i, why in unusable.items()}
+
+
+def _contradictions(
+    table: Table,
+    rows: npt.NDArray[np.int64],
+    hashes: npt.NDArray[np.uint8],
+    values: npt.NDArray[np.int64],
+    broken: dict[int, str],
+) -> dict[int, str]:
+    """Return the chosen pictures that have the bytes of another one and other labels, with the reason."""
+    usable = [k for k, row in enumerate(rows.tolist()) if row not in broken]
+    first: dict[bytes, int] = {}
+    problems: dict[int, str] = {}
+    for k in usable:
+        row = int(rows[k])
+        other = first.setdefault(hashes[k].tobytes(), row)
+        if (values[row] != values[other]).any():
+            problems[row] = f"the same file as {table.pictures.name(other)}, with another label"
+            problems[other] = f"the same file as {table.pictures.name(row)}, with another label"
+    return problems
+
+
+def _tolerate(problems: dict[str, str], source: DataSource, table: Table) -> None:
+    n = len(table.pictures) + len(table.problems)
     if len(problems) > source.tolerate:
         examples = ", ".join(f"{name} ({why})" for name, why in list(problems.items())[:SHOWN])
         remainder = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from bench.assets import CREDIT
 from bench.core.attributes import Attribute, check_distribution
+from bench.core.cpus import usable_cpus
 from bench.core.errors import ConfigError
 from bench.core.progress import track
 from bench.protocols.images import ImagesOnDemand, LabelledImages
@@ -182,7 +182,7 @@ def avatar_faces(
 def _draw_all(
     joint: npt.NDArray[np.float64], seed: int, n: int, size: int, name: str, workers: int | None
 ) -> dict[str, Array]:
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cpus()
     starts = list(range(0, n, 100))
     if n <= 200 or workers == 1:
         blocks = [_draw_block(joint, seed, s, min(s + 100, n), size) for s in starts]

@@ -73,6 +73,7 @@ def decode(data: bytes, shape: Shape) -> npt.NDArray[np.uint8]:
     try:
         image = _opened(data, shape)
         image.load()
+        _depth(image)
         image = _rgb(ImageOps.exif_transpose(image))
     except (*_DAMAGE, *_ALSO, *_HUGE) as error:
         raise Unusable(_reason(error)) from error
@@ -107,14 +108,17 @@ def _opened(data: bytes, shape: Shape) -> Image.Image:
 
 
 def _depth(image: Image.Image) -> None:
-    if image.mode in ("I", "F"):
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # a PGM of 16 bits is read as 0 to 65535
         raise Unusable(f"its pixels are of mode {image.mode}, not 8 or 16 bits")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    _depth(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):
+        levels = np.asarray(image)
+        grey = (levels >> 8).astype(np.uint8)
+        if isinstance(image.info.get("transparency"), int):
+            grey = np.where(levels == image.info["transparency"], np.uint8(255), grey)
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -7,7 +7,6 @@ does not grow with the number of images.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import PIL
 
 from bench.core.attributes import Attribute
+from bench.core.cpus import usable_cpus
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError
 from bench.core.progress import track
@@ -25,7 +25,7 @@ from bench.data.decode import Shape, Unusable, check, decode, quiet
 from bench.data.table import Pictures
 from bench.storage.files import Array, cache_root, remember
 
-READING = 1  # increase when a rule of bench.data.decode changes: part of every set's hash
+READING = 2  # increase when a rule of bench.data.decode changes: part of every set's hash
 BLOCK = 256  # images in memory at once
 Ints = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -129,8 +129,8 @@ def _decode_one(pictures: Pictures, index: int, shape: Shape) -> tuple[npt.NDArr
 
 
 def _parallel(job: Callable[[int], T], rows: Ints, what: str) -> Iterator[T]:
-    """Yield the job's results in order, from one thread per core: Pillow and hashlib release the interpreter lock."""
-    with quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    """Yield the job's results in order, from one thread per usable CPU: Pillow and hashlib release the interpreter lock."""
+    with quiet(), ThreadPoolExecutor(usable_cpus()) as pool:
         blocks = [rows[i : i + BLOCK].tolist() for i in range(0, len(rows), BLOCK)]
         for block in track(blocks, what):
             yield from pool.map(job, block)

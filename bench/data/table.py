@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from bench.core.errors import ConfigError
 
+NO_DATA = ("__MACOSX", "Thumbs.db", "desktop.ini")
 MOST_BYTES = 2**30  # of one image file: 64 million pixels of 16 bits, uncompressed, take 384 MiB
 
 
@@ -187,10 +189,17 @@ def safe_name(name: str, where: str) -> str:
 def files_below(root: Path) -> Iterator[str]:
     """Yield every file below a folder, sorted, as a path with "/"; a link to a folder above itself is not followed.
 
+    Hidden files and folders and those of `NO_DATA`, which programs leave behind, are passed over.
+
     Raises:
         ConfigError: a folder cannot be read.
     """
     yield from _below(root, "", ())
+
+
+def left_behind(name: str) -> bool:
+    """Return True for the name of a file or folder that a program left in the data, such as .ipynb_checkpoints."""
+    return name.startswith(".") or name in NO_DATA
 
 
 def _below(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
@@ -202,6 +211,8 @@ def _below(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
     except OSError as error:
         raise ConfigError(f"cannot read {folder}: {error.strerror}; give yourself the right to") from error
     for entry in entries:
+        if left_behind(entry.name):
+            continue
         if entry.is_dir():
             yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
         else:
@@ -220,6 +231,31 @@ def matched(labelled: Sequence[str], present: Iterable[str], labels: str) -> tup
         The indices of `labelled` that are present, and every other file with its problem.
     """
     on_disk = set(present)
-    problems = {name: f"named in {labels} but missing" for name in labelled if name not in on_disk}
-    problems |= {name: f"not labelled in {labels}" for name in sorted(on_disk - set(labelled))}
+    unlabelled = sorted(on_disk - set(labelled))
+    alike = {_plain(name): name for name in unlabelled}
+    problems = {}
+    for name in labelled:
+        if name not in on_disk:
+            other = alike.get(_plain(name))
+            hint = f"; {other!r} is there, which differs in {_difference(name, other)}: rename one" if other else ""
+            problems[name] = f"named in {labels} but missing{hint}"
+    problems |= {name: f"not labelled in {labels}" for name in unlabelled}
     return [i for i, name in enumerate(labelled) if name in on_disk], problems
+
+
+def _plain(name: str) -> str:
+    """Return a name without the differences that file systems and spreadsheets make."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
+
+
+def _difference(name: str, other: str) -> str:
+    """Return how two names with the same `_plain` differ."""
+    differences = []
+    if "\\" in name:
+        differences.append("slashes")
+    first, second = name.replace("\\", "/"), other.replace("\\", "/")
+    if unicodedata.normalize("NFC", first) != first or unicodedata.normalize("NFC", second) != second:
+        differences.append("Unicode form (é as one letter or as two)")
+    if unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", second):
+        differences.append("case")
+    return " and ".join(differences)

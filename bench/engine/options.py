@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.core.cpus import usable_cpus
 from bench.core.errors import ConfigError, UnknownName
 from bench.engine.executors.cluster import Cluster
 
@@ -22,7 +22,7 @@ class Options:
 
     Attributes:
         out: folder of the tables (in a folder named after the suite) and of the store; absolute with Ray.
-        workers: worker processes, >= 1; every core unless given, one on an accelerator.
+        workers: worker processes, >= 1; every usable CPU unless given, one on an accelerator.
         device: a torch device.
         compute_batch: largest number of rows the network runs on at once, >= 1; `bench.engine.plan` has the default.
         only: cells to run, see `bench.engine.cells.cells`; all unless given.
@@ -103,7 +103,7 @@ class Options:
             return None
         return Cluster(
             address=self.address,
-            workers=self.workers or os.cpu_count() or 1,
+            workers=self.workers or usable_cpus(),
             cpus=1.0 if self.cpus is None else self.cpus,
             gpus=0.0 if self.gpus is None else self.gpus,
             memory_gib=self.memory_gib,
@@ -112,8 +112,8 @@ class Options:
 
     @property
     def local_workers(self) -> int:
-        """Worker processes of this machine: as given, else one on an accelerator and one per core on a CPU."""
-        return self.workers or (1 if self.device != "cpu" else os.cpu_count() or 1)
+        """Worker processes of this machine: as given, else one on an accelerator and one per usable CPU on a CPU."""
+        return self.workers or (1 if self.device != "cpu" else usable_cpus())
 
 
 def check_folder(out: Path) -> None:

@@ -19,7 +19,7 @@ class RunOptions(TypedDict, total=False):
     Attributes:
         out: folder of the tables (`out/SUITE`) and of the store (`out/store`); "leaderboards" unless given.
         only: the cells to run, as {"method": ..., "task": ..., "seed": ...}; one value or several per key.
-        workers: worker processes, one thread each; every core unless given, one on an accelerator.
+        workers: worker processes, one thread each; every usable CPU unless given, one on an accelerator.
         device: a torch device: "cpu", "cuda", "cuda:1", "mps".
         compute_batch: largest number of images that the network runs on at once; does not change results.
         executor: "local", or "ray" (the extra `ray`).

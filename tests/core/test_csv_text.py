@@ -46,3 +46,9 @@ def test_errors_end_with_the_advice(tmp_path: Path) -> None:
     path.write_bytes(b'a\n"1')
     with pytest.raises(ConfigError, match=r"table\.csv, line 2: no CSV: unexpected end of data; restore it$"):
         list(read_csv_lines(path, "restore it"))
+
+
+def test_the_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes("\ufeffmodel,task\na,b\n".encode())
+    assert list(read_csv_lines(path, "run again")) == [(1, ["model", "task"]), (2, ["a", "b"])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from bench.core.errors import ConfigError
@@ -13,6 +14,8 @@ from bench.data.table import FilePictures, Table, existing, files_below, matched
 @dataclass(frozen=True)
 class Format:
     """img_align_celeba/*.jpg, list_attr_celeba.txt, list_eval_partition.txt; `with: {split: train}`.
+
+    Kaggle's copy has the same lists as CSV files, and the images one folder deeper.
 
     Attributes:
         root: the folder of these files, or the parent of a folder `celeba`.
@@ -27,11 +30,14 @@ class Format:
         root = existing(self.root)
         if (root / "celeba").is_dir():
             root = root / "celeba"
-        named, columns = read_attribute_list(root / "list_attr_celeba.txt")
+        labels = _list(root, "list_attr_celeba")
+        named, columns = read_attribute_list(labels)
         images = existing(str(root / "img_align_celeba"))
-        indices, problems = matched(named, files_below(images), "list_attr_celeba.txt")
+        if (images / "img_align_celeba").is_dir():
+            images = images / "img_align_celeba"
+        indices, problems = matched(named, files_below(images), labels.name)
         if self.split != "all":
-            path = root / "list_eval_partition.txt"
+            path = _list(root, "list_eval_partition")
             split = read_partition(path)
             for name in named:
                 if name not in split:
@@ -40,3 +46,9 @@ class Format:
             problems = {name: reason for name, reason in problems.items() if split.get(name, self.split) == self.split}
         classes = dict.fromkeys(columns, CLASSES)
         return Table(FilePictures(images, [named[i] for i in indices]), columns.rows(indices), classes, problems)
+
+
+def _list(root: Path, stem: str) -> Path:
+    """Return the text file of a list, or the CSV in its place."""
+    text, table = root / f"{stem}.txt", root / f"{stem}.csv"
+    return table if table.is_file() and not text.is_file() else text

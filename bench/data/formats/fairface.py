@@ -14,10 +14,12 @@ CLASSES = {
     "race": (*("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"),),
 }
 
+SERVICE_TEST = {"service_test": ("False", "True")}  # faces that the paper used to test commercial services
+
 
 @dataclass(frozen=True)
 class Format:
-    """train/*.jpg, val/*.jpg, fairface_label_train.csv, fairface_label_val.csv (age, gender, race).
+    """train/*.jpg, val/*.jpg, fairface_label_train.csv, fairface_label_val.csv (age, gender, race, service_test).
 
     Attributes:
         root: the folder of these files.
@@ -40,5 +42,6 @@ class Format:
         images = existing(str(root / self.split))
         indices, problems = matched(list(lines), (f"{self.split}/{f}" for f in files_below(images)), path.name)
         names = list(lines)
-        columns = {name: [rows[i][1][name] for i in indices] for name in CLASSES}
-        return Table(FilePictures(root, [names[i] for i in indices]), columns, CLASSES, problems)
+        classes = CLASSES | (SERVICE_TEST if "service_test" in rows[0][1] else {})
+        columns = {name: [rows[i][1][name] for i in indices] for name in classes}
+        return Table(FilePictures(root, [names[i] for i in indices]), columns, classes, problems)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.errors import ConfigError
-from bench.data.table import FilePictures, Table, existing, files_below, matched, read_csv, safe_name
+from bench.data.table import FilePictures, Table, existing, files_below, left_behind, matched, read_csv, safe_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Format:
 
 
 def _by_folder(root: Path) -> Table:
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not left_behind(entry.name))
     if not classes:
         raise ConfigError(f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`")
     files = list(files_below(root))

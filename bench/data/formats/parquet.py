@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.core.errors import ConfigError
-from bench.data.table import Table, existing, stamp_of
+from bench.data.table import Table, existing, left_behind, stamp_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 MOST_ROWS = 100_000_000
+SHARD = re.compile(r"([-_.]?\d+)?([-_.]of[-_.]\d+)?$")  # the end of a shard's name: -00000-of-00003
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,14 @@ class Format:
     Attributes:
         root: the file, or the folder whose *.parquet are read in the order of their names.
         image: the column of encoded images: bytes, or a struct with the field `bytes` as the hub's are.
+        split: of the folder's files, those named SPLIT.parquet, SPLIT-*.parquet or SPLIT/*.parquet.
+        pattern: of the files below the folder, such as "data/train-*.parquet"; in place of `split`.
     """
 
     root: str
     image: str = "image"
+    split: str | None = None
+    pattern: str | None = None
 
     def table(self) -> Table:
         """Read the label columns; numbers for which the metadata has class names become these names."""
@@ -43,9 +49,7 @@ class Format:
             raise ConfigError("the format parquet needs pyarrow; pip install 'fairdiff-bench[data]'") from error
 
         root = existing(self.root, "path")
-        paths = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
-        if not paths:
-            raise ConfigError(f"{root} must hold *.parquet files, got none")
+        paths = self._paths(root) if root.is_dir() else [root]
         try:
             files = [pq.ParquetFile(path) for path in paths]
             schema = files[0].schema_arrow
@@ -60,6 +64,32 @@ class Format:
         names = _class_names(schema.metadata or {})
         columns = {name: _texts(read.column(name).to_pylist(), names.get(name), name, root) for name in labels}
         return Table(RowGroups(paths, files, self.image), columns, {k: v for k, v in names.items() if k in columns})
+
+    def _paths(self, root: Path) -> list[Path]:
+        """Return the chosen files of a folder, sorted.
+
+        Raises:
+            ConfigError: there are none, or they are of several splits and none is chosen.
+        """
+        if self.split is not None and self.pattern is not None:
+            raise ConfigError("parquet must have `split` or `pattern`, got both; leave one out")
+        patterns = ["*.parquet"] if self.pattern is None else [self.pattern]
+        if self.split is not None:
+            patterns = [f"{self.split}.parquet", f"{self.split}-*.parquet", f"{self.split}/*.parquet"]
+        try:
+            matches = {path for pattern in patterns for path in root.glob(pattern)}
+        except (ValueError, NotImplementedError) as error:  # an empty pattern, or one from /
+            raise ConfigError(f"pattern must be one of files below {root}, got {patterns[0]!r}: {error}") from error
+        paths = sorted(path for path in matches if path.is_file() and not left_behind(path.name))
+        if not paths:
+            raise ConfigError(f"{root} must hold {' or '.join(patterns)} files, got none")
+        splits = dict.fromkeys(SHARD.sub("", path.stem) for path in paths)
+        if len(splits) > 1 and self.split is None and self.pattern is None:
+            raise ConfigError(
+                f"{root} holds Parquet files of {len(splits)} splits, {', '.join(list(splits)[:5])}; choose by "
+                f"`with: {{split: {next(iter(splits))}}}`, or by `with: {{pattern: ...}}` ('*.parquet' takes all)"
+            )
+        return paths
 
     def _check(self, schema: pa.Schema, paths: list[Path], files: list[pq.ParquetFile]) -> None:
         import pyarrow as pa

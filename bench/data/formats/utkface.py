@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 
 from bench.data.table import FilePictures, Table, existing, files_below
 
-# 26_1_2_20170116184024662.jpg.chip.jpg: age, gender, race, date and time
-NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+(\.[A-Za-z]+)+")
+# 26_1_2_20170116184024662.jpg.chip.jpg: age, gender, race, date and time. The released aligned faces hold a name with a
+# space after the date, and one without the dot there.
+NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{8,}(jpg)? ?(\.[A-Za-z]+)+")
 GENDER = ("male", "female")
 RACE = ("White", "Black", "Asian", "Indian", "Others")
 
@@ -18,7 +19,7 @@ RACE = ("White", "Black", "Asian", "Indian", "Others")
 class Format:
     """[age]_[gender]_[race]_[date].jpg in any folders; age is a number, so give it `edges`.
 
-    A file with another name counts as unusable: in the released aligned faces a few lack the race.
+    A file with another name counts as unusable: in the released aligned faces three lack the race.
 
     Attributes:
         root: the folder of the images.

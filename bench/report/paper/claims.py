@@ -34,7 +34,7 @@ def read_claims(path: Path, run: Run) -> dict[tuple[Task, str], Claim]:
             missing, or a method and task occur twice; the sentence names file and line.
     """
     advice = f"give a CSV with the columns {', '.join(COLUMNS)}"
-    lines = [(line, row) for line, row in read_csv_lines(path, advice, "utf-8-sig") if any(row)]
+    lines = [(line, row) for line, row in read_csv_lines(path, advice) if any(row)]
     if not lines or [name.strip() for name in lines[0][1]] != list(COLUMNS):
         got = ", ".join(lines[0][1]) if lines else "nothing"
         raise ConfigError(f"{path}, line 1: must be the header {','.join(COLUMNS)}, got {got:.80}")
