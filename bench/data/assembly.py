@@ -85,10 +85,10 @@ def _contradictions(
     problems: dict[int, str] = {}
     for k in usable:
         row = int(rows[k])
-        other = first.setdefault(hashes[k].tobytes(), row)
-        if (values[row] != values[other]).any():
-            problems[row] = f"the same file as {table.pictures.name(other)}, with another label"
-            problems[other] = f"the same file as {table.pictures.name(row)}, with another label"
+        duplicate = first.setdefault(hashes[k].tobytes(), row)
+        if (values[row] != values[duplicate]).any():
+            problems[row] = f"the same file as {table.pictures.name(duplicate)}, with another label"
+            problems[duplicate] = f"the same file as {table.pictures.name(row)}, with another label"
     return problems
 
 

@@ -236,8 +236,8 @@ def matched(labelled: Sequence[str], present: Iterable[str], labels: str) -> tup
     problems = {}
     for name in labelled:
         if name not in on_disk:
-            other = alike.get(_plain(name))
-            hint = f"; {other!r} is there, which differs in {_difference(name, other)}: rename one" if other else ""
+            near = alike.get(_plain(name))
+            hint = f"; {near!r} is there, which differs in {_difference(name, near)}: rename one" if near else ""
             problems[name] = f"named in {labels} but missing{hint}"
     problems |= {name: f"not labelled in {labels}" for name in unlabelled}
     return [i for i, name in enumerate(labelled) if name in on_disk], problems
@@ -248,12 +248,12 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
 
 
-def _difference(name: str, other: str) -> str:
+def _difference(name: str, near: str) -> str:
     """Return how two names with the same `_plain` differ."""
     differences = []
     if "\\" in name:
         differences.append("slashes")
-    first, second = name.replace("\\", "/"), other.replace("\\", "/")
+    first, second = name.replace("\\", "/"), near.replace("\\", "/")
     if unicodedata.normalize("NFC", first) != first or unicodedata.normalize("NFC", second) != second:
         differences.append("Unicode form (é as one letter or as two)")
     if unicodedata.normalize("NFC", first) != unicodedata.normalize("NFC", second):
