@@ -166,8 +166,8 @@ def test_an_empty_class_folder_and_files_outside_of_any(tmp_path: Path) -> None:
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
-    root = copies.class_folders(tmp_path / "x")
-    (root / "ape").symlink_to(root / "cat")
+    root, others = copies.class_folders(tmp_path / "x"), copies.class_folders(tmp_path / "y", side=44)
+    (root / "ape").symlink_to(others / "cat")
     (root / "cat" / "up").symlink_to(root)
     data = load("image_folder", root, ["class"])
     assert data.attributes[0].classes == ("ape", "cat", "dog")
