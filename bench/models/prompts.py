@@ -16,8 +16,8 @@ from bench.models import TEXT_WEIGHTS
 from bench.models.folder_cache import cached_by_folder
 from bench.models.pretrained import SAVED, component, variant_of, weight_files
 
-
 SMALLEST_VOCABULARY = 0.9  # of the text encoder's embeddings; T5 has 32,128 for 32,100 tokens
+
 
 def conditions_of(prompts: Mapping[str, str]) -> tuple[str, ...]:
     """Return the conditions of the prompts, "none" first.
