@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
-from bench.config.suite import Suite, list_suites, read_suite, suite_of
 from bench.core.errors import ConfigError, UnknownName
 from bench.engine.run_options import OUT, RunOptions, options_of, with_recorded_cells
 
 if TYPE_CHECKING:
     from bench.comparison.gate import Outcome as GateOutcome
     from bench.comparison.head_to_head import Comparison
+    from bench.config.suite import Suite
     from bench.engine.options import Options
     from bench.engine.runner import Outcome
     from bench.environment.doctor import Finding
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from bench.verification.verify import Verification
 
     RunLike: TypeAlias = Run | str | Path
+    SuiteLike: TypeAlias = Suite | Mapping[str, object] | str | Path
     Axes: TypeAlias = Mapping[str, str | Sequence[Setting]]
-
-SuiteLike: TypeAlias = Suite | Mapping[str, object] | str | Path
 
 
 def load_suite(suite: SuiteLike) -> Suite:
@@ -45,9 +44,11 @@ def load_suite(suite: SuiteLike) -> Suite:
     Traceback (most recent call last):
     bench.core.errors.UnknownName: unknown suite 'quik'; did you mean 'quick'? known: ...
     """
-    if isinstance(suite, Suite):
-        return suite
-    return suite_of(suite) if isinstance(suite, Mapping) else read_suite(str(suite))
+    from bench.config.suite import Suite, read_suite, suite_of
+
+    if isinstance(suite, Mapping):
+        return suite_of(suite)
+    return suite if isinstance(suite, Suite) else read_suite(str(suite))
 
 
 def plan(suite: SuiteLike, **options: Unpack[RunOptions]) -> Plan:
@@ -85,6 +86,7 @@ def run(suite: SuiteLike, **options: Unpack[RunOptions]) -> Run:
 
 def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
     """Run a suite as `run` does, and return its folder and the cells that failed or were skipped, with reasons."""
+    from bench.config.suite import list_suites
     from bench.environment.requirements import refuse_missing
 
     how, chosen = options_of(with_recorded_cells(suite, options)), load_suite(suite)
@@ -346,8 +348,7 @@ def profile(
 def train(recipe: str | Path, out: str | Path | None = None, force: bool = False) -> Mapping[str, object]:
     """Train the weights that a recipe describes, or resume where the folder stopped; return the training's record.
 
-    A recipe is a shipped asset's name or a YAML file; the weights go to `out`, models/NAME unless it is given.
-    `force` starts again from nothing.
+    A recipe is a shipped asset's name or a YAML file; weights go to `out` (models/NAME by default); `force` restarts.
 
     Raises:
         ConfigError: the recipe does not exist or is not valid, or the folder holds a training of another recipe.
