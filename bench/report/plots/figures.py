@@ -1,4 +1,4 @@
-"""The plots as functions of a run: `bench.plots.pareto(run)`. A notebook shows what they return; `save` writes it."""
+"""The plots as functions of a run or its folder: `bench.plots.pareto(run)`. Notebooks show them; `save` writes them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def finished_of(run: Run) -> Finished:
     return Finished(run)
 
 
-def _draw(name: str, run: Run) -> Figures:
+def _draw(name: str, run: Run | str | Path) -> Figures:
+    run = run if isinstance(run, Run) else Run.open(Path(run))
     with style():
         try:
             return Figures(importlib.import_module(f"bench.report.plots.{name}").draw(finished_of(run)))
@@ -68,11 +69,11 @@ def _draw(name: str, run: Run) -> Figures:
             raise Incompatible(f"cannot draw {name} of {run.file}: {error}") from error
 
 
-def pareto(run: Run) -> Figures:
+def pareto(run: Run | str | Path) -> Figures:
     """Draw fairness discrepancy against each Fréchet distance, with the Pareto front.
 
     >>> import bench
-    >>> list(bench.plots.pareto(bench.open_run("leaderboards/quick")))
+    >>> list(bench.plots.pareto("leaderboards/quick"))
     ['pareto-frechet-efficientnet-lite0-avatars-balanced', 'pareto-frechet-efficientnet-lite0-avatars-biased']
 
     Raises:
@@ -81,27 +82,27 @@ def pareto(run: Run) -> Figures:
     return _draw("pareto", run)
 
 
-def proportions(run: Run) -> Figures:
+def proportions(run: Run | str | Path) -> Figures:
     """Draw the share of every class under each method, with its interval and the target."""
     return _draw("proportions", run)
 
 
-def ties(run: Run) -> Figures:
+def ties(run: Run | str | Path) -> Figures:
     """Draw the ranking metric of every method, and which methods are not significantly different from the best."""
     return _draw("ties", run)
 
 
-def cost(run: Run) -> Figures:
+def cost(run: Run | str | Path) -> Figures:
     """Draw fairness discrepancy against seconds per image, with and without the fit."""
     return _draw("cost", run)
 
 
-def latency(run: Run) -> Figures:
+def latency(run: Run | str | Path) -> Figures:
     """Draw the seconds per image of every method."""
     return _draw("latency", run)
 
 
-def groups(run: Run) -> Figures:
+def groups(run: Run | str | Path) -> Figures:
     """Draw the quality of every group's images under each method.
 
     Raises:
@@ -110,7 +111,7 @@ def groups(run: Run) -> Figures:
     return _draw("groups", run)
 
 
-def prompts(run: Run) -> Figures:
+def prompts(run: Run | str | Path) -> Figures:
     """Draw the discrepancy of every prompt under each method.
 
     Raises:
@@ -119,7 +120,7 @@ def prompts(run: Run) -> Figures:
     return _draw("prompts", run)
 
 
-def sweeps(run: Run) -> Figures:
+def sweeps(run: Run | str | Path) -> Figures:
     """Draw the metrics over the values of a field, for methods that ran at several.
 
     Raises:
@@ -128,7 +129,7 @@ def sweeps(run: Run) -> Figures:
     return _draw("sweeps", run)
 
 
-def curves(run: Run) -> Figures:
+def curves(run: Run | str | Path) -> Figures:
     """Draw what methods found while they were fitted, such as accuracy by timestep.
 
     Raises:
@@ -137,7 +138,7 @@ def curves(run: Run) -> Figures:
     return _draw("curves", run)
 
 
-def sheets(run: Run) -> Figures:
+def sheets(run: Run | str | Path) -> Figures:
     """Draw a sheet of samples per task, one row per method, from the same noise.
 
     Raises:
@@ -146,7 +147,7 @@ def sheets(run: Run) -> Figures:
     return _draw("sheets", run)
 
 
-def cells(run: Run) -> Figures:
+def cells(run: Run | str | Path) -> Figures:
     """Draw a sheet of samples per cell.
 
     Raises:
