@@ -207,6 +207,8 @@ def _refuse_single_file(folder: Path) -> None:
         ConfigError: with the command that converts it.
     """
     files = sorted(file.name for kind in ("safetensors", "ckpt") for file in folder.glob(f"*.{kind}"))
+    if any(name.startswith(WEIGHTS.split(".")[0]) for name in files):
+        return  # a network whose config.json is missing, which is said when it is read
     if files and not (folder / "config.json").is_file():
         raise ConfigError(
             f"{folder} must be a folder saved by diffusers' save_pretrained, with {INDEX} or config.json, got "

@@ -77,7 +77,7 @@ def test_a_suite_runs_on_a_folder_of_the_users_and_notices_when_it_changes(call:
     assert after == before, "the user's files are read, never written"
     first = distances["vanilla", "mine"]["value"]
     for i in range(5):  # of 24, of which 20 are taken
-        Image.new("RGB", (48, 48), "red").save(root / f"images/{i}.png")
+        Image.new("RGB", (48, 48), (250 + i, 0, 0)).save(root / f"images/{i}.png")
     code, _, said = call("run", suite, "--workers", "1", "--out", out)
     assert (code, "nothing to do" in said) == (0, False)
     again = {(r["method"], r["scope"]): r["value"] for r in read_rows(out / "small/results.csv")}

@@ -323,7 +323,7 @@ def garble(name: str, text: str) -> Callable[[Path], None]:
         (remove("config.json"), "no file .*config.json; give a folder saved by"),
         (remove(SCHEDULE), "no file .*scheduler_config.json; give a folder"),
         (remove(WEIGHTS), "only safetensors are read: save with safe_serialization=True"),
-        (unsafe_weights, "only safetensors are read: save with safe_serialization=True"),
+        (unsafe_weights, "only safetensors are read, and only a pickle is there"),
         (cut, "damaged or cut short: copy it again"),
         (garble("config.json", "{"), "cannot read .*config.json"),
         (garble("config.json", "[]"), "must hold a JSON object, got list"),
