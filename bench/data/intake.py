@@ -129,7 +129,7 @@ def _decode_one(pictures: Pictures, index: int, shape: Shape) -> tuple[npt.NDArr
 
 
 def _parallel(job: Callable[[int], T], rows: Ints, what: str) -> Iterator[T]:
-    """Yield the job's results in order, from one thread per usable CPU: Pillow and hashlib release the interpreter lock."""
+    """Yield the job's results in order, from one thread per usable CPU: Pillow and hashlib release the interpreter."""
     with quiet(), ThreadPoolExecutor(usable_cpus()) as pool:
         blocks = [rows[i : i + BLOCK].tolist() for i in range(0, len(rows), BLOCK)]
         for block in track(blocks, what):

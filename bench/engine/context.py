@@ -26,7 +26,7 @@ class ClassifierRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What every cell of a run shares, by content.
+    """Hashes and records of the content that every cell of a run shares.
 
     Attributes:
         model_digest: hash of the model; of a suite with prompts, the hash of the prompts' models in order.
