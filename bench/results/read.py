@@ -57,7 +57,6 @@ def results_file(run: Path) -> Path:
     return run
 
 
-@gc_paused()
 def read_results(path: Path) -> pd.DataFrame:
     """Read and check the rows of a results.csv, one per cell and score.
 
@@ -74,31 +73,35 @@ def read_results(path: Path) -> pd.DataFrame:
             status, an interval that does not hold its value, a row given twice, rows of several runs in one file, or
             a discrepancy that its own shares contradict; the sentence names file, line and column.
     """
-    path = results_file(path)
-    frame = _texts(path)
-    missing = [c for c in COLUMNS if c not in frame.columns]
-    if missing:
-        raise ConfigError(
-            f"{path}, line 1: no column {missing[0]!r}; give a results.csv as `run_bench.py run` writes it, all columns"
+    with gc_paused():
+        path = results_file(path)
+        frame = _texts(path)
+        missing = [c for c in COLUMNS if c not in frame.columns]
+        if missing:
+            raise ConfigError(
+                f"{path}, line 1: no column {missing[0]!r}; give a results.csv as `run_bench.py run` writes it, "
+                "all columns"
+            )
+        _check_texts(path, frame, "status", lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}")
+        for column in TEXTS:
+            if column not in BLANK:
+                _check_texts(path, frame, column, bool, "must not be blank")
+        for column in WHOLE:
+            frame[column] = _whole(path, frame, column).astype(np.int64)
+        frame["n"] = _whole(path, frame, "n", blank=True)
+        for column in NUMBERS:
+            frame[column] = _numbers(path, frame, column)
+        _check_texts(
+            path, frame, "guided_by_classifier", lambda text: text in ("True", "False"), "must be True or False"
         )
-    _check_texts(path, frame, "status", lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}")
-    for column in TEXTS:
-        if column not in BLANK:
-            _check_texts(path, frame, column, bool, "must not be blank")
-    for column in WHOLE:
-        frame[column] = _whole(path, frame, column).astype(np.int64)
-    frame["n"] = _whole(path, frame, "n", blank=True)
-    for column in NUMBERS:
-        frame[column] = _numbers(path, frame, column)
-    _check_texts(path, frame, "guided_by_classifier", lambda text: text in ("True", "False"), "must be True or False")
-    frame["guided_by_classifier"] = frame["guided_by_classifier"] == "True"
-    for column in ("fields", "classifier_confusion"):
-        _check_texts(path, frame, column, _is_object, "must be a JSON object")
-    _check_texts(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
-    _check_values(path, frame)
-    _check_one_run(path, frame)
-    _check_shares(path, frame)
-    return frame
+        frame["guided_by_classifier"] = frame["guided_by_classifier"] == "True"
+        for column in ("fields", "classifier_confusion"):
+            _check_texts(path, frame, column, _is_object, "must be a JSON object")
+        _check_texts(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
+        _check_values(path, frame)
+        _check_one_run(path, frame)
+        _check_shares(path, frame)
+        return frame
 
 
 def _texts(path: Path) -> pd.DataFrame:

@@ -184,29 +184,29 @@ class Run:
         return cells[min(chosen)]
 
     @cached_property
-    @gc_paused()
     def by_key(self) -> dict[Key, list[ScoreRow]]:
         """The rows of every metric, one per seed, in order of seeds; the counted costs of a cell among them."""
-        rows_of: dict[Key, list[ScoreRow]] = {}
-        tasks = {(task.attributes, task.target): task for task in self.tasks}
-        order = np.argsort(self.rows["seed"].to_numpy(), kind="stable")
-        first = ~self.rows.duplicated(list(CELL)).to_numpy()[order]  # of its cell
-        counted = zip(*(score_rows(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
-        groups = self.rows.groupby([*CELL[:3], "metric", "scope", "classifier"], sort=False, observed=True).ngroup()
-        of_group: dict[int, list[ScoreRow]] = {}
-        rows = score_rows(self.rows, order)
-        for row, is_first, group in zip(rows, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
-            for cost in next(counted) if is_first else ():
-                if not math.isnan(cost.value):
-                    key = Key(tasks[cost.attributes, cost.target], cost.method, cost.metric, cost.scope)
-                    rows_of.setdefault(key, []).append(cost)
-            if group not in of_group:
-                classified = row.classifier != self.classifier and metric(row.metric).classified
-                task, classifier = tasks[row.attributes, row.target], row.classifier if classified else ""
-                key = Key(task, row.method, row.metric, row.scope, classifier)
-                of_group[group] = rows_of.setdefault(key, []) if row.metric else []
-            of_group[group].append(row)
-        return rows_of
+        with gc_paused():
+            rows_of: dict[Key, list[ScoreRow]] = {}
+            tasks = {(task.attributes, task.target): task for task in self.tasks}
+            order = np.argsort(self.rows["seed"].to_numpy(), kind="stable")
+            first = ~self.rows.duplicated(list(CELL)).to_numpy()[order]  # of its cell
+            counted = zip(*(score_rows(_counted(self.rows.iloc[order[first]], name)) for name in COUNTED), strict=True)
+            groups = self.rows.groupby([*CELL[:3], "metric", "scope", "classifier"], sort=False, observed=True).ngroup()
+            of_group: dict[int, list[ScoreRow]] = {}
+            rows = score_rows(self.rows, order)
+            for row, is_first, group in zip(rows, first.tolist(), groups.to_numpy()[order].tolist(), strict=True):
+                for cost in next(counted) if is_first else ():
+                    if not math.isnan(cost.value):
+                        key = Key(tasks[cost.attributes, cost.target], cost.method, cost.metric, cost.scope)
+                        rows_of.setdefault(key, []).append(cost)
+                if group not in of_group:
+                    classified = row.classifier != self.classifier and metric(row.metric).classified
+                    task, classifier = tasks[row.attributes, row.target], row.classifier if classified else ""
+                    key = Key(task, row.method, row.metric, row.scope, classifier)
+                    of_group[group] = rows_of.setdefault(key, []) if row.metric else []
+                of_group[group].append(row)
+            return rows_of
 
     @cached_property
     def classifier(self) -> str:

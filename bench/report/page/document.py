@@ -108,32 +108,32 @@ def page(run: Run) -> str:
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
-@gc_paused()
 def data(run: Run) -> PageData:
     """Return everything that the page shows, as JSON-able values."""
-    board = Board(run)
-    first = run.rows.drop_duplicates("method")
-    method_looks = looks(dict(zip(first["method"], first["method_file"], strict=True)))
-    rows = board.record()
-    return {
-        "suite": str(run.rows["suite"].iloc[0]),
-        "ranking_metric": run.ranking_metric,
-        "classifier": run.classifier,
-        "seeds": sorted(map(int, run.rows["seed"].unique())),
-        "facts": [(name, _distinct(run, name)) for name in FACTS],
-        "tasks": _tasks(run),
-        "methods": [
-            {"name": name, "colour": method_looks[name].colour, "symbol": _symbol(method_looks[name])}
-            for name in run.methods
-        ],
-        "columns": rows["columns"],
-        "rows": rows["rows"],
-        "costs": ", ".join(run.devices) if board.has_costs else "",
-        "no_costs": "" if board.has_costs else NO_COSTS,
-        "cards": cards(run.metrics),
-        "records": records.table(run.rows),
-        "samples": samples(run),
-    }
+    with gc_paused():
+        board = Board(run)
+        first = run.rows.drop_duplicates("method")
+        method_looks = looks(dict(zip(first["method"], first["method_file"], strict=True)))
+        rows = board.record()
+        return {
+            "suite": str(run.rows["suite"].iloc[0]),
+            "ranking_metric": run.ranking_metric,
+            "classifier": run.classifier,
+            "seeds": sorted(map(int, run.rows["seed"].unique())),
+            "facts": [(name, _distinct(run, name)) for name in FACTS],
+            "tasks": _tasks(run),
+            "methods": [
+                {"name": name, "colour": method_looks[name].colour, "symbol": _symbol(method_looks[name])}
+                for name in run.methods
+            ],
+            "columns": rows["columns"],
+            "rows": rows["rows"],
+            "costs": ", ".join(run.devices) if board.has_costs else "",
+            "no_costs": "" if board.has_costs else NO_COSTS,
+            "cards": cards(run.metrics),
+            "records": records.table(run.rows),
+            "samples": samples(run),
+        }
 
 
 def _distinct(run: Run, name: str) -> list[str]:
