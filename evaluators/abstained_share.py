@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.core.attributes import Attribute, product
 from bench.core.errors import Incompatible
-from bench.core.stats import wilson_interval
+from bench.core.intervals import wilson_interval
 from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
 
 

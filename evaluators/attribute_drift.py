@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Incompatible
-from bench.core.stats import percentile_interval, redraw_shares, wilson_interval
+from bench.core.intervals import percentile_interval, redraw_shares, wilson_interval
 from bench.protocols.evaluator import (
     CHUNK,
     NO_PAIRED_BASELINE,

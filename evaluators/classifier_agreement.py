@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute
-from bench.core.stats import percentile_interval
+from bench.core.intervals import percentile_interval
 from bench.protocols.evaluator import CHUNK, PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
 from evaluators.classifiers.agreement import cohen_kappa
 

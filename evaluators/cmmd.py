@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Undefined
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, biased, unbiased, within

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute, joint_labels, marginal, product
-from bench.core.stats import percentile_interval
+from bench.core.intervals import percentile_interval
 from bench.protocols.evaluator import CHUNK, PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import ConfigError
-from bench.core.stats import wilson_interval
+from bench.core.intervals import wilson_interval
 from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import Incompatible, Undefined
-from bench.core.stats import percentile_interval
+from bench.core.intervals import percentile_interval
 from bench.protocols.evaluator import (
     Column,
     Downstream,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import product
-from bench.core.stats import percentile_interval
+from bench.core.intervals import percentile_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
 
 if TYPE_CHECKING:

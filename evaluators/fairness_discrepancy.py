@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.special import rel_entr
 
 from bench.core.attributes import Attribute, marginal, product
-from bench.core.stats import LEVEL, redraw_mean, redraw_shares, wilson_interval
+from bench.core.intervals import LEVEL, redraw_mean, redraw_shares, wilson_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
 from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, l2, tally, why_undefined
 

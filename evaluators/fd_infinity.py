@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, GroupedMoments, fit
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.frechet_distance import GROUPS, distance_to

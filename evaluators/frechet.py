@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from bench.core.gaussian import Gaussian, fit
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated

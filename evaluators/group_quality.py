@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, fit
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, checked, undefined
 from evaluators.features.frechet_distance import GROUPS, MIN_N, replicated

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import JACKKNIFE, NO_INTERVAL, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, standard_error, unbiased, within

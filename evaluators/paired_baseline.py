@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Incompatible
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import CHUNK, JACKKNIFE, NO_PAIRED_BASELINE, Column, MetricCard, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.gaussian import streamed_mean
-from bench.core.stats import jackknife_interval, wilson_interval
+from bench.core.intervals import jackknife_interval, wilson_interval
 from bench.protocols.evaluator import GROUP_JACKKNIFE, JACKKNIFE, WILSON, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
 from evaluators.features.neighbours import TIE, covered, distance_blocks, keep_nearest, nearest, radii, without_each

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import t
 
 from bench.core.errors import ConfigError
-from bench.core.stats import LEVEL
+from bench.core.intervals import LEVEL
 from bench.protocols.evaluator import CHUNK, JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 
 Floats = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute, marginal, product
-from bench.core.stats import LEVEL, percentile_interval, redraw_shares, wilson_interval
+from bench.core.intervals import LEVEL, percentile_interval, redraw_shares, wilson_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
 from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, l2, tally, why_undefined
 

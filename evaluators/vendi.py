@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Undefined
-from bench.core.stats import jackknife_interval
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import undefined
 

@@ -41,7 +41,7 @@ def mean_over_seeds(values: Sequence[Value], *, nonnegative: bool) -> Value:
     """
     if len(values) == 1:
         return values[0]
-    from bench.core.stats import t_quantile
+    from bench.core.intervals import t_quantile
 
     numbers = np.array([v.value for v in values], dtype=np.float64)
     count = len(numbers)  # the lines below give .mean() and .std(ddof=1) to the last bit, in a third of the time

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, Incompatible
-from bench.core.stats import LEVEL, percentile_interval
+from bench.core.intervals import LEVEL, percentile_interval
 from bench.protocols.evaluator import CHUNK, Sample, Score
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,8 @@ from scipy.stats import t
 
 from bench.comparison.gate import decide
 from bench.comparison.gate_config import Gates
-from bench.core.stats import LEVEL, Estimate, independent_difference, percentile_interval, redraw_shares
+from bench.core.intervals import LEVEL, percentile_interval, redraw_shares
+from bench.core.stats import Estimate, independent_difference
 from evaluators.fairness_discrepancy import N_DRAWS, SEED
 
 SHARES = (0.23, 0.36, 0.395, 0.4, 0.43, 0.455, 0.5)  # of glasses, about those of the quick leaderboard

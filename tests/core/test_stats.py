@@ -9,21 +9,23 @@ from hypothesis import strategies as st
 from scipy.stats import norm, t, ttest_ind
 
 from bench.core.errors import Undefined
-from bench.core.stats import (
-    Estimate,
+from bench.core.intervals import (
     bootstrap_interval,
-    holm,
-    holm_adjusted,
-    independent_difference,
     jackknife_interval,
-    minimum_detectable_difference,
-    paired_difference,
-    paired_discrepancy_p,
-    paired_mean_difference,
     percentile_interval,
     redraw_mean,
     redraw_shares,
     wilson_interval,
+)
+from bench.core.stats import (
+    Estimate,
+    holm,
+    holm_adjusted,
+    independent_difference,
+    minimum_detectable_difference,
+    paired_difference,
+    paired_discrepancy_p,
+    paired_mean_difference,
 )
 
 

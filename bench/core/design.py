@@ -1,0 +1,32 @@
+"""The sampling design of a cell: which of its samples are independent draws, and which numbers a method fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+INDEPENDENT, BY_CLASS, BY_BATCH = "independent", "by class", "by batch"  # values of the column `design` of results.csv
+MIN_BATCHES = 8  # guidance batches from which their spread is used; fewer tell too little of it
+
+
+@dataclass(frozen=True)
+class Design:
+    """How the samples of a cell depend on one another.
+
+    Attributes:
+        strata: int64 [n], >= 0: the class that the method conditioned each sample on or assigned to it, where the
+            method fixed how many samples each class has; equal numbers where it fixed nothing. Within a stratum,
+            samples are independent draws of one distribution.
+        batches: int64 [n], >= 0: the guidance batch of each sample, where the method steers whole batches, so that
+            only different batches are independent; None where samples do not depend on their batch.
+    """
+
+    strata: npt.NDArray[np.int64]
+    batches: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def independent(cls, n: int) -> Design:
+        """Return the design of n independent draws."""
+        return cls(np.zeros(n, dtype=np.int64))

@@ -1,0 +1,140 @@
+"""95 % intervals: redraws (parametric bootstrap), Wilson's, jackknife, bootstrap.
+
+Every random draw takes its generator from the caller; nothing here keeps state. Which interval a metric has, and why,
+is in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import bootstrap, norm, t
+
+from bench.core.errors import Undefined
+
+Floats = npt.NDArray[np.float64]
+LEVEL = 0.95  # confidence of every interval of the benchmark
+
+
+@functools.cache
+def t_quantile(freedom: int) -> float:
+    """The upper end of the central 95 % of Student's t; asked for once a cell of a grid."""
+    return float(t.ppf((1 + LEVEL) / 2, freedom))
+
+
+def percentile_interval(draws: Floats) -> tuple[float, float]:
+    """The central 95 % of bootstrap draws, float64 [n_draws]: (2.5th, 97.5th percentile)."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def redraw_shares(counts: npt.NDArray[np.int64], prior: Floats, n_draws: int, rng: np.random.Generator) -> Floats:
+    """Parametric bootstrap of class shares: multinomial redraws of the counts.
+
+    One pseudo-count, spread over the classes as `prior`, is added before drawing. Without it a class that was never
+    seen is never drawn either, and a sample of one class would have an interval of width zero at any n.
+
+    Args:
+        counts: int64 [K], how often each class was seen; their sum n is the size of every redraw.
+        prior: float64 [K], >= 0, summing to 1; a class with neither count nor prior is never drawn.
+        n_draws: number of redraws.
+        rng: source of randomness.
+
+    Returns:
+        float64 [n_draws, K], each row >= 0 and summing to 1.
+    """
+    n = int(counts.sum())
+    smoothed = counts + prior
+    shares: Floats = rng.multinomial(n, smoothed / smoothed.sum(), size=n_draws) / n
+    return shares
+
+
+def redraw_mean(mean: Floats, covariance: Floats, n: int, n_draws: int, rng: np.random.Generator) -> Floats:
+    """Normal redraws of the mean of n rows.
+
+    Args:
+        mean: float64 [K], the mean of the rows.
+        covariance: float64 [K, K], the covariance of one row; may be singular, as that of probabilities is.
+        n: number of rows behind the mean.
+        n_draws: number of redraws.
+        rng: source of randomness.
+
+    Returns:
+        float64 [n_draws, K].
+    """
+    values, vectors = np.linalg.eigh(covariance / n)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))  # a singular covariance has eigenvalues of about -1e-18
+    draws: Floats = mean + rng.standard_normal((n_draws, mean.size)) @ root.T
+    return draws
+
+
+def wilson_interval(count: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share; has width even where count is 0 or n.
+
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Args:
+        count: successes, in [0, n].
+        n: trials, >= 1.
+
+    Returns:
+        (low, high), 0 <= low <= count / n <= high <= 1.
+    """
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    share = count / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
+
+
+def jackknife_interval(value: float, replicates: Floats) -> tuple[float, float]:
+    """95 % interval of a statistic by the delete-a-group jackknife.
+
+    Source: Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2, with
+    Student's t of G - 1 degrees of freedom.
+
+    Args:
+        value: the statistic of the whole sample, the centre of the interval.
+        replicates: float64 [G], G >= 2, the statistic without group g; groups of (nearly) equal size.
+
+    Returns:
+        (low, high), symmetric about `value`.
+    """
+    groups = replicates.size
+    variance = (groups - 1) / groups * float(((replicates - replicates.mean()) ** 2).sum())
+    half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * math.sqrt(variance)
+    return value - half, value + half
+
+
+def bootstrap_interval(
+    rows: Floats,
+    statistic: Callable[..., Floats],
+    rng: np.random.Generator,
+    method: Literal["BCa", "percentile"] = "BCa",
+    n_draws: int = 2000,
+) -> tuple[float, float]:
+    """95 % interval of a smooth statistic of independent rows, such as a mean or a quantile of a per-image distance.
+
+    Source: Efron 1987, "Better bootstrap confidence intervals" (BCa), as SciPy computes it. Not for statistics whose
+    bias depends on how many rows differ (Frechet distance, nearest neighbours: `jackknife_interval`), nor for
+    distances near the 0 that they cannot go below (`redraw_shares` and a noise floor).
+
+    Args:
+        rows: float64 [n], n >= 2.
+        statistic: (rows, axis) to values, vectorised along `axis`.
+        rng: source of randomness.
+        method: "BCa" corrects bias and skew; "percentile" does not, and needs no jackknife.
+        n_draws: number of redraws.
+
+    Raises:
+        Undefined: the rows are all equal, so that redraws tell nothing of the spread.
+    """
+    if np.ptp(rows) == 0:
+        raise Undefined(f"a bootstrap needs rows that differ, got {rows.size} equal ones")
+    resampled = bootstrap((rows,), statistic, n_resamples=n_draws, confidence_level=LEVEL, method=method, rng=rng)
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)
