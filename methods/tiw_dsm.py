@@ -52,7 +52,7 @@ def log_weight_and_gradient(
         u: [n, *shape].
         t: int64 [n].
         reading: defines p_obs.
-        formula: "released" takes the gradient of d itself, not of log w.
+        formula: "released" takes minus the gradient of d itself in place of that of log w.
 
     Returns:
         log w [n] and the gradient [n, *shape], both detached.
@@ -61,7 +61,7 @@ def log_weight_and_gradient(
         u = u.detach().requires_grad_()
         logits = logit(u, t)
         log_w = log_ratio(logits, reading)
-        (gradient,) = torch.autograd.grad((logits.sigmoid() if formula == "released" else log_w).sum(), u)
+        (gradient,) = torch.autograd.grad((-logits.sigmoid() if formula == "released" else log_w).sum(), u)
     return log_w.detach(), gradient
 
 
@@ -90,9 +90,11 @@ def reweighted(
 ) -> tuple[Tensor, Tensor]:
     """Return the weight [n] of each row, and the v [n, *shape] that the network must predict.
 
-    With formula "released" both are as the published code computes them, for the record: the gradient of d replaces
-    that of log d; and the weights 2 d, which have one axis too many, multiply every row alike, so that each row has
-    the batch's mean weight. The sign is the paper's.
+    With formula "released" both are as the authors' repository computes them at commit 51af8d4, for the record. The
+    target is x_0 - sigma^2 grad_x d (classifier_lib.py:358-359, training/loss.py:104): d replaces log w, and the sign
+    is the opposite of the paper's, so the target moves away from the reference set. The weights 2 d have one axis too
+    many (training/loss.py:104) and multiply every row alike. Here each row has the batch's mean weight; the release
+    has the sum, a constant factor that Adam's steps do not depend on.
 
     Args:
         logit: of the discriminator, a function of (u, t).
@@ -124,7 +126,8 @@ class Method:
         reading: "pooled": half of every batch is from the reference set, and w = 2 d <= 2; "disjoint": batches are from
             the biased training set alone, and w = d / (1 - d), which is unbounded.
         variant: "full", or one of the two ablations.
-        formula: "paper", or "released": the published code's arithmetic, defined for the pooled reading only.
+        formula: "paper", or "released": the arithmetic of the authors' repository at commit 51af8d4, whose correction
+            has the opposite sign; defined for the pooled reading only.
         training: networks and budgets; None takes the defaults for images or for vectors.
     """
 
@@ -162,6 +165,7 @@ class Method:
 
             return Plan(objective, Cost(**note["cost"]), discriminator_notes(note, self.reading))
 
-        fields = {"reading": self.reading, "variant": self.variant, "formula": self.formula}
+        formula = "released 51af8d4" if self.formula == "released" else self.formula  # not the sign cached before
+        fields = {"reading": self.reading, "variant": self.variant, "formula": formula}
         recipe = family.discriminator_recipe(time_dependent=True)
         return family.learn("tiw_dsm", DRAWS[self.reading], plan, fields, recipe)

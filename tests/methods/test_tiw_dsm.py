@@ -114,7 +114,8 @@ def test_the_target_is_finite_and_right_where_nothing_is_left_of_the_sample() ->
     assert torch.allclose(v.mean(0), -mean(UNBIASED), atol=5 * 1.3 / N**0.5)
 
 
-def test_the_released_formula_takes_the_slope_of_d_and_one_weight_for_all_rows() -> None:
+def test_the_released_formula_moves_against_the_slope_of_d_with_one_weight_for_all_rows() -> None:
+    """The release's x_0-target is x_0 - sigma^2 grad_x d, away from the reference set."""
     batch = draw("pooled", 400, 50)
     u = batch.a.sqrt() * batch.x
     d = exact_logit(u, batch.t).sigmoid()
@@ -122,7 +123,7 @@ def test_the_released_formula_takes_the_slope_of_d_and_one_weight_for_all_rows()
     weight, v = reweighted(exact_logit, batch, "pooled", "full", "released")
     assert torch.allclose(weight, (2 * d).mean().expand(50))
     plain = batch.a.sqrt() * batch.eps - (1 - batch.a).sqrt() * batch.x0
-    assert torch.allclose(v, plain - (1 - batch.a).sqrt() * d[:, None] * of_log)
+    assert torch.allclose(v, plain + (1 - batch.a).sqrt() * d[:, None] * of_log)
 
 
 # --- where the objective is stationary -----------------------------------------------------------------------------
