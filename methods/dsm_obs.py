@@ -11,11 +11,13 @@ Differs from the paper in the network, the budget and the parametrisation, which
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
+from bench.core.errors import Incompatible
 from bench.protocols.method import Guided, Task, Traits
 from methods.reweighting.family import Family, plain
-from methods.reweighting.settings import Settings, check_fraction
+from methods.reweighting.settings import Init, Settings, check_fraction
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Method:
     Attributes:
         reference_frac: number of reference images, as a fraction of the biased training set.
         training: networks and budgets; None takes the defaults for images or for vectors.
+        init: "scratch" trains a small network; "model", the family's default, is refused, since the model's own network
+            trained further on its own biased images is the model: vanilla's row.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -36,6 +40,7 @@ class Method:
     )
     reference_frac: float = 0.05
     training: Settings | None = None
+    init: Init = "model"
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -45,6 +50,12 @@ class Method:
         """Train the score network, or read it from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the reference set has too few images.
+            Incompatible: a set is missing, the reference set has too few images, or init is "model".
         """
-        return Family(task, self.reference_frac, self.training).learn("dsm_obs", "union", plain)
+        family = Family(task, self.reference_frac, self.training)
+        if self.init == "model":
+            raise Incompatible(
+                "dsm_obs from the model trains it further on its own biased images, which leaves it as it is: read "
+                "vanilla's row, or set init: scratch"
+            )
+        return family.learn("dsm_obs", "union", partial(plain, family.start.prediction))

@@ -1,7 +1,8 @@
 """DSM(ref): denoising score matching on the small, unbiased reference set alone.
 
-Source: the baseline "DSM(ref)" of Kim et al. 2024, arXiv 2403.01189. A score network is trained from scratch on the
-reference images. It is unbiased, but has few images to learn from.
+Source: the baseline "DSM(ref)" of Kim et al. 2024, arXiv 2403.01189. A score network is trained on the reference
+images, from scratch in the paper and from the model's weights by default here. It is unbiased, but has few images to
+learn from.
 
 Differs from the paper in the network, the budget and the parametrisation, which the whole family shares
 (`methods.reweighting.settings`).
@@ -10,11 +11,12 @@ Differs from the paper in the network, the budget and the parametrisation, which
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from bench.protocols.method import Guided, Task, Traits
 from methods.reweighting.family import Family, plain
-from methods.reweighting.settings import Settings, check_fraction
+from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Method:
     Attributes:
         reference_frac: number of reference images, as a fraction of the biased training set.
         training: networks and budgets; None takes the defaults for images or for vectors.
+        init: "model" trains a copy of the model's own network, without a condition; "scratch" trains a small network.
+        fine_tuning: the budget with init "model"; with "scratch" it has no effect.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -35,6 +39,8 @@ class Method:
     )
     reference_frac: float = 0.05
     training: Settings | None = None
+    init: Init = "model"
+    fine_tuning: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -44,6 +50,7 @@ class Method:
         """Train the score network, or read it from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the reference set has too few images.
+            Incompatible: a set is missing, the reference set has too few images, or the model cannot be trained.
         """
-        return Family(task, self.reference_frac, self.training).learn("dsm_ref", "reference", plain)
+        family = Family(task, self.reference_frac, self.training, self.fine_tuning if self.init == "model" else None)
+        return family.learn("dsm_ref", "reference", partial(plain, family.start.prediction))

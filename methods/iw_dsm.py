@@ -27,7 +27,7 @@ from bench.training.score_matching import prediction_target
 from methods.reweighting.family import Family, Logit, Plan, discriminator_notes, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio
-from methods.reweighting.settings import Settings, check_fraction
+from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
 
 
 def clean_weight(logit: Logit, x0: Tensor, reading: Reading) -> Tensor:
@@ -47,6 +47,8 @@ class Method:
         reading: "pooled": half of every batch is from the reference set, and w = 2 d <= 2; "disjoint": batches are from
             the biased training set alone, and w = d / (1 - d), which is unbounded.
         training: networks and budgets; None takes the defaults for images or for vectors.
+        init: "model" trains a copy of the model's own network, without a condition; "scratch" trains a small network.
+        fine_tuning: the budget with init "model"; with "scratch" it has no effect.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -57,6 +59,8 @@ class Method:
     reference_frac: float = 0.05
     reading: Reading = "pooled"
     training: Settings | None = None
+    init: Init = "model"
+    fine_tuning: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -66,16 +70,16 @@ class Method:
         """Train the discriminator and the score network, or read them from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the reference set has too few images.
+            Incompatible: a set is missing, the reference set has too few images, or the model cannot be trained.
         """
-        family = Family(task, self.reference_frac, self.training)
+        family = Family(task, self.reference_frac, self.training, self.fine_tuning if self.init == "model" else None)
 
         def plan() -> Plan:
             logit, note = family.discriminator(time_dependent=False)
 
-            def objective(v_hat: Tensor, batch: Noised) -> Tensor:
-                v = prediction_target("v_prediction", batch.x0, batch.eps, batch.a)
-                return weighted_square(v_hat, v, clean_weight(logit, batch.x0, self.reading))
+            def objective(predicted: Tensor, batch: Noised) -> Tensor:
+                target = prediction_target(family.start.prediction, batch.x0, batch.eps, batch.a)
+                return weighted_square(predicted, target, clean_weight(logit, batch.x0, self.reading))
 
             return Plan(objective, Cost(**note["cost"]), discriminator_notes(note, self.reading))
 

@@ -8,7 +8,8 @@ With x_t = sqrt(a) x_0 + sqrt(1-a) eps, u = sqrt(a) x_t, and p_obs the distribut
    (`methods.reweighting.ratio.discriminator_loss`, `time_density`).
 2. Ratio w_t(x) = p_data(x_t) / p_obs(x_t), from d (`methods.reweighting.ratio.log_ratio`).
 3. Correction: grad log w_t is the score of p_data minus that of p_obs (`log_weight_and_gradient`).
-4. Corrected target: the score of p(x_t | x_0) plus grad log w_t, in terms of eps and x_0 (`corrected`), then v.
+4. Corrected target: the score of p(x_t | x_0) plus grad log w_t, in terms of eps and x_0 (`corrected`), then what
+   the network predicts: v, epsilon or x_0 (`bench.training.score_matching.prediction_target`).
 5. Objective: E_t E_{p_obs} lambda(t) w_t(x_t) || s_hat - corrected target ||^2
    (`methods.reweighting.family.weighted_square`).
 
@@ -17,9 +18,11 @@ minimiser and the weight by itself does not. The weight matters for a network th
 has too few samples to: it fits best under p_data, where it is used, instead of under p_obs.
 
 The method aims at the distribution of the reference set, whatever a task's target is. Differs from the release in four
-points: v-prediction on the model's own noise schedule, with equal loss weight on v at every t; a discriminator that is
-a function of sqrt(a_t) x_t; small networks, trained from scratch; and the paper's formulas where the published code
-computes something else (`reweighted`). The family shares the first three (`methods.reweighting.settings`).
+points: the model's own prediction type and noise schedule, with equal loss weight at every t; a discriminator that is a
+function of sqrt(a_t) x_t; a network that starts from the model's weights (`init: model`), or a small one from scratch
+that predicts v (`init: scratch`), where the release trains a large one from scratch; and the paper's formulas where the
+published code computes something else (`reweighted`). The family shares the first three
+(`methods.reweighting.settings`).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from bench.training.score_matching import prediction_target
 from methods.reweighting.family import Family, Logit, Plan, discriminator_notes, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio
-from methods.reweighting.settings import Settings, check_fraction
+from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
 
 Variant = Literal["full", "weight_only", "correction_only"]
 Formula = Literal["paper", "released"]
@@ -87,8 +90,9 @@ def reweighted(
     reading: Reading,
     variant: Variant = "full",
     formula: Formula = "paper",
+    prediction: str = "v_prediction",
 ) -> tuple[Tensor, Tensor]:
-    """Return the weight [n] of each row, and the v [n, *shape] that the network must predict.
+    """Return the weight [n] of each row, and what the network must predict [n, *shape].
 
     With formula "released" both are as the authors' repository computes them at commit 51af8d4, for the record. The
     target is x_0 - sigma^2 grad_x d (classifier_lib.py:358-359, training/loss.py:104): d replaces log w, and the sign
@@ -102,6 +106,7 @@ def reweighted(
         reading: defines p_obs.
         variant: "weight_only" leaves the target unchanged, "correction_only" gives every row weight 1.
         formula: of the paper, or of its published code.
+        prediction: of the network: "v_prediction", "epsilon" or "sample" (x_0).
     """
     log_w, gradient = log_weight_and_gradient(logit, batch.a.sqrt() * batch.x, batch.t, reading, formula)
     weight = log_w.exp()
@@ -112,7 +117,7 @@ def reweighted(
     if variant == "weight_only":
         gradient = torch.zeros_like(gradient)
     x0, eps = corrected(batch.x0, batch.eps, batch.a, gradient)
-    return weight, prediction_target("v_prediction", x0, eps, batch.a)
+    return weight, prediction_target(prediction, x0, eps, batch.a)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Method:
         formula: "paper", or "released": the arithmetic of the authors' repository at commit 51af8d4, whose correction
             has the opposite sign; defined for the pooled reading only.
         training: networks and budgets; None takes the defaults for images or for vectors.
+        init: "model" trains a copy of the model's own network, without a condition; "scratch" trains a small network.
+        fine_tuning: the budget with init "model"; with "scratch" it has no effect.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -141,6 +148,8 @@ class Method:
     variant: Variant = "full"
     formula: Formula = "paper"
     training: Settings | None = None
+    init: Init = "model"
+    fine_tuning: FineTuning = FineTuning()
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -152,16 +161,17 @@ class Method:
         """Train the discriminator and the score network, or read them from the cache.
 
         Raises:
-            Incompatible: a set is missing, or the reference set has too few images.
+            Incompatible: a set is missing, the reference set has too few images, or the model cannot be trained.
         """
-        family = Family(task, self.reference_frac, self.training)
+        family = Family(task, self.reference_frac, self.training, self.fine_tuning if self.init == "model" else None)
 
         def plan() -> Plan:
             logit, note = family.discriminator(time_dependent=True)
 
-            def objective(v_hat: Tensor, batch: Noised) -> Tensor:
-                weight, v = reweighted(logit, batch, self.reading, self.variant, self.formula)
-                return weighted_square(v_hat, v, weight)
+            def objective(predicted: Tensor, batch: Noised) -> Tensor:
+                choices = (self.reading, self.variant, self.formula, family.start.prediction)
+                weight, target = reweighted(logit, batch, *choices)
+                return weighted_square(predicted, target, weight)
 
             return Plan(objective, Cost(**note["cost"]), discriminator_notes(note, self.reading))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from bench.core.errors import ConfigError, UnknownName
+from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.models.configs import blocks_of
 from bench.models.offload import device_of
 from bench.models.schedule import alphas_cumprod
@@ -58,8 +59,7 @@ class Adapter:
         self._network, self._middle = network, middle
         prediction = scheduler_config.get("prediction_type", "epsilon")
         if prediction not in self.predictions:
-            choices = " or ".join(filter(None, (", ".join(self.predictions[:-1]), self.predictions[-1])))
-            raise ConfigError(f"prediction_type must be {choices}, got {prediction!r}")
+            raise ConfigError(f"prediction_type must be {_either(self.predictions)}, got {prediction!r}")
         self.prediction = str(prediction)
         self.alphas_cumprod = alphas_cumprod(dict(scheduler_config))
         if self.prediction == "epsilon" and float(self.alphas_cumprod[-1]) == 0:
@@ -140,6 +140,37 @@ class Adapter:
             hook.remove()
         return captured[0]
 
+    def trainable_copy(self) -> Self:
+        """Return a copy with a network of its own, to train; everything else is shared with this model.
+
+        Raises:
+            Incompatible: the network cannot be trained; the error says why and what to do.
+        """
+        reason = self.untrainable()
+        if reason:
+            raise Incompatible(f"the network of {self.name} cannot be trained: {reason}, or set init: scratch")
+        copies: dict[int, Any] = {}  # of every object within the network, by the identity of the original
+        copy.deepcopy(self._network, copies)
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module) and id(value) in copies:
+                setattr(twin, name, copies[id(value)])
+        return twin
+
+    def untrainable(self) -> str:
+        """Return why the network cannot be trained and what to do, "" if it can."""
+        if self.prediction not in Adapter.predictions:
+            return (
+                f"it predicts {self.prediction}, and the corrected targets are those of {_either(Adapter.predictions)}"
+            )
+        if self._weights != torch.float32:
+            return f"its weights are {str(self._weights).removeprefix('torch.')}; leave `dtype` out"
+        if any("forward" in vars(module) for module in self._network.modules()):
+            return "it is compiled; leave `compile` out"
+        if hasattr(self._network, "runs_on"):
+            return "it is offloaded, and its weights are freed before a backward pass; leave `offload` out"
+        return ""
+
     def encode(self, images: Tensor) -> Tensor:
         """Return uint8 images [n, 3, h, w] as samples in [-1, 1]."""
         return encode_pixels(images.to(self.device))
@@ -147,6 +178,11 @@ class Adapter:
     def decode(self, x: Tensor) -> Tensor:
         """Return samples in [-1, 1] as uint8 images, rounded to the nearest level."""
         return decode_pixels(x)
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """Return names as "a, b or c"."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 class _DecoderHalfNotNeeded(Exception):

@@ -14,7 +14,7 @@ from bench.core.errors import ConfigError, NotFinite
 from bench.core.progress import console
 from bench.models.adapter import Adapter
 from bench.models.configs import AutoencoderConfig, unet_config
-from bench.models.offload import taking_turns
+from bench.models.offload import device_of, taking_turns
 from bench.models.pretrained import load_network, read_config
 from bench.protocols.model import encode_pixels
 
@@ -150,6 +150,12 @@ class LatentModel(Adapter):
         """Return channels and side of the latents that a network takes."""
         config = unet_config(network)
         return config.in_channels, config.sample_size
+
+    def untrainable(self) -> str:
+        """Return why the network cannot be trained and what to do, "" if it can."""
+        if device_of(self.autoencoder.network) != self.device:
+            return "its autoencoder is offloaded, and would change places with it at every step; leave `offload` out"
+        return super().untrainable()
 
     def encode(self, images: Tensor) -> Tensor:
         """Return uint8 images as scaled latents."""

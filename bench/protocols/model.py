@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Bottleneck = Callable[[Tensor], Tensor]  # h [n, *bottleneck_shape] -> h of the same shape and dtype
 
@@ -73,6 +73,38 @@ class DiffusionModel(Protocol):
 
     def decode(self, x: Tensor) -> Tensor:
         """Return samples x_0 [n, *shape] as uint8 images [n, 3, height, width]."""
+        ...
+
+
+class TrainableCopy(DiffusionModel, Protocol):
+    """A diffusion model whose network may be trained in place: a copy that shares no weight with the original.
+
+    Attributes:
+        prediction: what the network predicts: "epsilon", "v_prediction" or "sample" (x_0).
+    """
+
+    prediction: str
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, in float32 and in evaluation mode, so that it has no dropout."""
+        ...
+
+    def predict(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Return the network's prediction [n, *shape]; the arguments are those of `denoise`."""
+        ...
+
+
+class Trainable(Protocol):
+    """A diffusion model that offers its network to methods that train it; not every model does."""
+
+    def trainable_copy(self) -> TrainableCopy:
+        """Return a copy of the model with a network of its own.
+
+        Raises:
+            Incompatible: the network cannot be trained: it is compiled, in half precision or offloaded, or predicts
+                another quantity than epsilon, v or x_0.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core.errors import Incompatible
 from bench.protocols.cache import Checkpoint, Note
@@ -18,7 +18,7 @@ from bench.protocols.method import Batch, Cost, Curves, Guided, GuidedDenoiser, 
 from bench.protocols.model import DiffusionModel
 from bench.training.loop import Loss, summary
 from bench.training.score_matching import prediction_target, stratified_steps
-from methods.reweighting.networks import discriminator_network, score_network
+from methods.reweighting.networks import discriminator_network
 from methods.reweighting.pool import Draw, Noised, Pool, from_reference
 from methods.reweighting.ratio import (
     QUANTILES,
@@ -29,15 +29,16 @@ from methods.reweighting.ratio import (
     time_density,
     weight_quantiles,
 )
-from methods.reweighting.settings import IMAGES, VECTORS, Settings
+from methods.reweighting.settings import IMAGES, VECTORS, FineTuning, Settings
+from methods.reweighting.start import Start, from_model, from_scratch
 from methods.reweighting.trainer import Trainer
-from methods.reweighting.weights import load_or_train
+from methods.reweighting.weights import Weights, load_or_train
 
 LOOKED_AT = 256  # images of each set whose weights are noted
 N_LOOKS = 6  # timesteps at which they are noted
 
 Logit = Callable[[Tensor, Tensor], Tensor]  # (u = sqrt(a_t) x_t [n, *shape], t int64 [n]) -> logit of d [n]
-Objective = Callable[[Tensor, Noised], Tensor]  # (predicted v [n, *shape], the batch) -> scalar loss
+Objective = Callable[[Tensor, Noised], Tensor]  # (the network's prediction [n, *shape], the batch) -> scalar loss
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,27 @@ class Plan:
     notes: Mapping[str, object] = field(default_factory=dict)
 
 
-def weighted_square(v_hat: Tensor, v: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over rows of weight times the mean squared error of v.
+def weighted_square(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over rows of weight times the mean squared error of what the network predicts.
 
-    In terms of scores it is lambda(t) w ||s_hat - s||^2 with lambda(t) = (1 - a_t) / a_t, since at fixed x_t
-    v_hat - v = -sqrt((1 - a_t) / a_t) (s_hat - s).
+    In terms of scores it is lambda(t) w ||s_hat - s||^2. At fixed x_t, the error of v is -sqrt((1 - a) / a) times that
+    of the score, the error of epsilon -sqrt(1 - a) times it, and the error of x_0 (1 - a) / sqrt(a) times it. So
+    lambda(t) is (1 - a) / a, 1 - a and (1 - a)^2 / a.
 
     Args:
-        v_hat: [n, *shape], predicted.
-        v: [n, *shape], the target.
+        predicted: [n, *shape].
+        target: [n, *shape].
         weight: [n], >= 0.
     """
-    return (weight * (v_hat - v).square().flatten(1).mean(1)).mean()
+    return (weight * (predicted - target).square().flatten(1).mean(1)).mean()
 
 
-def plain() -> Plan:
-    """Return unweighted denoising score matching: weight 1 for every row, v as its target."""
+def plain(prediction: str) -> Plan:
+    """Return unweighted denoising score matching for a network with this prediction: weight 1 for every row."""
 
-    def objective(v_hat: Tensor, batch: Noised) -> Tensor:
-        v = prediction_target("v_prediction", batch.x0, batch.eps, batch.a)
-        return weighted_square(v_hat, v, torch.ones(len(v), device=v.device))
+    def objective(predicted: Tensor, batch: Noised) -> Tensor:
+        target = prediction_target(prediction, batch.x0, batch.eps, batch.a)
+        return weighted_square(predicted, target, torch.ones(len(target), device=target.device))
 
     return Plan(objective)
 
@@ -87,13 +89,16 @@ class Family:
     read.
     """
 
-    def __init__(self, task: Task, reference_frac: float, settings: Settings | None) -> None:
+    def __init__(
+        self, task: Task, reference_frac: float, settings: Settings | None, fine_tuning: FineTuning | None = None
+    ) -> None:
         """Check that the task has what the family needs.
 
         Args:
             task: the task.
             reference_frac: number of reference images, as a fraction of the biased training set, in (0, 1].
             settings: networks and budgets; None takes those for images or for vectors, depending on the samples.
+            fine_tuning: the budget of a score network that starts from the model; None starts from random weights.
 
         Raises:
             Incompatible: a set is missing, or the reference set has too few images.
@@ -112,7 +117,19 @@ class Family:
         self.task, self.n_reference = task, n
         self.settings = settings or (IMAGES if IMAGES.is_image(task.model.shape) else VECTORS)
         self.observed, self.unbiased = observed, unbiased
+        self._fine_tuning = fine_tuning
         self.trainer = Trainer()
+
+    @functools.cached_property
+    def start(self) -> Start:
+        """The score network before its training.
+
+        Raises:
+            Incompatible: it is the model's own, which cannot be trained.
+        """
+        if self._fine_tuning is None:
+            return from_scratch(self.task.model, self.settings)
+        return from_model(self.task.model, self.settings, self._fine_tuning)
 
     @functools.cached_property
     def pool(self) -> Pool:
@@ -122,9 +139,9 @@ class Family:
         return Pool(self.task.model, reference, np.array(self.observed.images), flips)
 
     def data_recipe(self) -> Note:
-        """Return the part of every key that describes the data; JSON-able.
+        """Return the part of every key that describes the data, with the model's noise schedule and shape; JSON-able.
 
-        The model gives the noise schedule and the shape, no weights: every network is trained from scratch.
+        The model's weights are in the keys of networks that start from them only.
         """
         model = self.task.model
         return {
@@ -161,7 +178,8 @@ class Family:
                 "found": {"discriminator": summary(losses), "logits": self._logit_notes(logit, time_dependent)},
             }
 
-        note = load_or_train(network, self.discriminator_recipe(time_dependent), self.task.cache, fit)
+        recipe = self.discriminator_recipe(time_dependent)
+        note = load_or_train(Weights(network), recipe, self.task.cache, fit)
         return logit, note
 
     def _discriminator_loss(self, logit: Logit, time_dependent: bool) -> Loss:
@@ -216,41 +234,41 @@ class Family:
         Returns:
             The guided denoiser, with the cost and the notes of the run that trained the networks.
         """
-        model = self.task.model
-        network = score_network(model.shape, len(model.alphas_cumprod), self.settings).to(model.device)
+        start = self.start
         recipe = {
             "what": name,
             "fields": dict(fields or {}),
             "draw": draw,
             **self.data_recipe(),
-            "training": self.settings.of_score(),
+            **start.recipe,
             "discriminator": dict(discriminator) if discriminator is not None else None,
         }
 
         def fit(checkpoint: Checkpoint) -> Note:
             training = plan()
-            loss = self._score_loss(network, draw, training.objective)
-            budget = self.settings.score_budget()
-            losses, cost = self.trainer.train(network, loss, budget, checkpoint, f"score network of {name}")
+            loss = self._score_loss(draw, training.objective)
+            label = f"score network of {name}"
+            losses, cost = self.trainer.train(start.network, loss, start.budget, checkpoint, label)
             notes = {
                 "reference_images": self.n_reference,
                 "observed_images": len(self.observed),
-                "parameters": sum(p.numel() for p in network.parameters()),
+                "parameters": sum(p.numel() for p in start.network.parameters()),
                 "score_network": summary(losses),
                 **training.notes,
             }
             return {"cost": dataclasses.asdict(cost + training.cost), "found": notes}
 
-        note = load_or_train(network, recipe, self.task.cache, fit)
+        note = load_or_train(start.packing, recipe, self.task.cache, fit)
         notes: Note = note["found"]
-        return Guided(denoiser(model, network), cost=Cost(**note["cost"]), notes=notes, curves=weight_curves(notes))
+        denoise = denoiser(self.task.model, start)
+        return Guided(denoise, cost=Cost(**note["cost"]), notes=notes, curves=weight_curves(notes))
 
-    def _score_loss(self, network: nn.Module, draw: Draw, objective: Objective) -> Loss:
-        n, pool, v = self.settings.batch, self.pool, self.trainer.counted(network)
+    def _score_loss(self, draw: Draw, objective: Objective) -> Loss:
+        n, pool, predict = self.settings.batch, self.pool, self.trainer.counted(self.start.predict)
 
         def loss(g: torch.Generator) -> Tensor:
             batch = pool.noised(draw, stratified_steps(n, len(pool.alphas_cumprod), g), g)
-            return objective(v(batch.x, batch.t), batch)
+            return objective(predict(batch.x, batch.t), batch)
 
         return loss
 
@@ -290,16 +308,11 @@ def weight_curves(notes: Note) -> tuple[Curves, ...]:
     return tuple(panels)
 
 
-def denoiser(model: DiffusionModel, network: nn.Module) -> GuidedDenoiser:
-    """Return D = sqrt(a) x - sqrt(1-a) v of a network that predicts v; a counted model counts its rows as its own."""
+def denoiser(model: DiffusionModel, start: Start) -> GuidedDenoiser:
+    """Return the trained network's D for whole guidance batches; a counted model counts its rows as its own."""
 
     def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-        a = float(model.alphas_cumprod[t])
-        rows = []
-        for piece in micro_batches(len(x), batch.micro):
-            x_t = x[piece]
-            v = network(x_t.to(torch.float32), timestep(t, len(x_t), x.device)).to(x.dtype)
-            rows.append(a**0.5 * x_t - (1 - a) ** 0.5 * v)
+        rows = [start.denoise(x[piece], t) for piece in micro_batches(len(x), batch.micro)]
         if isinstance(model, Counted):
             model.counts.forward_rows += len(x)
         return torch.cat(rows)

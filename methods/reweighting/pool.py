@@ -71,11 +71,11 @@ class Pool:
 
     def clean(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
         """Draw x_0 float32 [n, *shape] with replacement."""
-        x0 = self.model.encode(self.images[self.rows(draw, n, g)]).to(torch.float32)
-        if self.flips:
-            mirrored = (torch.rand(n, generator=g) < 0.5).to(x0.device)
-            x0 = torch.where(mirrored.reshape(n, *[1] * (x0.ndim - 1)), x0.flip(-1), x0)
-        return x0
+        images = self.images[self.rows(draw, n, g)]
+        if self.flips:  # before encoding: an autoencoder's latents of a mirrored image are not mirrored latents
+            mirrored = torch.rand(n, generator=g) < 0.5
+            images = torch.where(mirrored.reshape(n, *[1] * (images.ndim - 1)), images.flip(-1), images)
+        return self.model.encode(images).to(torch.float32)
 
     def rows(self, draw: Draw, n: int, g: torch.Generator) -> Tensor:
         """Draw int64 [n], indices into the images of the pool, whose reference images come first."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from bench.core.errors import ConfigError
 from bench.training.loop import Budget
 
 BLOCK = 2  # side, in pixels, of the blocks that the networks for images work on (space to depth)
+# The score network starts from the weights of the model that is debiased, or from random ones.
+Init = Literal["model", "scratch"]
 GROUPS = 8  # of the U-Net's normalisation; it must divide every level's channels
 
 
@@ -18,7 +20,8 @@ GROUPS = 8  # of the U-Net's normalisation; it must divide every level's channel
 class Settings:
     """Networks and budgets. The defaults are for the embedded faces of 32 x 32 pixels.
 
-    The score network is trained from scratch, for the same number of steps in every method.
+    `steps`, `peak_lr` and `channels` are those of a score network that is trained from scratch, and `ema` is its too;
+    `FineTuning` has those of one that starts from the model. Everything else holds for both.
 
     Attributes:
         steps: optimiser steps of the score network.
@@ -26,7 +29,7 @@ class Settings:
         batch: rows per step; even, since half of a discriminator's batch is from either set.
         peak_lr: the score network's highest learning rate.
         discriminator_lr: a discriminator's highest learning rate.
-        ema: decay of the averaged weights, in [0, 1).
+        ema: decay of the averaged weights of a score network from scratch and of a discriminator, in [0, 1).
         flips: mirror half of the images; no effect on samples that are not images.
         channels: of each level of the score U-Net, multiples of 8.
         discriminator_channels: of each convolution of a discriminator of images.
@@ -81,6 +84,10 @@ class Settings:
         """Return the settings that determine a score network; JSON-able."""
         return self._without("discriminator_steps", "discriminator_lr", "discriminator_channels")
 
+    def of_fine_tuning(self) -> dict[str, object]:
+        """Return the settings that determine a score network that starts from the model; JSON-able."""
+        return {"batch": self.batch, "flips": self.flips, "seed": self.seed}
+
     def of_discriminator(self) -> dict[str, object]:
         """Return the settings that determine a discriminator; JSON-able."""
         return self._without("steps", "peak_lr", "channels")
@@ -88,6 +95,42 @@ class Settings:
     def _without(self, *names: str) -> dict[str, object]:
         fields = dataclasses.asdict(self)
         return {k: v for k, v in fields.items() if k not in (*names, "checkpoint_minutes")}
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """The training of a score network that starts from the model's own weights. The defaults are for embedded faces.
+
+    Attributes:
+        steps: optimiser steps.
+        peak_lr: highest learning rate.
+        ema: decay of the averaged weights, in [0, 1).
+        rank: 0 trains every weight. r >= 1 trains a difference of rank r for every linear layer and convolution, and
+            leaves the other weights as they are, for networks whose optimiser states would not fit into memory. Source:
+            Hu et al. 2021, arXiv 2106.09685 (LoRA).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a suite's unknown key is an error
+
+    steps: int = 600
+    peak_lr: float = 1e-4
+    ema: float = 0.99
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges of the fields."""
+        _check("steps", self.steps >= 1, "at least 1", self.steps, "fine_tuning")
+        _check("peak_lr", 0 < self.peak_lr < math.inf, "> 0", self.peak_lr, "fine_tuning")
+        _check("ema", 0 <= self.ema < 1, "in [0, 1)", self.ema, "fine_tuning")
+        _check("rank", self.rank >= 0, "at least 0", self.rank, "fine_tuning")
+
+    def budget(self, settings: Settings) -> Budget:
+        """Return the training budget, with the seed and the checkpoints of `settings`."""
+        return Budget(self.steps, self.peak_lr, self.ema, settings.seed, settings.checkpoint_minutes)
+
+    def recipe(self) -> dict[str, object]:
+        """Return the fields, all of which determine the trained network; JSON-able."""
+        return dataclasses.asdict(self)
 
 
 def check_fraction(reference_frac: float) -> None:
@@ -100,9 +143,9 @@ def check_fraction(reference_frac: float) -> None:
         raise ConfigError(f"reference_frac must be in (0, 1], got {reference_frac}")
 
 
-def _check(name: str, fits: bool, constraint: str, value: object) -> None:
+def _check(name: str, fits: bool, constraint: str, value: object, field: str = "training") -> None:
     if not fits:
-        raise ConfigError(f"training.{name} must be {constraint}, got {value}")
+        raise ConfigError(f"{field}.{name} must be {constraint}, got {value}")
 
 
 IMAGES = Settings()

@@ -21,7 +21,7 @@ class Trainer:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    def counted(self, network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    def counted(self, network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the network as a function of (x, t) that counts its rows."""
 
         def count_backward(gradient: Tensor) -> None:
@@ -42,7 +42,9 @@ class Trainer:
         """Train a network in place, or resume from the checkpoint, and freeze it.
 
         Args:
-            network: what `loss` runs.
+            network: holds the parameters that are trained. Its mode stays as it is: a model's copy is in evaluation
+                mode, since dropout would draw from the global generator, and a resumed training would not repeat an
+                unbroken one.
             loss: the loss of one step.
             budget: number of steps and learning rate.
             checkpoint: of an unfinished training.
@@ -60,7 +62,7 @@ class Trainer:
             return loss(g)
 
         with torch.enable_grad():
-            losses = train(network.train(), counted_loss, budget, checkpoint, label)
+            losses = train(network, counted_loss, budget, checkpoint, label)
             if not n_steps:  # the checkpoint holds every step: one more, which changes nothing, measures their cost
                 counted_loss(torch.Generator().manual_seed(budget.seed)).backward()
         seconds = time.perf_counter() - start

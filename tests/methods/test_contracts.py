@@ -26,7 +26,7 @@ from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
 from bench.storage.fits import FitCache
-from methods.reweighting.settings import Settings
+from methods.reweighting.settings import FineTuning, Settings
 from tests.support.mixtures import GROUP, Posterior, labelled, pictures
 
 N, STEPS = 6, Sampler("ddim", 4)
@@ -99,10 +99,14 @@ everywhere = pytest.mark.parametrize("world", WORLDS)
 
 
 def method_of(name: str, **fields: object) -> Any:
-    """A method with its default fields, save that one that trains a model trains it for a moment."""
+    """A method with its default fields, except that one that trains a model trains it for a moment."""
     method = plugins.load("method", name, "Method")
     if method().traits.stage == "training" and "training" in method.__dataclass_fields__:
         fields = {"training": MOMENT, "reference_frac": 0.25, **fields}
+    if "fine_tuning" in method.__dataclass_fields__:
+        fields = {"fine_tuning": FineTuning(steps=2), **fields}
+    if name == "dsm_obs":  # from the model it is vanilla, which it refuses
+        fields = {"init": "scratch", **fields}
     return method(**fields)
 
 

@@ -28,7 +28,7 @@ from methods.reweighting.ratio import (
     time_density,
     weight_quantiles,
 )
-from methods.reweighting.settings import IMAGES, VECTORS, Settings
+from methods.reweighting.settings import IMAGES, VECTORS, FineTuning, Settings
 from tests.support.mixtures import GROUP, line, pictures
 from tests.support.planes import plane, plane_task, ratio_errors
 from tests.support.pools import EVEN, TINY, look, picture_task, unlabelled
@@ -196,7 +196,7 @@ def test_the_notes_hold_the_weights_by_timestep_and_they_are_what_they_should_be
     biased, unbiased = plane((0.9, 0.1)), plane((0.5, 0.5))
     task = plane_task(biased, unbiased, 2000, 500)
     settings = Settings(steps=2, discriminator_steps=300, batch=128, discriminator_lr=5e-3, ema=0.98)
-    notes = tiw_dsm.Method(0.25, training=settings).build(task, 0).notes
+    notes = tiw_dsm.Method(0.25, training=settings, init="scratch").build(task, 0).notes
     assert notes is not None
     found = notes["weights"]
     assert found["timesteps"][0] == 0
@@ -262,7 +262,8 @@ def test_weights_go_through_half_precision_and_back() -> None:
     assert np.array_equal(weights.pack(two), packed)
 
 
-def test_pixel_images_go_through_the_whole_of_it() -> None:
+@pytest.mark.parametrize("init", ["model", "scratch"])
+def test_pixel_images_go_through_the_whole_of_it(init: str) -> None:
     from diffusers import UNet2DModel
 
     torch.manual_seed(0)
@@ -275,7 +276,7 @@ def test_pixel_images_go_through_the_whole_of_it() -> None:
     faces = [unlabelled(rng.integers(256, size=(40, 3, 8, 8), dtype=np.uint8), name) for name in ("one", "two")]
     task = Task(model, (GROUP,), EVEN.numpy(), (999, 0), observed=faces[0], unbiased=faces[1])
     settings = dataclasses.replace(TINY, channels=(8, 16), discriminator_channels=(8, 8))
-    guided = tiw_dsm.Method(0.5, training=settings).build(task, 0)
+    guided = tiw_dsm.Method(0.5, training=settings, init=init, fine_tuning=FineTuning(steps=3)).build(task, 0)
     found = look(guided, (3, 8, 8), torch.float32)
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()

@@ -22,7 +22,7 @@ from bench.storage.files import MANIFEST, read_arrays
 from bench.storage.fits import FitCache
 from methods.reweighting import trainer
 from methods.reweighting.pool import Pool
-from methods.reweighting.settings import Settings
+from methods.reweighting.settings import FineTuning, Settings
 from tests.support.mixtures import labelled, pictures
 from tests.support.pools import METHODS, TINY, look, method, picture_task
 
@@ -188,6 +188,7 @@ ROWS: dict[str, Callable[[Settings], tuple[int, int]]] = {  # forward and backwa
     ),
     "dsm_ref": lambda s: (s.batch * s.steps,) * 2,
     "dsm_obs": lambda s: (s.batch * s.steps,) * 2,
+    "dsm_halves": lambda s: (s.batch * s.steps,) * 2,
 }
 
 
@@ -245,9 +246,24 @@ def test_settings_out_of_range_are_refused(fields: dict, message: str) -> None:
         Settings(**fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "fine_tuning.steps must be at least 1, got 0"),
+        ({"peak_lr": float("inf")}, "fine_tuning.peak_lr must be > 0, got inf"),
+        ({"ema": -0.1}, r"fine_tuning.ema must be in \[0, 1\), got -0.1"),
+        ({"rank": -1}, "fine_tuning.rank must be at least 0, got -1"),
+    ],
+)
+def test_fine_tuning_out_of_range_is_refused(fields: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FineTuning(**fields)
+
+
 def test_a_suite_gives_settings_as_a_mapping_and_its_mistakes_are_named() -> None:
     built = build_method("tiw_dsm", {"reading": "disjoint", "training": {"steps": 9, "channels": [16, 32]}})
     assert built.training == Settings(steps=9, channels=(16, 32))
+    assert (built.init, built.fine_tuning) == ("model", FineTuning())
     assert build_method("tiw_dsm", json.loads(json.dumps(dataclasses.asdict(built)))) == built
     with pytest.raises(ConfigError, match=r"method tiw_dsm: training\.stepz: .*, got 9"):
         build_method("tiw_dsm", {"training": {"stepz": 9}})
@@ -255,3 +271,7 @@ def test_a_suite_gives_settings_as_a_mapping_and_its_mistakes_are_named() -> Non
         build_method("tiw_dsm", {"variant": "half"})
     with pytest.raises(ConfigError, match=r"training\.steps must be at least 1, got 0"):
         build_method("dsm_obs", {"training": {"steps": 0}})
+    with pytest.raises(ConfigError, match=r"method dsm_ref: init: .*'model' or 'scratch', got 'modell'"):
+        build_method("dsm_ref", {"init": "modell"})
+    with pytest.raises(ConfigError, match=r"method iw_dsm: fine_tuning\.channels: .*"):
+        build_method("iw_dsm", {"fine_tuning": {"channels": [16]}})

@@ -18,7 +18,7 @@ from bench.protocols.cache import NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Task
 from bench.storage.fits import FitCache
-from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
+from methods import dsm_halves, dsm_obs, dsm_ref, iw_dsm, tiw_dsm
 from methods.iw_dsm import clean_weight
 from methods.reweighting.family import Family
 from methods.reweighting.pool import Noised, noised
@@ -264,15 +264,16 @@ def wired(monkeypatch: pytest.MonkeyPatch, method: object, logit: Callable[[Tens
 
 
 WIRES = {
-    "tiw_dsm": (tiw_dsm.Method(0.5), "halves"),
-    "tiw_dsm disjoint": (tiw_dsm.Method(0.5, reading="disjoint"), "observed"),
-    "tiw_dsm weight_only": (tiw_dsm.Method(0.5, variant="weight_only"), "halves"),
-    "tiw_dsm correction_only": (tiw_dsm.Method(0.5, variant="correction_only"), "halves"),
-    "tiw_dsm released": (tiw_dsm.Method(0.5, formula="released"), "halves"),
-    "iw_dsm": (iw_dsm.Method(0.5), "halves"),
-    "iw_dsm disjoint": (iw_dsm.Method(0.5, reading="disjoint"), "observed"),
-    "dsm_ref": (dsm_ref.Method(0.5), "reference"),
-    "dsm_obs": (dsm_obs.Method(0.5), "union"),
+    "tiw_dsm": (tiw_dsm.Method(0.5, init="scratch"), "halves"),
+    "tiw_dsm disjoint": (tiw_dsm.Method(0.5, init="scratch", reading="disjoint"), "observed"),
+    "tiw_dsm weight_only": (tiw_dsm.Method(0.5, init="scratch", variant="weight_only"), "halves"),
+    "tiw_dsm correction_only": (tiw_dsm.Method(0.5, init="scratch", variant="correction_only"), "halves"),
+    "tiw_dsm released": (tiw_dsm.Method(0.5, init="scratch", formula="released"), "halves"),
+    "iw_dsm": (iw_dsm.Method(0.5, init="scratch"), "halves"),
+    "iw_dsm disjoint": (iw_dsm.Method(0.5, init="scratch", reading="disjoint"), "observed"),
+    "dsm_ref": (dsm_ref.Method(0.5, init="scratch"), "reference"),
+    "dsm_obs": (dsm_obs.Method(0.5, init="scratch"), "union"),
+    "dsm_halves": (dsm_halves.Method(0.5, init="scratch"), "halves"),
 }
 
 
@@ -331,13 +332,13 @@ LANDING = Settings(
 )
 FRACTION = 0.009  # 36 reference samples, three of each mode
 CONTESTANTS = {
-    "full": tiw_dsm.Method(FRACTION),
-    "weight_only": tiw_dsm.Method(FRACTION, variant="weight_only"),
-    "correction_only": tiw_dsm.Method(FRACTION, variant="correction_only"),
-    "released": tiw_dsm.Method(FRACTION, formula="released"),
-    "iw_dsm": iw_dsm.Method(FRACTION),
-    "dsm_ref": dsm_ref.Method(FRACTION),
-    "dsm_obs": dsm_obs.Method(FRACTION),
+    "full": tiw_dsm.Method(FRACTION, init="scratch"),
+    "weight_only": tiw_dsm.Method(FRACTION, init="scratch", variant="weight_only"),
+    "correction_only": tiw_dsm.Method(FRACTION, init="scratch", variant="correction_only"),
+    "released": tiw_dsm.Method(FRACTION, init="scratch", formula="released"),
+    "iw_dsm": iw_dsm.Method(FRACTION, init="scratch"),
+    "dsm_ref": dsm_ref.Method(FRACTION, init="scratch"),
+    "dsm_obs": dsm_obs.Method(FRACTION, init="scratch"),
 }
 GRID = range(100, 1000, 100)
 NOISY = slice(6, 9)  # t of 700 to 900, where a sample takes its group

@@ -13,12 +13,12 @@ from bench.protocols.cache import NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Guided, Task
 from bench.storage.fits import FitCache
-from methods import dsm_obs, dsm_ref, iw_dsm, tiw_dsm
+from methods import dsm_halves, dsm_obs, dsm_ref, iw_dsm, tiw_dsm
 from methods.reweighting.settings import Settings
 from tests.support.mixtures import GROUP, labelled, pictures
 
 TINY = Settings(steps=6, discriminator_steps=4, batch=8, width=8, checkpoint_minutes=1e-9)
-METHODS = {"tiw_dsm": tiw_dsm, "iw_dsm": iw_dsm, "dsm_ref": dsm_ref, "dsm_obs": dsm_obs}
+METHODS = {"tiw_dsm": tiw_dsm, "iw_dsm": iw_dsm, "dsm_ref": dsm_ref, "dsm_obs": dsm_obs, "dsm_halves": dsm_halves}
 EVEN = torch.tensor([0.5, 0.5], dtype=torch.float64)
 
 
@@ -47,7 +47,8 @@ def picture_task(folder: Path | None = None, shipped: Path | None = None, **more
 
 
 def method(name: str, **fields: object) -> object:
-    return METHODS[name].Method(**{"reference_frac": 0.25, "training": TINY, **fields})
+    """A method that trains for a moment, from scratch: mixtures have no network to start from."""
+    return METHODS[name].Method(**{"reference_frac": 0.25, "training": TINY, "init": "scratch", **fields})
 
 
 def look(guided: Guided, shape: tuple[int, ...] = (3, 2, 2), dtype: torch.dtype = torch.float64) -> Tensor:
