@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +149,7 @@ class Adapter:
         reason = self.untrainable()
         if reason:
             raise Incompatible(f"the network of {self.name} cannot be trained: {reason}, or set init: scratch")
-        copies: dict[int, Any] = {}  # of every object within the network, by the identity of the original
+        copies: dict[int, object] = {}  # of every object within the network, by the identity of the original
         copy.deepcopy(self._network, copies)
         twin = copy.copy(self)
         for name, value in vars(self).items():
