@@ -283,7 +283,7 @@ def sweep(
     Raises:
         ConfigError: something cannot be run, or nothing varies; nothing is sampled.
 
-    >>> bench.sweep("distribution_guidance", {"strength": [100]})
+    >>> bench.sweep("class_gap_guidance", {"strength": [100]})
     Traceback (most recent call last):
     bench.core.errors.ConfigError: nothing to vary: ...
     """

@@ -1,6 +1,6 @@
 """Attribute switching: condition on one class until a transition point tau, and on another class from there on.
 
-Source: Choi et al. 2024, arXiv 2401.03140.
+Source: Choi et al. 2024, arXiv 2401.03140, as released in uzn36/AttributeSwitching at commit 166fac8.
 
 1. Every sample gets a start class, equally many samples per class (`methods.targeting.assigned_classes`), and a partner
    class (`partners`).
@@ -9,8 +9,11 @@ Source: Choi et al. 2024, arXiv 2401.03140.
    classes' noise predictions (`imbalance`, `search`, `minimum`).
 
 The aim is that a sample does not reveal its start class. The method aims at no distribution of classes, so it does not
-depend on the task's target. Differs from the release in the norm, which is over the pixels of a sample and not over
-the batch, and in taking the minimum of the curve, which the release only plots.
+depend on the task's target. The release (main.py, tau_searching.ipynb) differs in four points: its norm is over the
+batch and not over the pixels of a sample; it plots the curve, and that tau is its minimum is a reading of this project;
+it draws the start class at random, not equally often; its CelebA notebook switches at t <= tau, its Stable Diffusion
+one at t < tau, as here. Its search takes one batch of 256 over 1,000 steps (cells 19 and 21) and clamps D to [-1, 1]
+at every step (main.py:38-45): `minibatch: 256, minibatches: 1, search_steps: 1000, clamp: true`.
 
 The result of the search in a case with a known answer. Let both classes be Gaussians of covariance v I with means m_0
 and m_1, c_t = a_t v + 1 - a_t, and rho(t) = sqrt(a_t v / c_t), the correlation of x_0 and x_t within a class. Along
@@ -50,7 +53,7 @@ from bench.core.errors import ConfigError, Incompatible
 from bench.core.seeds import derive_seed
 from bench.protocols.cache import Arrays, Note
 from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
-from bench.protocols.model import DiffusionModel, ddim_step, noise_of
+from bench.protocols.model import DiffusionModel, broadcast, ddim_step, noise_of
 from bench.protocols.progress import Progress, silent
 from methods.targeting.assigned_classes import assign_classes
 
@@ -111,16 +114,27 @@ def imbalance(d: Tensor) -> Tensor:
     return norms
 
 
-def noise_trajectory(model: DiffusionModel, x: Tensor, condition: int, timesteps: tuple[int, ...]) -> Tensor:
-    """Return eps(x_t, t, condition) [S, n, D] along the deterministic DDIM trajectory from x_T = x [n, *shape]."""
+def noise_trajectory(
+    model: DiffusionModel, x: Tensor, condition: int, timesteps: tuple[int, ...], clamp: bool = False
+) -> Tensor:
+    """Return eps(x_t, t, condition) [S, n, D] along the deterministic DDIM trajectory from x_T = x [n, *shape].
+
+    With `clamp` every prediction D is clamped to [-1, 1] before its step, and the noise prediction stays as it is.
+    """
     conditions = torch.full((len(x),), condition, dtype=torch.int64, device=x.device)
-    a, eps = model.alphas_cumprod, []
+    a, trajectory = model.alphas_cumprod, []
     for t, following in itertools.zip_longest(timesteps, timesteps[1:]):
         denoised = model.denoise(x, timestep(t, len(x), x.device), conditions)
-        eps.append(noise_of(x, denoised, a[[t]]).flatten(1))
-        if following is not None:
+        eps = noise_of(x, denoised, a[[t]])
+        trajectory.append(eps.flatten(1))
+        if following is None:
+            break
+        if clamp:
+            a_s = broadcast(a[[following]], x)
+            x = a_s.sqrt() * denoised.clamp(-1, 1) + (1 - a_s).sqrt() * eps
+        else:
             x = ddim_step(x, denoised, a[t], a[following])
-    return torch.stack(eps)
+    return torch.stack(trajectory)
 
 
 def search(
@@ -130,6 +144,7 @@ def search(
     sizes: tuple[int, int],
     seed: int,
     progress: Progress = silent,
+    clamp: bool = False,
 ) -> Floats:
     """Return the curve of every pair of classes: the mean of || A(tau) - B(tau) || over a mini-batch.
 
@@ -138,10 +153,11 @@ def search(
     Args:
         model: conditional.
         conditions: of the K classes, as indices into the model's.
-        timesteps: that sampling will visit.
+        timesteps: of the trajectories, falling.
         sizes: samples of a mini-batch, and number of mini-batches.
         seed: of the noise, with the number of the mini-batch.
         progress: wraps the loop over the mini-batches.
+        clamp: clamp every prediction D to [-1, 1].
 
     Returns:
         float64 [mini-batches, K (K - 1) / 2, S + 1], pairs in the order of `itertools.combinations`.
@@ -153,7 +169,7 @@ def search(
             x = _noise(model, sizes[0], seed, number)
             norms = []
             for piece in micro_batches(len(x), CHUNK):
-                eps = [noise_trajectory(model, x[piece], c, timesteps) for c in conditions]
+                eps = [noise_trajectory(model, x[piece], c, timesteps, clamp) for c in conditions]
                 pairs = [
                     imbalance(betas.to(eps_0) * (eps_0 - eps_1)) for eps_0, eps_1 in itertools.combinations(eps, 2)
                 ]
@@ -241,6 +257,9 @@ class Method:
         pairs: for more than two classes: "cyclic" switches class k to k + 1, "random" to any other, by (seed, i).
         minibatch: number of samples in a mini-batch of the search.
         minibatches: number of mini-batches; the mean of their curves is searched and the spread is noted.
+        search_steps: number of evenly spaced steps of the search's trajectories; None takes the steps of sampling.
+        clamp: clamp every prediction D to [-1, 1], in the search and in sampling. In sampling, the sampler then derives
+            its noise from the clamped D, where the release keeps the network's.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -253,6 +272,8 @@ class Method:
     pairs: Literal["cyclic", "random"] = "cyclic"
     minibatch: int = 32
     minibatches: int = 3
+    search_steps: int | None = None
+    clamp: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
@@ -263,6 +284,8 @@ class Method:
         for name, value in (("minibatch", self.minibatch), ("minibatches", self.minibatches)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.search_steps is not None and self.search_steps < 2:
+            raise ConfigError(f"search_steps must be at least 2, got {self.search_steps}")
 
     def build(self, task: Task, seed: int) -> Guided:
         """Search tau for every ordered pair, from cached curves where there are any, unless the field sets it.
@@ -294,22 +317,32 @@ class Method:
                 model.denoise(x[piece], timestep(t, len(x[piece]), x.device), condition[piece])
                 for piece in micro_batches(len(x), batch.micro)
             ]
-            return torch.cat(rows)
+            denoised = torch.cat(rows)
+            return denoised.clamp(-1, 1) if self.clamp else denoised
 
         return Guided(denoise, assigned_classes=starts, cost=cost, notes=notes, curves=search_curves(notes))
+
+    def _searched(self, task: Task) -> tuple[int, ...]:
+        """Return the timesteps of the search, falling."""
+        if self.search_steps is None:
+            return task.timesteps
+        last = len(task.model.alphas_cumprod) - 1
+        evenly = np.rint(np.linspace(last, 0, min(self.search_steps, last + 1)))
+        return tuple(int(t) for t in evenly)
 
     def _curves(self, task: Task, conditions: list[int], seed: int) -> tuple[Floats, Cost]:
         """Return the curves of `search`, from the cache or computed now, and their cost."""
         model, sizes = task.model, (self.minibatch, self.minibatches)
+        timesteps = self._searched(task)
 
         def run_search() -> tuple[Arrays, Note]:
             start = time.perf_counter()
-            curves = search(model, conditions, task.timesteps, sizes, seed, task.progress)
-            rows = self.minibatch * self.minibatches * len(conditions) * len(task.timesteps)
+            curves = search(model, conditions, timesteps, sizes, seed, task.progress, self.clamp)
+            rows = self.minibatch * self.minibatches * len(conditions) * len(timesteps)
             return {"curves": curves}, {"cost": dataclasses.asdict(Cost(time.perf_counter() - start, rows))}
 
         names = [model.conditions[c] for c in conditions]
-        key = [FORMAT, model.digest, task.timesteps, sizes, seed, names]
+        key = [FORMAT, model.digest, timesteps, sizes, seed, names, *(["clamped"] if self.clamp else [])]
         arrays, note = task.cache.get("attribute-switching", key, run_search)
         return np.array(arrays["curves"]), Cost(**note["cost"])
 
@@ -320,8 +353,9 @@ class Method:
             Incompatible: a curve is 0 within rounding, so that it has no minimum.
         """
         model, n = task.model, groups.n_classes
-        grid = switch_points(task.timesteps, len(model.alphas_cumprod)).numpy()
-        scale = float(step_betas(task.timesteps, model.alphas_cumprod).sum()) * math.sqrt(math.prod(model.shape))
+        timesteps = self._searched(task)
+        grid = switch_points(timesteps, len(model.alphas_cumprod)).numpy()
+        scale = float(step_betas(timesteps, model.alphas_cumprod).sum()) * math.sqrt(math.prod(model.shape))
         unordered = list(itertools.combinations(range(n), 2))
         taus = np.zeros((n, n))
         pairs: list[Note] = []

@@ -1,28 +1,24 @@
-"""Latent editing: move the samples that must change class along a fixed direction in h-space.
+"""Latent editing: move a fixed set of samples along a fixed direction in h-space, at every step.
 
-Source: the baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206.
+Source: the baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206. Their repository
+rishubhpar/debiasing_gen_models at commit aeb2d96 has only a remnant of it, h_classification.py:147-153, in a comment:
+h <- h + scale direction_t, with one fixed direction per timestep.
 
-1. The model's own class shares p are those that the attribute predictor (ADP) gives for `calibration` samples drawn
-   without guidance, at the last timestep (`methods.hspace.shares`).
-2. Each sample is left alone or gets a class, with probabilities that meet the target r and leave as many samples alone
-   as possible (`edit_probabilities`).
-3. In every step the ADP predicts the class that a sample heads for, with p as its prior: the class that the model alone
-   would most likely give it. (With equal shares as its prior, the ADP would stop moving a sample that the model then
-   moves back.)
-4. A sample that has a class and heads for another moves by strength (mu_class - mu_other), the difference of the class
-   means of h (`direction`). Other samples are not touched. No samples are coupled and no gradient is taken.
+1. Which samples are moved is set before sampling (`methods.targeting.edits`): each is left alone or gets a class, so
+   that the target is met if every edit succeeds. The model's own class shares, which this takes, are those that the
+   attribute distribution predictor (ADP) gives for `calibration` samples drawn without guidance.
+2. In every step but the first, a sample that has class k moves by scale (mu_k - mean of the other mu_j), the class
+   means of h along the inversion that the ADP is trained on (`methods.hspace.inversion`); over several attributes, by
+   the sum of these. No sample's own class is looked at: the edit is open-loop.
 
-Differs from the paper in steps 1 and 2: which samples change is chosen so that the target is met. Assigning a class to
-every sample, as sample guidance does, would meet the target too, but leave fewer samples alone: with shares 0.8 and
-0.2 and a uniform target, half of the majority would move, where 0.375 of it must. With three or more classes, moving
-only the surplus of the over-represented classes would need fewer moves still, but requires knowing a sample's class
-while it is undecided.
+The choice of samples, and the class means as the direction, are this project's: the repository has neither.
+`methods/closed_loop_editing.py` moves a sample only while it heads for another class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,96 +29,33 @@ from bench.core.attributes import product
 from bench.core.errors import ConfigError
 from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, timestep
 from bench.protocols.model import Bottleneck
-from methods.hspace.adp import Heads, load_or_fit
-from methods.hspace.guidance import check_fields
-from methods.hspace.shares import class_shares, smoothed, unguided
-from methods.targeting.assigned_classes import BLOCK
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from methods.hspace.adp import Heads
+from methods.hspace.guidance import check_fields, check_finite
+from methods.hspace.inversion import load_or_train
+from methods.hspace.shares import joint_shares, unguided
+from methods.targeting.edits import edit_probabilities, edited_class, stratified
 
 
-def edit_probabilities(p: Floats, r: Floats) -> tuple[float, Floats]:
-    """Write the target as r = keep p + edit, with the largest possible keep.
-
-    A sample is left alone with probability keep, and gets class k with probability edit_k. The choice does not depend
-    on the class that the sample would have had, which is unknown before it is drawn; so, if every edit succeeds, a
-    share keep p_k + edit_k = r_k ends in class k. edit >= 0 bounds keep by r_k / p_k.
-
-    Args:
-        p: [K], the model's own class shares, summing to 1.
-        r: [K], the target, summing to 1.
-
-    Returns:
-        keep in [0, 1] and edit [K] >= 0, which sums to 1 - keep.
-
-    >>> keep, edit = edit_probabilities(np.array([0.8, 0.2]), np.array([0.5, 0.5]))
-    >>> keep, edit.tolist()
-    (0.625, [0.0, 0.375])
-    """
-    occurs = p > 0
-    keep = min(1.0, float((r[occurs] / p[occurs]).min()))
-    return keep, np.maximum(r - keep * p, 0.0)
-
-
-def stratified(seed: int, index: Ints) -> Floats:
-    """Return a uniform number in [0, 1) per sample, by (seed, i): each BLOCK has one in every 1 / BLOCK of [0, 1).
-
-    Each block of samples therefore meets any probability to within one sample.
-
-    Args:
-        seed: of the numbers.
-        index: int64 [n], sample numbers.
-
-    Returns:
-        float64 [n].
-    """
-    blocks, positions = np.divmod(index, BLOCK)
-    numbers = {}
-    for block in np.unique(blocks).tolist():
-        rng = np.random.default_rng([seed, block, 1])
-        numbers[block] = (rng.permutation(BLOCK) + rng.random(BLOCK)) / BLOCK
-    return np.array([numbers[b][i] for b, i in zip(blocks.tolist(), positions.tolist(), strict=True)])
-
-
-def edited_class(keep: float, edit: Floats, u: Floats) -> Ints:
-    """Return the class that each sample gets, int64 [n], by its uniform number u [n]; -1 where it is left alone."""
-    borders = np.cumsum([keep, *edit])[:-1]
-    return np.searchsorted(borders, u, side="right").astype(np.int64) - 1
-
-
-def direction(heads: Heads, step: int, source: Tensor, goal: Tensor, kind: str) -> Tensor:
-    """Return the change of h that moves it from class `source` to class `goal` by one gap between class means.
-
-    Args:
-        heads: the ADP.
-        step: index of the sampling step.
-        source: int64 [n], the class of each sample.
-        goal: int64 [n], the class to move it to.
-        kind: "means": mu_goal - mu_source. "normal": along the normal w_goal - w_source of the border between the two
-            classes, as far as the means lie apart along it, so that the logits change as much as with "means".
-
-    Returns:
-        [n, D]; 0 where the two classes are the same.
-    """
-    gap = heads.shift[step, goal] - heads.shift[step, source]
-    if kind == "means":
-        return gap
-    normal = heads.weight[step, goal] - heads.weight[step, source]
-    length = normal.square().sum(1, keepdim=True).clamp(min=torch.finfo(normal.dtype).tiny)
-    return (gap * normal).sum(1, keepdim=True) / length * normal
+def direction(heads: list[Heads], t: int) -> Tensor:
+    """Return the change of h per class of the joint, [K, D]: mu_k - mean of the other mu_j, summed over attributes."""
+    apart = []
+    for head in heads:
+        k = head.attribute.n_classes
+        apart.append(head.shift[head.at(t)] * k / (k - 1))  # the shift is mu_k less the mean of all K
+    total, *others = apart
+    for other in others:
+        total = (total[:, None] + other[None]).flatten(0, 1)
+    return total
 
 
 @dataclass(frozen=True)
 class Method:
-    """Some samples get a class; while they head for another, h moves by strength (mu_class - mu_other).
+    """Some samples get a class, and h moves towards it by a fixed step at every timestep.
 
     The baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206; the file's docstring lists the steps.
 
     Attributes:
-        strength: of a move, in gaps between class means; 0 gives the base model exactly. On the analytic mixture 2
-            suffice; a U-Net, whose skip connections carry much of the class, needs about ten.
-        direction: "means" (their difference) or "normal" (of the linear classifier), per pair of classes and step.
+        scale: of the edit, in gaps between class means; 0 gives the base model exactly.
         window: the part of sampling where samples are moved, as fractions of the training timesteps, low < high.
         labels_per_class: labelled images for each class of the ADP.
         calibration: number of samples drawn without guidance.
@@ -132,53 +65,51 @@ class Method:
         paper="Parihar et al. 2024, arXiv 2402.18206",
         stage="sampling",
         needs=frozenset({"bottleneck", "labelled", "target"}),
-        neutral={"strength": 0.0},
+        neutral={"scale": 0.0},
     )
-    strength: float = 16.0
-    direction: Literal["means", "normal"] = "means"
+    scale: float = 2.0
     window: tuple[float, float] = (0.0, 1.0)
-    labels_per_class: int = 300
+    labels_per_class: int = 150
     calibration: int = 100
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
-        check_fields(self.strength, self.window, self.labels_per_class)
-        if self.direction not in ("means", "normal"):
-            raise ConfigError(f"direction must be means or normal, got {self.direction!r}")
+        check_finite("scale", self.scale)
+        check_fields(self.window, self.labels_per_class)
         if self.calibration < 1:
             raise ConfigError(f"calibration must be at least 1, got {self.calibration}")
 
     def build(self, task: Task, seed: int) -> Guided:
-        """Fit the ADP and draw the calibration samples, or read both from the cache; then choose who is moved."""
+        """Train the ADP and draw the calibration samples, or read both from the cache; then choose who is moved."""
         joint, model = product(task.attributes), task.model
-        heads = load_or_fit(task, joint, self.labels_per_class, seed)
+        heads = load_or_train(task, self.labels_per_class, seed)
         h, calibration_cost = unguided(task, self.calibration, seed)
-        shares = class_shares(heads, h, task.timesteps[-1])
+        shares = joint_shares(heads, h, task.timesteps[-1])
         keep, edit = edit_probabilities(shares, task.target)
-        heads = heads.with_prior(smoothed(shares, self.calibration))
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
+        def classes_of(index: npt.NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(edited_class(keep, edit, stratified(seed, index)))
+
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-            classes = torch.from_numpy(edited_class(keep, edit, stratified(seed, batch.index.cpu().numpy())))
-            active = self.strength != 0 and low <= t < high
+            classes = classes_of(batch.index.cpu().numpy()).to(x.device)
+            active = self.scale != 0 and low <= t < high and t != task.timesteps[0]
             rows = []
             for piece in micro_batches(len(x), batch.micro):
-                move = self._move(heads, t, classes[piece].to(x.device)) if active else None
+                move = self._move(heads, t, classes[piece]) if active else None
                 steps = timestep(t, len(x[piece]), x.device)
                 rows.append(model.denoise(x[piece], steps, batch.condition[piece], move))
             return torch.cat(rows)
 
-        notes = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), **heads.notes()}
-        return Guided(denoise, cost=heads.cost + calibration_cost, notes={joint.name: notes})
+        notes: dict[str, object] = {head.attribute.name: head.notes() for head in heads}
+        notes["edits"] = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), "joint": joint.name}
+        return Guided(denoise, cost=heads[0].cost + calibration_cost, notes=notes)
 
-    def _move(self, heads: Heads, t: int, classes: Tensor) -> Bottleneck:
+    def _move(self, heads: list[Heads], t: int, classes: Tensor) -> Bottleneck:
         """Return the move of h at timestep t, for the classes int64 [n] that the rows get (-1 for none)."""
-        step = heads.at(t)
 
         def move(h: Tensor) -> Tensor:
-            ahead = heads.logits(h, step).argmax(1)
-            goal = torch.where(classes < 0, ahead, classes)
-            change = self.strength * direction(heads, step, ahead, goal, self.direction)
+            change = self.scale * direction(heads, t)[classes.clamp(min=0)] * (classes >= 0)[:, None]
             return h + change.to(h.dtype).reshape(h.shape)
 
         return move

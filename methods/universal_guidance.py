@@ -1,11 +1,20 @@
 """Universal guidance: a classifier of clean images steers every step through the predicted image D(x_t).
 
-Source: Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3. With `through="noise"` and `loss="assigned_class"` it
-is the classifier-guidance baseline of Parihar et al. 2024, arXiv 2402.18206.
+Source: Bansal et al. 2023, arXiv 2302.07121, as released in arpitbansal297/Universal-Guided-Diffusion at commit
+ff82f88. Files and lines are of that repository.
 
 1. Forward guidance: D moves along the gradient in x_t of a loss l(f(D(x_t))) of the classifier f (`forward_guided`).
-2. Backward guidance: D moves to D + delta, where gradient descent on l finds delta (`descend`).
-3. Self-recurrence: the sampler takes every step `repeats` times.
+2. Backward guidance: Adam lowers l from the forward-guided prediction, clamped to [-1, 1] before every step and at the
+   end (`descend`; Guided_Diffusion_Imagenet/guided_diffusion/gaussian_diffusion.py:720-795). The release's scripts take
+   1 step of rate 0.01 unless asked (Guided_Diffusion_Imagenet/Guided/Clip_guided.py, --optim_max_iters, --optim_lr). It
+   stops at a sample whose loss is below 1e-5; here every step is taken.
+3. Self-recurrence: the sampler takes every step `repeats` times; 2 to 10 in every command of the release's README, with
+   250 to 1,000 steps.
+
+With `through: noise`, `loss: assigned_probability`, `backward_steps: 0` and `repeats: 1` it is the image-space baseline
+of Parihar et al. 2024, arXiv 2402.18206 (rishubhpar/debiasing_gen_models at commit aeb2d96, image_classifier.py:52-77,
+:114-117, utils/diffusion_utils.py:95-97): L = -sum_i softmax(f(D_i) / 8)[c_i], summed over the attributes, with the
+noise held; 300 times a scale there is `strength` here.
 
 Through the network dD/dx = sqrt(a) / (1 - a) Cov[x_0 | x_t], so forward guidance moves D by
 -s Cov[x_0 | x_t] grad_D l; with the noise held constant, by -s (1 - a) / a grad_D l. Where f(D(x_t)) = p(c | x_t), the
@@ -13,6 +22,7 @@ former with strength 1 is the exact class-conditional denoiser. A classifier of 
 D(x_t) than is warranted, by an amount that depends on the noise level, so the best strength must be tuned.
 
 At a_t = 0 nothing is guided: x_t holds no information about x_0, so the gradient in x_t is 0 and its factor infinite.
+The batch losses are of this project: distribution guidance in image space.
 """
 
 from __future__ import annotations
@@ -36,15 +46,16 @@ from methods.targeting.assigned_classes import assign_classes
 from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
 
 Through = Literal["unet", "noise"]
-LossName = Literal["assigned_class", "chi_square", "kl"]
+LossName = Literal["assigned_class", "assigned_probability", "chi_square", "kl"]
 AssignedClasses = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]  # sample numbers [n] -> classes [n]
-# (log-probabilities of the joint [n, K] of some rows, mean probabilities of the whole guidance batch [K], the rows'
-# sample numbers [n]) -> a scalar whose gradient in the rows is that of L, summed over the guidance batch
+# (log-probabilities of the joint [n, K] of some rows, or those of each attribute side by side, their exponentials' mean
+# over the whole guidance batch [K], the rows' sample numbers [n]) -> a scalar whose gradient in the rows is that of L,
+# summed over the guidance batch
 RowsLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def forward_guided(denoised: Tensor, gradient: Tensor, a: float, strength: float) -> Tensor:
-    """Return forward guidance, eps_hat = eps + s sqrt(1 - a) grad_x l, as a change of D; section 3.1.
+    """Return forward guidance, eps_hat = eps + s sqrt(1 - a) grad_x l, as a change of D.
 
     With D = (x - sqrt(1 - a) eps) / sqrt(a) this is D_hat = D - s (1 - a) / sqrt(a) grad_x l. For l = -log p(c | x_t)
     and s = 1 it is the class-conditional denoiser, by Tweedie's formula: the score gains grad log p(c | x_t).
@@ -63,15 +74,24 @@ def with_noise_held(gradient: Tensor, a: float) -> Tensor:
     return gradient / math.sqrt(a)
 
 
-def descend(gradient: Callable[[Tensor], Tensor], denoised: Tensor, steps: int, lr: float) -> Tensor:
-    """Return delta of backward guidance: `steps` steps of gradient descent on l(f(D + delta)) from 0; section 3.2.
+def descend(gradient: Callable[[Tensor], Tensor], guided: Tensor, steps: int, lr: float) -> Tensor:
+    """Return the prediction after backward guidance: `steps` steps of Adam on l(f(z)) from z = guided.
 
-    eps_hat = eps - sqrt(a / (1 - a)) delta is D_hat = D + delta, since D = (x - sqrt(1 - a) eps) / sqrt(a).
+    z is clamped to [-1, 1], the range of images, before every step and at the end.
+
+    Args:
+        gradient: grad_z l, as a function of z.
+        guided: the forward-guided prediction [n, *shape].
+        steps: number of steps, >= 1.
+        lr: Adam's rate.
     """
-    delta = torch.zeros_like(denoised)
+    z = guided.clone()
+    optimiser = torch.optim.Adam([z], lr=lr)
     for _ in range(steps):
-        delta = delta - lr * gradient(denoised + delta)
-    return delta
+        z.clamp_(-1, 1)
+        z.grad = gradient(z)
+        optimiser.step()
+    return z.clamp(-1, 1)
 
 
 def joint_log_probabilities(logits: Mapping[str, Tensor], attributes: tuple[Attribute, ...]) -> Tensor:
@@ -161,6 +181,25 @@ def assigned_class_loss(assigned: AssignedClasses) -> RowsLoss:
     return loss
 
 
+def assigned_probability_loss(assigned: AssignedClasses, sizes: tuple[int, ...]) -> RowsLoss:
+    """Return L = -sum_i sum_a p_a(c_ia | image i), over the attributes' own probabilities, side by side.
+
+    Args:
+        assigned: maps sample numbers to classes of the joint.
+        sizes: number of classes of each attribute.
+    """
+
+    def loss(log_p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
+        classes = np.unravel_index(assigned(index.cpu().numpy()), sizes)
+        total = log_p.new_zeros(())
+        for log_p_a, c in zip(log_p.split(sizes, dim=1), classes, strict=True):
+            chosen = torch.from_numpy(c).to(log_p.device)
+            total = total - log_p_a.gather(1, chosen[:, None]).exp().sum()
+        return total
+
+    return loss
+
+
 def batch_loss(name: str, target: Tensor) -> RowsLoss:
     """Return L = n l(p_hat, r), as dl/dp_hat . p_i for each row with p_hat held constant: the same gradient, by row.
 
@@ -208,7 +247,7 @@ def find_classifier(task: Task, name: str) -> Classifier:
 class Method:
     """An image classifier f steers x_t so that f(D(x_t)) gives the assigned class, or the batch meets the target.
 
-    Bansal et al. 2023, arXiv 2302.07121, sections 3.1 to 3.3; the file's docstring lists the steps.
+    Bansal et al. 2023, arXiv 2302.07121, as released; the file's docstring lists the steps.
 
     Attributes:
         classifier: name of the extractor that guides; it must offer logits.
@@ -216,22 +255,25 @@ class Method:
             repeats gives the base model exactly.
         through: "unet": the gradient goes through the network (a backward pass); "noise": the predicted noise is held
             constant, which needs no backward pass but weights high noise by 1 / a_t.
-        backward_steps: m of backward guidance; 0 turns it off.
+        backward_steps: Adam's steps of backward guidance; 0 turns it off.
         backward_lr: its learning rate, > 0.
         repeats: how often each step is taken (self-recurrence), >= 1.
         loss: "assigned_class": cross-entropy to the class assigned to each sample, the classes meeting the target;
+            "assigned_probability": minus its probability, per attribute, the loss of Balancing Act's baseline;
             "chi_square" or "kl": of the batch's mean probabilities against the target (distribution guidance in image
             space).
+        temperature: of the classifier's softmax, > 0; 8 in Balancing Act's baseline.
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
     """
 
     classifier: str = "attribute_resnet"
     strength: float = 2.0
     through: Through = "unet"
-    backward_steps: int = 0
-    backward_lr: float = 0.3
-    repeats: int = 1
+    backward_steps: int = 1
+    backward_lr: float = 0.01
+    repeats: int = 2
     loss: LossName = "assigned_class"
+    temperature: float = 1.0
     window: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -247,7 +289,14 @@ class Method:
             raise ConfigError(f"backward_lr must be > 0 and finite, got {self.backward_lr}")
         if self.repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"temperature must be > 0 and finite, got {self.temperature}")
         check_window(self.window)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether samples are coupled: the loss is of the batch."""
+        return self.loss in ("chi_square", "kl")
 
     @property
     def traits(self) -> Traits:
@@ -256,8 +305,8 @@ class Method:
             paper="Bansal et al. 2023, arXiv 2302.07121",
             stage="sampling",
             needs=frozenset({"classifier", "target"}),
-            couples_batch=self.loss != "assigned_class",
-            couples_by_mean=self.loss != "assigned_class",
+            couples_batch=self.coupled,
+            couples_by_mean=self.coupled,
             backward=float(self.through == "unet" and self.strength != 0),
             neutral={"strength": 0.0, "backward_steps": 0, "repeats": 1},
         )
@@ -274,13 +323,12 @@ class Method:
             return assign_classes(task.target, seed, index)
 
         def log_probabilities(images: Tensor) -> Tensor:
-            return joint_log_probabilities(classifier.logits(images), task.attributes)
+            logits = {name: values / self.temperature for name, values in classifier.logits(images).items()}
+            if self.loss == "assigned_probability":
+                return torch.cat([logits[a.name].log_softmax(1) for a in task.attributes], 1)
+            return joint_log_probabilities(logits, task.attributes)
 
-        coupled = self.loss != "assigned_class"
-        loss = (
-            batch_loss(self.loss, torch.from_numpy(smooth(task.target))) if coupled else assigned_class_loss(assigned)
-        )
-        steering = Steering(log_probabilities, loss, coupled)
+        steering = Steering(log_probabilities, self._loss(task, assigned), self.coupled)
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
@@ -290,13 +338,21 @@ class Method:
 
         return Guided(
             denoise,
-            assigned_classes=None if coupled else assigned,
+            assigned_classes=None if self.coupled else assigned,
             repeats=self.repeats,
             notes={"classifier": self.classifier, "classifier_sha256": classifier.digest},
         )
 
+    def _loss(self, task: Task, assigned: AssignedClasses) -> RowsLoss:
+        """Return the loss that the field names."""
+        if self.loss == "assigned_class":
+            return assigned_class_loss(assigned)
+        if self.loss == "assigned_probability":
+            return assigned_probability_loss(assigned, tuple(a.n_classes for a in task.attributes))
+        return batch_loss(self.loss, torch.from_numpy(smooth(task.target)))
+
     def _guide(self, model: DiffusionModel, steering: Steering, x: Tensor, t: int, batch: Batch) -> Tensor:
-        """Return D_hat(x, t) where a_t > 0: forward guidance from D, then backward guidance from the same D."""
+        """Return D_hat(x, t) where a_t > 0: forward guidance from D, then backward guidance from its result."""
         a = float(model.alphas_cumprod[t])
 
         def toward(images: Tensor) -> Tensor:
@@ -310,5 +366,5 @@ class Method:
             if self.strength != 0:
                 guided = forward_guided(denoised, with_noise_held(toward(denoised), a), a, self.strength)
         if self.backward_steps:
-            guided = guided + descend(toward, denoised, self.backward_steps, self.backward_lr)
+            guided = descend(toward, guided, self.backward_steps, self.backward_lr)
         return guided

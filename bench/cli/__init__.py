@@ -77,7 +77,7 @@ app.command("report", epilog="Example: python run_bench.py report leaderboards/q
 app.command("verify", epilog="Example: python run_bench.py verify results/quick --resample 100")(verify)
 app.command(
     "sweep",
-    epilog="Example: python run_bench.py sweep distribution_guidance --task eyeglasses --set strength=50,100,200",
+    epilog="Example: python run_bench.py sweep class_gap_guidance --task eyeglasses --set strength=50,100,200",
 )(sweep)
 app.command("convert", epilog="Example: python run_bench.py convert ffhq_p2.pt --out models/ffhq_p2")(convert)
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)

@@ -3,7 +3,8 @@
 Source: Ho & Salimans 2022, arXiv 2207.12598, in diffusers' form: u + s (c - u) of the network's outputs c under
 the condition and u under the null condition. D is affine in the output, so it is the same combination of the two D.
 
-The bottleneck is that of the conditional rows: a method in h-space neither sees nor changes the others.
+The bottleneck is that of the conditional rows: a method in h-space neither sees nor changes the others, unless it asks
+for both with `BothRows`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import ConfigError
-from bench.protocols.model import Bottleneck
+from bench.protocols.model import BothRows, Bottleneck
 
 
 def check_guidance_scale(scale: float) -> None:
@@ -62,9 +63,12 @@ class ClassifierFree:
         self.output_for(x, t, condition)
 
     def apply_bottleneck(self, output: object, bottleneck: Bottleneck) -> object:
-        """Return the middle module's output with `bottleneck` applied to the conditional rows, its second half."""
+        """Return the middle module's output with `bottleneck` applied to the conditional rows, its second half.
+
+        `BothRows` is applied to all rows.
+        """
         assert isinstance(output, Tensor), "a subclass unpacks other outputs"
-        if self.guidance_scale == 1:
+        if self.guidance_scale == 1 or isinstance(bottleneck, BothRows):
             return bottleneck(output)
         u, c = output.chunk(2)
         return torch.cat([u, bottleneck(c)])

@@ -8,12 +8,30 @@ x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps. This parametrisation is defined at ever
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 Bottleneck = Callable[[Tensor], Tensor]  # h [n, *bottleneck_shape] -> h of the same shape and dtype
+
+
+@dataclass(frozen=True)
+class BothRows:
+    """A bottleneck function that takes all rows of classifier-free guidance: h [2 n, ...], the unconditional first.
+
+    A model without classifier-free guidance has no such rows and calls it with its n rows.
+
+    Attributes:
+        change: the function.
+    """
+
+    change: Bottleneck
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """Return the changed h."""
+        return self.change(h)
 
 
 class DiffusionModel(Protocol):
@@ -56,7 +74,8 @@ class DiffusionModel(Protocol):
             x: [n, *shape], the noised samples.
             t: int64 [n], training timesteps, 0 (least noise) to T - 1.
             condition: int64 [n], indices into the model's `conditions`; 0 for no condition.
-            bottleneck: called once with the network's bottleneck h; its result replaces h in the decoder half.
+            bottleneck: called once with the network's bottleneck h; its result replaces h in the decoder half. Under
+                classifier-free guidance h is that of the conditional rows, and of both for a `BothRows`.
 
         Returns:
             [n, *shape], same dtype as x.

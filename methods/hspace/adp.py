@@ -1,8 +1,8 @@
 """The attribute distribution predictor (ADP): for every sampling step a linear map from h_t to class logits.
 
-Source: Parihar et al. 2024, arXiv 2402.18206, section 4.1. The release trains each head by gradient descent. Here the
-heads are fitted in closed form, by ridge regression of the one-hot labels; leave-one-out predictions choose the
-penalty and scale the logits. At high noise h carries no information about the class: the leave-one-out predictions
+The idea is of Parihar et al. 2024, arXiv 2402.18206, whose release trains each head by gradient descent on inverted
+images (`methods.hspace.inversion`). Here, in a fit of this project, the heads come in closed form, by ridge regression
+of the one-hot labels on independently noised images; leave-one-out predictions choose the penalty and scale the logits. At high noise h carries no information about the class: the leave-one-out predictions
 then carry none either and the logits fall back to equal class probabilities, instead of memorising the training
 images.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,6 @@ from bench.core.attributes import Attribute
 from bench.core.errors import Incompatible
 from bench.core.seeds import derive_seed
 from bench.protocols.cache import Arrays, Note
-from bench.protocols.images import LabelledImages
 from bench.protocols.method import Cost, Task, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, broadcast
 from bench.protocols.progress import Progress, silent
@@ -42,9 +42,10 @@ class Heads:
         weight: float32 [S, K, D]; logits = weight h + bias for the flattened h [D].
         bias: float32 [S, K].
         shift: float32 [S, K, D], the mean of h in each class less the mean over classes.
-        accuracy: float64 [S], leave-one-out accuracy, balanced over classes, in [0, 1].
+        accuracy: float64 [S], balanced over classes, in [0, 1]; leave-one-out, or on the training images.
         n: number of labelled images it was fitted on.
         cost: of the fitting pass, which other attributes may share.
+        held_out: whether the accuracy is leave-one-out.
     """
 
     attribute: Attribute
@@ -55,6 +56,7 @@ class Heads:
     accuracy: Tensor
     n: int = 0
     cost: Cost = Cost()
+    held_out: bool = True
 
     def at(self, t: int) -> int:
         """Return the index of the step that was fitted for timestep t.
@@ -80,7 +82,8 @@ class Heads:
     def notes(self) -> dict[str, object]:
         """Return the number of images, the timesteps and the accuracy, for the run's records."""
         accuracy = [round(v, 4) for v in self.accuracy.tolist()]
-        return {"adp_images": self.n, "adp_timesteps": self.timesteps.tolist(), "adp_accuracy": accuracy}
+        name = "adp_accuracy" if self.held_out else "adp_training_accuracy"
+        return {"adp_images": self.n, "adp_timesteps": self.timesteps.tolist(), name: accuracy}
 
     def logits(self, h: Tensor, step: int) -> Tensor:
         """Return the logits [n, K] of h [n, ...] at a step's index."""
@@ -224,48 +227,62 @@ def load_or_fit(task: Task, attribute: Attribute, labels_per_class: int, seed: i
     Raises:
         Incompatible: the model has no bottleneck, there is no labelled set, or it lacks a class.
     """
+    data = task.labelled
+    fitted: dict[Attribute, tuple[Attribute, ...]] = {attribute: task.attributes}
+    if data is not None and attribute in data.attributes:
+        fitted = {a: (a,) for a in data.attributes}
+    x0, labels, n = first_labelled(task, fitted, labels_per_class)
+
+    def fit() -> tuple[Arrays, Note]:
+        heads = fit_heads(task.model, x0(), labels, task.timesteps, seed, task.progress)
+        return pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)}
+
+    assert data is not None, "first_labelled refuses a task without"
+    names = [a.name for a in fitted]
+    key = [FORMAT, PENALTIES, task.model.digest, data.digest, n, seed, task.timesteps, names]
+    arrays, note = task.cache.get("adp", key, fit)
+    return unpack(arrays, note, attribute, list(fitted).index(attribute), task.model)
+
+
+def first_labelled(
+    task: Task, fitted: Mapping[Attribute, tuple[Attribute, ...]], labels_per_class: int
+) -> tuple[Callable[[], Tensor], dict[Attribute, Tensor], int]:
+    """Return a function for the first labelled images as samples x_0, their labels, and their number n.
+
+    Args:
+        task: gives the model and the labelled images.
+        fitted: each attribute or joint to fit, with the attributes that it is the joint of.
+        labels_per_class: labelled images per class of the attribute with the most classes.
+
+    Raises:
+        Incompatible: the model has no bottleneck, there is no labelled set, or it lacks a class.
+    """
     model, data = task.model, task.labelled
     if model.bottleneck_shape is None:
         raise Incompatible(f"model {model.name} has no bottleneck; choose a U-Net")
     if data is None:
         raise Incompatible("there are no labelled images to learn from; add `labelled: NAME` to the suite")
-    single = attribute in data.attributes
-    fitted: dict[Attribute, tuple[Attribute, ...]] = {attribute: task.attributes}
-    if single:
-        fitted = {a: (a,) for a in data.attributes}
     n = min(len(data), labels_per_class * max(a.n_classes for a in fitted))
-
-    def fit() -> tuple[Arrays, Note]:
-        heads = _fit(task, data, fitted, n, seed)
-        return _pack(heads), {"n": n, "cost": dataclasses.asdict(heads[0].cost)}
-
-    names = [a.name for a in fitted]
-    key = [FORMAT, PENALTIES, model.digest, data.digest, n, seed, task.timesteps, names]
-    arrays, note = task.cache.get("adp", key, fit)
-    return _unpack(arrays, note, attribute, list(fitted).index(attribute), model)
-
-
-def _fit(
-    task: Task, data: LabelledImages, fitted: dict[Attribute, tuple[Attribute, ...]], n: int, seed: int
-) -> list[Heads]:
     labels = {a: torch.from_numpy(data.column(parts)[:n]) for a, parts in fitted.items()}
     for a, column in labels.items():
         counts = torch.bincount(column, minlength=a.n_classes)
         if (counts < 2).any():
             rare = a.classes[int(counts.argmin())]
             raise Incompatible(f"the labelled images hold fewer than 2 of {a.name}={rare}; name a set with more")
-    x0 = task.model.encode(torch.from_numpy(np.array(data.images[:n])))
-    return fit_heads(task.model, x0, labels, task.timesteps, seed, task.progress)
+    images = data.images[:n]
+    return lambda: model.encode(torch.from_numpy(np.array(images))), labels, n
 
 
 _FIELDS = ("timesteps", "weight", "bias", "shift", "accuracy")
 
 
-def _pack(heads: list[Heads]) -> Arrays:
+def pack(heads: list[Heads]) -> Arrays:
+    """Return the arrays of heads, for the cache."""
     return {f"{i}-{field}": getattr(head, field).cpu().numpy() for i, head in enumerate(heads) for field in _FIELDS}
 
 
-def _unpack(arrays: Arrays, note: Note, attribute: Attribute, i: int, model: DiffusionModel) -> Heads:
+def unpack(arrays: Arrays, note: Note, attribute: Attribute, i: int, model: DiffusionModel) -> Heads:
+    """Return the heads number i of `pack`'s arrays."""
     steps, *maps, accuracy = (torch.from_numpy(np.array(arrays[f"{i}-{field}"])) for field in _FIELDS)
     weight, bias, shift = (m.to(model.device) for m in maps)
     return Heads(attribute, steps, weight, bias, shift, accuracy, note["n"], Cost(**note["cost"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
 
 import numpy as np
@@ -67,6 +68,17 @@ def class_shares(heads: Heads, h: Tensor, t: int) -> npt.NDArray[np.float64]:
     """Return the shares [K] of the classes that the ADP predicts for h [n, D] of timestep t; they sum to 1."""
     predicted = heads.logits(h.to(heads.weight.device), heads.at(t)).argmax(1)
     counts = torch.bincount(predicted, minlength=heads.attribute.n_classes).double().cpu()
+    shares: npt.NDArray[np.float64] = (counts / len(h)).numpy()
+    return shares
+
+
+def joint_shares(heads: list[Heads], h: Tensor, t: int) -> npt.NDArray[np.float64]:
+    """Return the shares [K] of the joint's classes, as several attributes' ADPs predict them; the last varies fastest."""
+    joint = torch.zeros(len(h), dtype=torch.int64)
+    for head in heads:
+        predicted = head.logits(h.to(head.weight.device), head.at(t)).argmax(1).cpu()
+        joint = joint * head.attribute.n_classes + predicted
+    counts = torch.bincount(joint, minlength=math.prod(head.attribute.n_classes for head in heads)).double()
     shares: npt.NDArray[np.float64] = (counts / len(h)).numpy()
     return shares
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 BLOCK = 60  # samples whose assigned classes meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
 
@@ -38,3 +42,20 @@ def assign_classes(r: npt.NDArray[np.float64], seed: int, index: npt.NDArray[np.
     block = np.repeat(np.arange(len(r)), largest_remainder(r, BLOCK))
     orders = {b: np.random.default_rng([seed, b]).permutation(block) for b in np.unique(blocks).tolist()}
     return np.array([orders[b][p] for b, p in zip(blocks.tolist(), positions.tolist(), strict=True)], dtype=np.int64)
+
+
+def toward_assigned(
+    assigned: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]], n_classes: int
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return dL/dp [n, K] of L = -sum_i p_i[c_i], as a function of (p, mean of p, sample numbers).
+
+    Args:
+        assigned: maps sample numbers int64 [n] to classes int64 [n].
+        n_classes: K.
+    """
+
+    def gradient(p: Tensor, _mean: Tensor, index: Tensor) -> Tensor:
+        chosen = torch.from_numpy(assigned(index.cpu().numpy())).to(p.device)
+        return -torch.nn.functional.one_hot(chosen, n_classes).to(p)
+
+    return gradient

@@ -1,10 +1,12 @@
 """Losses of a batch's predicted distribution p_hat against the target r.
 
-Source: Parihar et al. 2024, arXiv 2402.18206, section 4.2: chi-square for unconditional models,
-KL for Stable Diffusion.
+Source: Parihar et al. 2024, arXiv 2402.18206, by their repository rishubhpar/debiasing_gen_models at commit aeb2d96:
+chi-square for unconditional models (multi_classifier.py), KL for Stable Diffusion (run_stable_diffusion.py).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +36,15 @@ def kl_gradient(p_hat: Tensor, r: Tensor) -> Tensor:
 
 
 GRADIENTS = {"chi_square": chi_square_gradient, "kl": kl_gradient}
+
+
+def of_batch(name: str, r: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return dL/dp [n, K] of a named loss of the batch, as a function of (p, mean of p, sample numbers)."""
+
+    def gradient(p: Tensor, mean: Tensor, _index: Tensor) -> Tensor:
+        return GRADIENTS[name](mean, r).expand_as(p)
+
+    return gradient
 
 
 def relative_flatness(loss: str, r: Tensor) -> float:

@@ -41,7 +41,7 @@ from tests.support.pipelines import GROUPS, latent_scheduler, patterns
 
 METHODS: dict[str, Method] = {  # vanilla first: the others are told in its units
     "vanilla": Vanilla(),
-    "distribution_guidance": DistributionGuidance(calibration=0, labels_per_class=6),
+    "distribution_guidance": DistributionGuidance(labels_per_class=6),
     "sample_guidance": SampleGuidance(labels_per_class=6),
     "attribute_switching": AttributeSwitching(tau=0.5),
     "universal_guidance": UniversalGuidance(),

@@ -39,7 +39,7 @@ def suite_of(cells: int) -> Any:
             "seeds": list(range(10)),
             "tasks": [{"attributes": ["eyeglasses"], "target": [s, 1 - s]} for s in shares],
             "methods": [
-                {"name": "distribution_guidance", "label": f"method {k}", "with": {"strength": 1.0 + k}}
+                {"name": "class_gap_guidance", "label": f"method {k}", "with": {"strength": 1.0 + k}}
                 for k in range(METHODS)
             ],
             "labelled": "avatars-labelled",

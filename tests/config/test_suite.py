@@ -38,7 +38,7 @@ tasks:
     target: [0.2, 0.3, 0.5]
 methods:
   - name: vanilla
-  - name: sample_guidance
+  - name: closed_loop_editing
     with: {strength: 2}
     label: stronger
 labelled: avatars-labelled
@@ -209,11 +209,11 @@ def test_cells_go_by_task_then_method_then_seed(tmp_path: Path) -> None:
     ]
     assert found[0].target == (0.5, 0.5)
     assert found[-1].target == (0.2, 0.3, 0.5)
-    assert found[-1].method == "sample_guidance"
+    assert found[-1].method == "closed_loop_editing"
 
 
 def test_a_cell_has_every_field_of_its_method_defaults_included() -> None:
-    default, stronger = build_method("sample_guidance", {}), cells(suite_of(), KNOWN)[2]
+    default, stronger = build_method("closed_loop_editing", {}), cells(suite_of(), KNOWN)[2]
     assert stronger.fields["strength"] == 2
     assert stronger.fields.keys() == vars(default).keys()
     assert stronger.fields["temperature"] == default.temperature
@@ -251,7 +251,7 @@ def test_only_keeps_what_answers_to_it(only: dict[str, set[str]], kept: int) -> 
             r"unknown key of --only 'methods'; did you mean 'method'\? known: method, seed, task",
         ),
         ({"method": {"vanila"}}, r"unknown method of suite mine 'vanila'; did you mean 'vanilla'\?"),
-        ({"method": {"sample_guidance"}}, "known: stronger, vanilla"),  # it goes by its label
+        ({"method": {"closed_loop_editing"}}, "known: stronger, vanilla"),  # it goes by its label
         ({"seed": {"0"}}, "unknown seed of suite mine '0'; .*known: 1, 3"),
         ({"task": {"skin"}}, r"unknown task of suite mine 'skin'; did you mean 'skin_tone'"),
         ({"task": {"eyeglasses+skin_tone"}}, "unknown task of suite mine"),
@@ -305,22 +305,22 @@ def test_a_task_twice_is_refused_also_where_it_is_written_differently(target: An
         ("../vanilla", {}, "unknown method '../vanilla'"),
         ("vanilla", {"strength": 1}, "unknown field of method vanilla 'strength'; known: none"),
         (
-            "sample_guidance",
+            "closed_loop_editing",
             {"strengh": 1},
-            r"unknown field of method sample_guidance 'strengh'; did you mean 'strength'\?",
+            r"unknown field of method closed_loop_editing 'strengh'; did you mean 'strength'\?",
         ),
         (
-            "sample_guidance",
+            "closed_loop_editing",
             {"strength": "big"},
-            "method sample_guidance: strength: input should be a valid number, .*'big'",
+            "method closed_loop_editing: strength: input should be a valid number, .*'big'",
         ),
-        ("sample_guidance", {"strength": float("nan")}, "strength must be a finite number, got nan"),
-        ("sample_guidance", {"window": [0.5]}, "method sample_guidance: window.1: field required"),
-        ("sample_guidance", {"window": [0.9, 0.1]}, "window must be two fractions"),
+        ("closed_loop_editing", {"strength": float("nan")}, "strength must be a finite number, got nan"),
+        ("closed_loop_editing", {"window": [0.5]}, "method closed_loop_editing: window.1: field required"),
+        ("closed_loop_editing", {"window": [0.9, 0.1]}, "window must be two fractions"),
         (
-            "distribution_guidance",
+            "class_gap_guidance",
             {"loss": "l2"},
-            "method distribution_guidance: loss: input should be 'chi_square' or 'kl'",
+            "method class_gap_guidance: loss: input should be 'chi_square', 'kl' or 'assigned_class'",
         ),
     ],
 )

@@ -50,7 +50,7 @@ def suite_on(folder: Path, root: Path, **changes: Any) -> Path:
         "references": {"mine": 20, "even": 10, "avatars-balanced": 20},
         "labelled": "mine",
         "tasks": [{"attributes": ["eyeglasses"]}],
-        "methods": [{"name": "vanilla"}, {"name": "sample_guidance", "with": {"labels_per_class": 5, "strength": 900}}],
+        "methods": [{"name": "vanilla"}, {"name": "sample_guidance", "with": {"labels_per_class": 5, "scale": 900}}],
         "features": ["efficientnet_lite0"],
         "metrics": ["fairness_discrepancy", "frechet"],
         "n": 40,  # fewer have no Frechet distance

@@ -44,7 +44,7 @@ SET: dict[str, Any] = {
 }
 METHODS = [
     {"name": "vanilla"},
-    {"name": "distribution_guidance", "with": {"labels_per_class": 10, "calibration": 4}},
+    {"name": "distribution_guidance", "with": {"labels_per_class": 10}},
     {"name": "attribute_switching", "with": {"minibatch": 4, "minibatches": 1}},
 ]
 N, BATCH, SHARDS = 5, 3, 2

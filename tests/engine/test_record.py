@@ -22,7 +22,7 @@ SUITE = {
     "n": 8,
     "guidance_batch": 4,
     "tasks": [{"attributes": ["eyeglasses"], "target": [0.25, 0.75]}],
-    "methods": [{"name": "vanilla"}, {"name": "distribution_guidance", "label": "strong", "with": {"strength": 200}}],
+    "methods": [{"name": "vanilla"}, {"name": "distribution_guidance", "label": "strong", "with": {"scale": 200}}],
     "data": {"faces": {"name": "avatars-balanced", "n": 50}},
     "labelled": "avatars-labelled",
     "references": {"faces": 20},
@@ -54,7 +54,7 @@ def test_the_recorded_suite_has_every_default_and_spans_the_same_cells(file: Pat
     assert recorded.classifier == given.classifier
     assert [m.title for m in recorded.methods] == ["vanilla", "strong"]
     assert cells(recorded, (GLASSES,)) == cells(given, (GLASSES,))
-    assert recorded.methods[1].fields["strength"] == 200
+    assert recorded.methods[1].fields["scale"] == 200
     assert "loss" in recorded.methods[1].fields, "a default of the method"
     assert {"sampler", "seeds", "features", "statistics"} <= read_run_record(file).suite.keys()
     assert recorded.source("faces") == given.source("faces")

@@ -192,7 +192,7 @@ def test_the_command_shows_it_and_runs_nothing(
 def test_cells_that_will_be_skipped_are_told_with_the_reason_and_count_for_nothing(call: Call, tmp_path: Path) -> None:
     """Without a label the model cannot be asked for a class, and without a middle block there is no bottleneck."""
     save_tiny_unet(tmp_path / "model", mid_block_type=None)
-    names = ("vanilla", "attribute_switching", "distribution_guidance")
+    names = ("vanilla", "attribute_switching", "class_gap_guidance")
     path = small_suite(tmp_path, methods=[{"name": n} for n in names], n=4, guidance_batch=2)
     told = forecast_run(read_suite(str(path)), Options(tmp_path / "out", workers=1))
     done = run(read_suite(str(path)), Options(tmp_path / "out", workers=1))

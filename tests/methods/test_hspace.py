@@ -1,4 +1,4 @@
-"""Guidance in h-space: gradients against their closed form, the ADP against what can be known, counts, equalities."""
+"""Class-gap guidance in h-space: gradients against their closed form, the ADP against what can be known, counts, equalities."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
 from bench.storage.fits import FitCache
-from methods import distribution_guidance, sample_guidance, vanilla
+from methods import class_gap_guidance, vanilla
 from methods.hspace.adp import Heads, fit_heads, gaussian_logits, load_or_fit, ridge_inverse, ridge_leave_one_out
-from methods.hspace.guidance import guide_bottleneck, softmax_gradient
+from methods.hspace.guidance import Steering, class_gaps, guide_bottleneck, softmax_gradient
 from methods.targeting.assigned_classes import BLOCK, assign_classes, largest_remainder
 from methods.targeting.losses import FLOOR, chi_square, chi_square_gradient, kl, kl_gradient, relative_flatness, smooth
 from tests.support.mixtures import GROUP, labelled, pictures
@@ -67,6 +67,12 @@ def unet_task(model: PixelUNet | Counted | None = None) -> Task:
 def draw(task: Task, guided: Guided, n: int, micro: int | None = None, start: int = 0) -> torch.Tensor:
     batch = Batch(torch.arange(start, start + n), torch.zeros(n, dtype=torch.long), micro or n)
     return sample_batch(task.model, guided.denoise, STEPS, batch, seed=0)
+
+
+def of_samples(**fields: object) -> class_gap_guidance.Method:
+    """Class-gap guidance of each sample to a class, without a prior."""
+    defaults = {"loss": "assigned_class", "strength": 300.0, "temperature": 2.0, "calibration": 0}
+    return class_gap_guidance.Method(**{**defaults, **fields})
 
 
 # --- losses and gradients ------------------------------------------------------------------------------------------
@@ -122,7 +128,8 @@ def test_the_push_is_the_gradient_of_the_batchs_loss_through_the_linear_adp(temp
     def slope(p, mean, _index):
         return chi_square_gradient(mean, r).expand_as(p)
 
-    denoise = guide_bottleneck(Model(), [(heads, slope, 0.7)], temperature, (0, 1), couples_batch=True)
+    steering = Steering(temperature, (0, 1), couples_batch=True)
+    denoise = guide_bottleneck(Model(), [class_gaps(heads, slope, 0.7)], steering)
     denoise(torch.zeros(n, 1), 4, Batch(torch.arange(n), torch.zeros(n), n))
     assert torch.allclose(seen["change"], -0.7 * gradient, atol=1e-12)
 
@@ -242,7 +249,7 @@ def test_the_cache_gives_the_same_adp_and_a_damaged_one_is_fitted_again(tmp_path
 # --- the methods ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [distribution_guidance.Method, sample_guidance.Method])
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
 @pytest.mark.parametrize("task", [mixture_task, unet_task])
 def test_strength_zero_is_vanilla_bit_for_bit(method, task) -> None:
     made = task()
@@ -252,7 +259,7 @@ def test_strength_zero_is_vanilla_bit_for_bit(method, task) -> None:
     assert not torch.equal(neutral, changed)
 
 
-@pytest.mark.parametrize("method", [distribution_guidance.Method, sample_guidance.Method])
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
 def test_the_unet_runs_once_a_step_and_never_backwards(method) -> None:
     model = Counted(tiny_unet())
     task = unet_task(model)
@@ -268,7 +275,7 @@ def test_micro_batches_give_the_samples_of_one_batch_for_half_a_call_more(make) 
     task = make()
     model = Counted(task.model)
     task = dataclasses.replace(task, model=model)
-    guided = distribution_guidance.Method(strength=5.0, window=(0.0, 1.0)).build(task, 0)
+    guided = class_gap_guidance.Method(strength=5.0, window=(0.0, 1.0)).build(task, 0)
     model.counts.forward_rows = 0
     whole = draw(task, guided, 12)
     assert model.counts.forward_rows == 12 * STEPS.steps
@@ -280,9 +287,9 @@ def test_micro_batches_give_the_samples_of_one_batch_for_half_a_call_more(make) 
     assert not torch.allclose(whole, alone, atol=1e-4)  # two batches are not one: the coupling is real
 
 
-def test_sample_guidance_does_not_depend_on_the_batch() -> None:
+def test_the_loss_of_a_sample_does_not_depend_on_the_batch() -> None:
     task = mixture_task()
-    guided = sample_guidance.Method(strength=5.0).build(task, 0)
+    guided = of_samples(strength=5.0).build(task, 0)
     whole = draw(task, guided, 12)
     parts = torch.cat([draw(task, guided, 5), draw(task, guided, 7, start=5)])
     assert torch.allclose(whole, parts, atol=1e-12)
@@ -295,19 +302,19 @@ def shares(model: GaussianMixture, x: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("target", [(0.5, 0.5), (0.2, 0.8), (0.0, 1.0)])
 @pytest.mark.parametrize("loss", ["chi_square", "kl"])
-def test_distribution_guidance_brings_the_mixture_to_the_target(target: tuple[float, float], loss: str) -> None:
+def test_the_loss_of_a_batch_brings_the_mixture_to_the_target(target: tuple[float, float], loss: str) -> None:
     model, r = pictures((0.8, 0.2)), np.array(target)
     task = mixture_task(model, r)
     before = np.linalg.norm(shares(model, draw(task, vanilla.Method().build(task, 0), 200)) - r)
-    guided = distribution_guidance.Method(strength=20.0, temperature=1.0, loss=loss).build(task, 0)
+    guided = class_gap_guidance.Method(strength=20.0, temperature=1.0, loss=loss).build(task, 0)
     after = np.linalg.norm(shares(model, draw(task, guided, 200)) - r)
     assert after < before / (3 if loss == "chi_square" else 2)  # the slope of KL is gentler at the same strength
 
 
-def test_sample_guidance_brings_each_sample_to_its_class() -> None:
+def test_the_loss_of_a_sample_brings_each_sample_to_its_class() -> None:
     model = pictures((0.8, 0.2))
     task = mixture_task(model)
-    guided = sample_guidance.Method(strength=40.0, temperature=8.0).build(task, 0)
+    guided = of_samples(strength=40.0, temperature=8.0).build(task, 0)
     x = draw(task, guided, 60)
     group = model.posterior(x, torch.zeros(60, dtype=torch.long)).argmax(1).numpy()
     assert guided.assigned_classes is not None
@@ -338,7 +345,7 @@ def test_several_attributes_as_joint_or_as_marginals(over: str) -> None:
         return float(np.linalg.norm(joint - 0.25)), float(np.linalg.norm(joint.sum(1) - 0.5))
 
     before = gap(vanilla.Method().build(task, 0))
-    method = distribution_guidance.Method(strength=6.0, over=over)
+    method = class_gap_guidance.Method(strength=6.0, over=over)
     guided = method.build(task, 0)
     after = gap(guided)
     assert after[1] < before[1] / 2
@@ -349,14 +356,14 @@ def test_several_attributes_as_joint_or_as_marginals(over: str) -> None:
 
 def test_the_window_leaves_the_rest_of_sampling_alone() -> None:
     task = mixture_task()
-    off = distribution_guidance.Method(strength=5.0, window=(0.0, 0.001)).build(task, 0)
+    off = class_gap_guidance.Method(strength=5.0, window=(0.0, 0.001)).build(task, 0)
     assert torch.equal(draw(task, off, 8), draw(task, vanilla.Method().build(task, 0), 8))
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [distribution_guidance.Method, sample_guidance.Method])
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -371,8 +378,13 @@ def test_fields_out_of_range_are_refused(method, fields: dict, message: str) -> 
         method(**fields)
 
 
+def test_the_loss_of_a_sample_is_of_the_joint() -> None:
+    with pytest.raises(ConfigError, match="loss assigned_class must go with over joint, got over marginals"):
+        of_samples(over="marginals")
+
+
 def test_needs_that_are_not_met_are_refused_with_the_reason() -> None:
-    method = distribution_guidance.Method()
+    method = class_gap_guidance.Method()
     with pytest.raises(Incompatible, match="no labelled images"):
         method.build(mixture_task(labelled=None), 0)
     model = pictures()

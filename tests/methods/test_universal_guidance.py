@@ -28,7 +28,8 @@ STEPS = Sampler("ddim", 10)
 FINE = Sampler("ddim", 50)
 OFFSET, SCALES = -0.3, (1.2, 0.9)  # of the simplices that the classes of each attribute sit on
 PAIR = (Attribute("a", ("0", "1")), Attribute("b", ("0", "1", "2")))
-LOSSES = ("assigned_class", "chi_square", "kl")
+LOSSES = ("assigned_class", "assigned_probability", "chi_square", "kl")
+OF_SAMPLES = LOSSES[:2]
 THIN = 1e-16  # variance along the axes that tell classes apart
 
 
@@ -83,8 +84,8 @@ def contested(task: Task, t: int) -> torch.Tensor:
 
 
 def bayes(**fields: object) -> Method:
-    """As the theory has it: strength 1 at every level."""
-    return Method(**{"strength": 1.0, "window": (0.0, 1.0), **fields})
+    """As the theory has it: forward guidance of strength 1 at every level."""
+    return Method(**{"strength": 1.0, "backward_steps": 0, "repeats": 1, **fields})
 
 
 def at(t: int, n: int) -> torch.Tensor:
@@ -175,13 +176,27 @@ def test_the_joint_of_two_attributes_is_the_product_in_the_order_of_its_labels()
         torch.testing.assert_close(joint[:, k], p[:, i] * q[:, j])
 
 
-def test_backward_guidance_on_a_quadratic_loss_has_a_closed_form() -> None:
-    """l = |z - c|^2 / 2 has gradient z - c, so delta_m = (1 - (1 - lr)^m) (c - D)."""
+def adam(gradient: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, steps: int, lr: float) -> torch.Tensor:
+    """Adam from its paper's algorithm, clamped to [-1, 1] before every step and at the end."""
+    m = v = torch.zeros_like(z)
+    for i in range(1, steps + 1):
+        z = z.clamp(-1, 1)
+        g = gradient(z)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        z = z - lr * (m / (1 - 0.9**i)) / ((v / (1 - 0.999**i)).sqrt() + 1e-8)
+    return z.clamp(-1, 1)
+
+
+def test_backward_guidance_is_adam_within_the_range_of_images() -> None:
     g = torch.Generator().manual_seed(0)
-    denoised, c = torch.randn(2, 5, 3, generator=g, dtype=torch.float64)
-    for m in (0, 1, 4):
-        delta = descend(lambda z: z - c, denoised, m, 0.3)
-        torch.testing.assert_close(delta, (1 - 0.7**m) * (c - denoised))
+    guided, c = torch.randn(2, 5, 3, generator=g, dtype=torch.float64)
+    assert guided.abs().max() > 1
+    for m in (1, 4):
+        found = descend(lambda z: z - c, guided, m, 0.3)
+        torch.testing.assert_close(found, adam(lambda z: z - c, guided, m, 0.3))
+    first = descend(lambda z: z - c, guided, 1, 0.01)  # Adam's first step has length lr whatever the gradient
+    start = guided.clamp(-1, 1)
+    torch.testing.assert_close(first, (start - 0.01 * (start - c).sign()).clamp(-1, 1), rtol=0, atol=1e-8)
 
 
 class Linear:
@@ -213,6 +228,9 @@ def loss_in_one_piece(name: str, task: Task, images: torch.Tensor, seed: int) ->
     """L as the papers write it, times n: a batch three times as long pushes each sample the same."""
     logits = Linear(task.attributes).logits(images)
     first, second = (logits[a.name].softmax(1) for a in task.attributes)
+    if name == "assigned_probability":
+        i, j = np.unravel_index(assign_classes(task.target, seed, np.arange(len(first))), (2, 3))
+        return -(first[torch.arange(len(first)), i] + second[torch.arange(len(first)), j]).sum()
     p = torch.stack([first[:, i] * second[:, j] for i in range(2) for j in range(3)], 1)
     if name == "assigned_class":
         chosen = torch.from_numpy(assign_classes(task.target, seed, np.arange(len(p))))
@@ -244,24 +262,23 @@ def test_the_push_is_automatic_differentiation_of_the_whole_batchs_loss(
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_backward_guidance_descends_the_loss_and_lowers_the_noise_by_what_it_finds(loss: str) -> None:
+def test_backward_guidance_descends_the_loss_from_the_forward_guided_prediction(loss: str) -> None:
     task = picture_task(attributes=PAIR, target=SKEWED)
-    model, t, n = task.model, 499, 7
+    t, n = 499, 7
     x = noise(n)
-    denoised, a = model.denoise(x, at(t, n), at(0, n)), model.alphas_cumprod[at(t, n)]
-    delta = torch.zeros_like(x)
-    for _ in range(3):
-        images = (denoised + delta).requires_grad_()
-        (gradient,) = torch.autograd.grad(loss_in_one_piece(loss, task, images, 1), images)
-        delta -= 0.2 * gradient
-    method = bayes(strength=0.0, backward_steps=3, backward_lr=0.2, loss=loss)
-    for micro in (n, 3):
-        found = method.build(task, 1).denoise(x, t, whole(n, micro))
-        wanted = noise_of(x, denoised, a) - (a / (1 - a)).sqrt()[:, None, None, None] * delta
-        torch.testing.assert_close(noise_of(x, found, a), wanted, rtol=1e-9, atol=1e-11)
-    forward = bayes(strength=0.5, loss=loss).build(task, 1).denoise(x, t, whole(n))
-    both = dataclasses.replace(method, strength=0.5).build(task, 1).denoise(x, t, whole(n))
-    torch.testing.assert_close(both, forward + delta, rtol=1e-9, atol=1e-11)
+
+    def gradient(images: torch.Tensor) -> torch.Tensor:
+        images = images.detach().requires_grad_()
+        return torch.autograd.grad(loss_in_one_piece(loss, task, images, 1), images)[0]
+
+    for strength in (0.0, 0.5):
+        method = bayes(strength=strength, backward_steps=3, backward_lr=0.2, loss=loss)
+        forward = bayes(strength=strength, loss=loss).build(task, 1).denoise(x, t, whole(n))
+        wanted = adam(gradient, forward, 3, 0.2)
+        for micro in (n, 3):
+            found = method.build(task, 1).denoise(x, t, whole(n, micro))
+            torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-9)
+        assert off(found, forward.clamp(-1, 1)).min() > 1e-3, "the descent is not nothing"
 
 
 # --- what a method promises ----------------------------------------------------------------------------------------
@@ -285,7 +302,7 @@ def test_assigned_classes_do_not_depend_on_the_batch_and_batch_losses_do() -> No
         one = draw(task, guided.denoise, 12)
         torch.testing.assert_close(draw(task, guided.denoise, 12, micro=5), one, rtol=1e-9, atol=1e-9)
         parts = torch.cat([draw(task, guided.denoise, 5), draw(task, guided.denoise, 7, start=5)])
-        assert method.traits.couples_batch == (loss != "assigned_class") == (guided.assigned_classes is None)
+        assert method.traits.couples_batch == (loss not in OF_SAMPLES) == (guided.assigned_classes is None)
         assert torch.allclose(parts, one, atol=1e-9) != method.traits.couples_batch
 
 
@@ -294,6 +311,7 @@ def test_assigned_classes_do_not_depend_on_the_batch_and_batch_losses_do() -> No
     [
         ({}, 8, 1, 1),
         ({"repeats": 3}, 3, 1, 1),  # the sampler's own
+        ({"loss": "assigned_probability", "through": "noise"}, 3, 1, 0),
         ({"through": "noise"}, 3, 1, 0),
         ({"loss": "kl"}, 3, 2, 1),  # a first pass finds the batch's mean
         ({"loss": "kl", "through": "noise"}, 3, 1, 0),
@@ -302,7 +320,7 @@ def test_assigned_classes_do_not_depend_on_the_batch_and_batch_losses_do() -> No
     ],
 )
 def test_network_passes_of_a_step(fields: dict, micro: int, forward: int, backward: int) -> None:
-    model, method = Counted(pictures()), Method(**fields)
+    model, method = Counted(pictures()), bayes(**fields)
     guided, x = method.build(picture_task(model), 0), noise(8)
     out = guided.denoise(x, 499, whole(8, micro))
     assert (model.counts.forward_rows, model.counts.backward_rows) == (8 * forward, 8 * backward)
@@ -364,11 +382,12 @@ def test_batch_losses_bring_the_mixture_to_the_target(loss: str) -> None:
     ("fields", "message"),
     [
         ({"through": "both"}, "through must be one of unet, noise, got 'both'"),
-        ({"loss": "hinge"}, "loss must be one of assigned_class, chi_square, kl, got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of assigned_class, assigned_probability, chi_square, kl, got 'hinge'"),
         ({"strength": float("nan")}, "strength must be a finite number, got nan"),
         ({"backward_steps": -1}, "backward_steps must be at least 0, got -1"),
         ({"backward_lr": 0.0}, "backward_lr must be > 0 and finite, got 0.0"),
         ({"backward_lr": float("inf")}, "backward_lr must be > 0 and finite, got inf"),
+        ({"temperature": 0.0}, "temperature must be > 0 and finite, got 0.0"),
         ({"repeats": 0}, "repeats must be at least 1, got 0"),
         ({"window": (0.6, 0.4)}, r"window must be two fractions with 0 <= low < high <= 1, got \[0.6, 0.4\]"),
     ],

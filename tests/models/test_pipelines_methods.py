@@ -30,9 +30,11 @@ STEPS = Sampler("ddim", 2)
 WORDS = {"prompts": {"none": "the cat", "pattern=rows": "a dog", "pattern=columns": "two"}}
 FEW = {"labels_per_class": 8}  # of the 24 striped images
 FIELDS: dict[str, dict[str, Any]] = {
-    "distribution_guidance": {**FEW, "calibration": 2},
+    "distribution_guidance": FEW,
     "sample_guidance": FEW,
-    "latent_editing": FEW,
+    "latent_editing": {**FEW, "calibration": 2},
+    "class_gap_guidance": {**FEW, "calibration": 2},
+    "closed_loop_editing": FEW,
     "attribute_switching": {"minibatch": 2, "minibatches": 1},
 }
 

@@ -27,7 +27,7 @@ PAGE = (plugins.ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 EXAMPLE, OTHERS = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
 QUICK: dict[str, dict[str, Any]] = {
     "vanilla": {},
-    "distribution_guidance": {"labels_per_class": 10, "calibration": 4},
+    "distribution_guidance": {"labels_per_class": 10},
     "attribute_switching": {"minibatch": 4, "minibatches": 1},
 }
 

@@ -93,7 +93,7 @@ def test_a_method_that_couples_its_batch_otherwise_is_refused_under_several_rank
 
 
 def test_a_suite_on_two_ranks_leaves_the_shards_of_one_process(call: Call, tmp_path: Path) -> None:
-    method = {"name": "distribution_guidance", "with": {"labels_per_class": 20, "calibration": 0}}
+    method = {"name": "distribution_guidance", "with": {"labels_per_class": 20}}
     suite = small_suite(tmp_path, n=15, tasks=[{"attributes": ["eyeglasses"]}], methods=[method])
     code, _, said = call("run", suite, "--ranks", "2", "--compute-batch", "5", "--out", tmp_path / "out")
     assert code == 0, said

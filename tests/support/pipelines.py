@@ -17,16 +17,15 @@ from bench.protocols.images import LabelledImages
 from bench.protocols.method import Batch, Method, Task
 from bench.protocols.model import DiffusionModel
 from bench.sampling.loop import Sampler, generators, sample_batch
-from methods.distribution_guidance import Method as DistributionGuidance
-from methods.sample_guidance import Method as SampleGuidance
+from methods.class_gap_guidance import Method as ClassGapGuidance
 from methods.vanilla import Method as Vanilla
 
 SEED, N, STEPS = 5, 3, 4
 GROUPS = Attribute("pattern", ("rows", "columns"))
 # What random networks draw is far from any image, and there a softmax is sure: a high temperature keeps its slope.
 H_SPACE = (
-    DistributionGuidance(strength=1e6, temperature=1e4, calibration=4),
-    SampleGuidance(strength=1e6, temperature=1e4),
+    ClassGapGuidance(strength=1e6, temperature=1e4, calibration=4),
+    ClassGapGuidance(strength=1e6, temperature=1e4, calibration=0, loss="assigned_class"),
 )
 # The betas of the first papers, as google/ddpm-celebahq-256 has them; a file that leaves out most of the keys.
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}

@@ -24,12 +24,12 @@ STEPS = Sampler("ddim", 10)
 TARGET = np.array([0.5, 0.5])
 FEW = {"labels_per_class": 40}  # a quick fit
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "h-space, chi-square": ("distribution_guidance", {"strength": 5.0, **FEW}),
-    "h-space, kl": ("distribution_guidance", {"strength": 5.0, "loss": "kl", **FEW}),
+    "h-space, chi-square": ("class_gap_guidance", {"strength": 5.0, **FEW}),
+    "h-space, kl": ("distribution_guidance", {"loss": "kl", **FEW}),
     "images, through the network": ("universal_guidance", {"loss": "chi_square", "strength": 0.3}),
     "images, backward": ("universal_guidance", {"loss": "kl", "through": "noise", "backward_steps": 2}),
-    "assigned_classes": ("sample_guidance", {"strength": 5.0, **FEW}),
-    "fraction": ("latent_editing", FEW),
+    "assigned_classes": ("sample_guidance", FEW),
+    "fraction": ("closed_loop_editing", FEW),
 }
 
 

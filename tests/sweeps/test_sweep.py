@@ -25,7 +25,7 @@ MEASURED: dict[str, Any] = {
     "references": {"avatars-balanced": 12},
     "metrics": ["fairness_discrepancy", "frechet"],
 }
-GUIDED = ("distribution_guidance", "--task", "eyeglasses", "--workers", "1")
+GUIDED = ("class_gap_guidance", "--task", "eyeglasses", "--workers", "1")
 QUALITY = "frechet_efficientnet_lite0 to avatars-balanced"
 
 
@@ -61,7 +61,7 @@ def test_a_grid_is_ordinary_suites_and_one_table(call: Call, tmp_path: Path) -> 
     assert "yes" in [r["pareto"] for r in rows]
     volumes = read_rows(out / "g" / "hypervolume.csv")
     assert [(v["method"], v["objectives"]) for v in volumes] == [
-        (method, m) for method in ("vanilla", "distribution_guidance") for m in "23"
+        (method, m) for method in ("vanilla", "class_gap_guidance") for m in "23"
     ]
     assert all(0 <= float(v["hypervolume"]) < 1 for v in volumes)
     assert {p.name for p in (out / "g").iterdir()} >= {"trade-off.png", "trade-off.pdf"}
@@ -119,7 +119,7 @@ def test_values_may_be_lists_and_categories() -> None:
     from bench.sweeps.grid import variants
 
     axes: Any = axes_of("--set", texts_of("--set", ["window=[0,1],[0.4,1]", "loss=kl", "temperature=1e0, 2"]))
-    found = variants(MethodChoice(name="distribution_guidance"), axes)
+    found = variants(MethodChoice(name="class_gap_guidance"), axes)
     assert [v.choice.title for v in found] == [
         f"window {window}, temperature {t}" for window in ([0, 1], [0.4, 1]) for t in ("1e0", "2")
     ]
@@ -131,28 +131,28 @@ def test_values_may_be_lists_and_categories() -> None:
     [
         (("vanila", "--set", "a=1,2"), "unknown method 'vanila'; did you mean 'vanilla'?"),
         (
-            ("distribution_guidance", "--set", "strengh=1,2"),
-            "unknown field of method distribution_guidance 'strengh'; did you mean 'strength'?",
+            ("class_gap_guidance", "--set", "strengh=1,2"),
+            "unknown field of method class_gap_guidance 'strengh'; did you mean 'strength'?",
         ),
-        (("distribution_guidance", "--set", "strength=1,x"), "strength: input should be a valid number"),
-        (("distribution_guidance", "--set", "strength=inf,2"), "strength must be a finite number, got inf"),
-        (("distribution_guidance", "--set", "strength="), "--set strength must give at least one value, got ''"),
-        (("distribution_guidance", "--set", "strength=1,,2"), "--set strength must give values separated by commas"),
-        (("distribution_guidance", "--set", "strength=1,1"), "--set strength lists 1 twice; remove one"),
+        (("class_gap_guidance", "--set", "strength=1,x"), "strength: input should be a valid number"),
+        (("class_gap_guidance", "--set", "strength=inf,2"), "strength must be a finite number, got inf"),
+        (("class_gap_guidance", "--set", "strength="), "--set strength must give at least one value, got ''"),
+        (("class_gap_guidance", "--set", "strength=1,,2"), "--set strength must give values separated by commas"),
+        (("class_gap_guidance", "--set", "strength=1,1"), "--set strength lists 1 twice; remove one"),
         (
-            ("distribution_guidance", "--set", "strength"),
+            ("class_gap_guidance", "--set", "strength"),
             "--set must be NAME=VALUES, got 'strength'; for example --set",
         ),
-        (("distribution_guidance", "--set", "strength=1,2", "--set", "strength=3"), "--set strength is set twice"),
+        (("class_gap_guidance", "--set", "strength=1,2", "--set", "strength=3"), "--set strength is set twice"),
         (
-            ("distribution_guidance",),
+            ("class_gap_guidance",),
             "nothing to vary: a sweep needs several values of a field, as in --set strength=50,100",
         ),
-        (("distribution_guidance", "--set", "strength=1"), "nothing to vary"),
-        (("distribution_guidance", "--set", "strength=1..9"), "got the range 1..9; add --search N to search it"),
-        (("distribution_guidance", "--set", "strength=a..b"), "--set strength must be two numbers, LOW..HIGH or LOW"),
-        (("distribution_guidance", "--set", "strength=9..1"), "--set strength must have LOW < HIGH, got '9..1'"),
-        (("distribution_guidance", "--set", "strength=0..9:log"), "--set strength must have 0 < LOW < HIGH, got"),
+        (("class_gap_guidance", "--set", "strength=1"), "nothing to vary"),
+        (("class_gap_guidance", "--set", "strength=1..9"), "got the range 1..9; add --search N to search it"),
+        (("class_gap_guidance", "--set", "strength=a..b"), "--set strength must be two numbers, LOW..HIGH or LOW"),
+        (("class_gap_guidance", "--set", "strength=9..1"), "--set strength must have LOW < HIGH, got '9..1'"),
+        (("class_gap_guidance", "--set", "strength=0..9:log"), "--set strength must have 0 < LOW < HIGH, got"),
         (("vanilla", "--sampler", "steps=2..9"), "steps must be values separated by commas, got the range 2..9; only"),
         (("vanilla", "--sampler", "step=2,3"), "the sweep's suite: unknown key 'sampler.step'; did you mean 'steps'?"),
         (("vanilla", "--sampler", "steps=1001,2"), "steps must be 1 to 1000, the model's training timesteps, got 1001"),
@@ -161,19 +161,19 @@ def test_values_may_be_lists_and_categories() -> None:
         (("vanilla", "--sampler", "steps=2,3", "--seed", "-1"), "the seeds must be different and >= 0, got [-1]"),
         (("vanilla", "--sampler", "steps=2,3", "--name", "a/b"), "suite: string should match pattern"),
         (("vanilla", "--sampler", "steps=2,3", "--workers", "0"), "--workers must be at least 1, got 0"),
-        (("distribution_guidance", "--set", "strength=1..9", "--search", "0"), "--search must be at least 1 trial"),
-        (("distribution_guidance", "--set", "strength=1,9", "--search", "3"), "--search needs a range, as in --set"),
+        (("class_gap_guidance", "--set", "strength=1..9", "--search", "0"), "--search must be at least 1 trial"),
+        (("class_gap_guidance", "--set", "strength=1,9", "--search", "3"), "--search needs a range, as in --set"),
         (
-            ("distribution_guidance", "--set", "strength=1..9", "--search", "3"),
+            ("class_gap_guidance", "--set", "strength=1..9", "--search", "3"),
             "--search needs one task, got 2; choose",
         ),
-        (("distribution_guidance", "--set", "loss=1..9", "--search", "3"), "loss: input should be 'chi_square' or"),
+        (("class_gap_guidance", "--set", "loss=1..9", "--search", "3"), "loss: input should be 'chi_square', 'kl' or"),
         (
-            ("distribution_guidance", "--set", "calibration=1.5..9", "--search", "3"),
+            ("class_gap_guidance", "--set", "calibration=1.5..9", "--search", "3"),
             "--set calibration must have whole ends, as the field has, got 1.5",
         ),
         (
-            ("distribution_guidance", "--set", "strength=1..9", "--search", "3", "--sampler", "steps=2,3"),
+            ("class_gap_guidance", "--set", "strength=1..9", "--search", "3", "--sampler", "steps=2,3"),
             "--search varies the method's fields within one suite, got 2 samplers or guidance batches; choose one",
         ),
     ],
@@ -223,7 +223,7 @@ def test_own_data_sets_of_the_base_survive(tmp_path: Path) -> None:
     tree |= {"data": {"mine": {"name": "avatars-balanced", "n": 12}}, "references": {"mine": 12}}
     base = Suite.model_validate(tree)
     (plan,) = protocols(base, "p", 1, [])
-    found = variants(MethodChoice(name="distribution_guidance"), [Values("strength", (1, 2))])
+    found = variants(MethodChoice(name="class_gap_guidance"), [Values("strength", (1, 2))])
     suite = with_variants(plan.suite, found)
     assert suite.data == base.data
     assert Suite.model_validate(yaml.safe_load(yaml.safe_dump(tree_of(suite)))) == suite

@@ -1,4 +1,4 @@
-"""Latent editing: who is moved, how far and along what, against plans and class means that are known exactly."""
+"""Closed-loop editing: who is moved, how far and along what, against plans and class means that are known exactly."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
 from bench.storage.fits import FitCache
 from methods import vanilla
+from methods.closed_loop_editing import Method, direction
 from methods.hspace.adp import Heads, fit_heads, load_or_fit
 from methods.hspace.shares import class_shares, smoothed, unguided_bottleneck
-from methods.latent_editing import Method, direction, edit_probabilities, edited_class, stratified
 from methods.targeting.assigned_classes import BLOCK
+from methods.targeting.edits import edit_probabilities, edited_class, stratified
 from tests.support.mixtures import GROUP, labelled, pictures
 
 STEPS = Sampler("ddim", 10)
