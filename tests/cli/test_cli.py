@@ -128,7 +128,10 @@ def tiny(folder: Path, **changes: Any) -> Path:
         ({"observed": "avatars-biassed"}, "unknown data set 'avatars-biassed'; did you mean 'avatars-biased'"),
         ({"sed": [1]}, "unknown key 'sed'; did you mean 'seeds'?"),
         ({"methods": [{"name": "class_gap_guidance", "with": {"strengh": 2}}]}, "did you mean 'strength'?"),
-        ({"methods": [{"name": "class_gap_guidance", "with": {"strength": float("inf")}}]}, "strength must be a finite"),
+        (
+            {"methods": [{"name": "class_gap_guidance", "with": {"strength": float("inf")}}]},
+            "strength must be a finite",
+        ),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.5, 0.6]}]}, "must sum to 1, got [0.5, 0.6]"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.2, 0.3, 0.5]}]}, "must have 2 entries, one per class"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [-0.5, 1.5]}]}, "must have entries >= 0"),

@@ -26,7 +26,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "my-prompts.yaml").write_text(SET)
     suite: dict[str, Any] = yaml.safe_load(SUITE)
     assert [m["name"] for m in suite["methods"]] == ["vanilla", "distribution_guidance", "attribute_switching"]
-    small = {"n": 2, "guidance_batch": 2, "sampler": {"name": "ddim", "steps": 1}, "labelled": "avatars-heldout"}
+    small = {"n": 2, "guidance_batch": 2, "sampler": {"name": "ddim", "steps": 2}, "labelled": "avatars-heldout"}
     quick = {"labels_per_class": 4}
     methods = [{"name": "vanilla"}, {"name": "distribution_guidance", "with": quick}]
     model = {**suite["model"], "name": f"path:{tmp_path / 'saved'}"}

@@ -18,6 +18,7 @@ from bench.protocols.method import Batch, Method, Task
 from bench.protocols.model import DiffusionModel
 from bench.sampling.loop import Sampler, generators, sample_batch
 from methods.class_gap_guidance import Method as ClassGapGuidance
+from methods.sample_guidance import Method as SampleGuidance
 from methods.vanilla import Method as Vanilla
 
 SEED, N, STEPS = 5, 3, 4
@@ -25,7 +26,7 @@ GROUPS = Attribute("pattern", ("rows", "columns"))
 # What random networks draw is far from any image, and there a softmax is sure: a high temperature keeps its slope.
 H_SPACE = (
     ClassGapGuidance(strength=1e6, temperature=1e4, calibration=4),
-    ClassGapGuidance(strength=1e6, temperature=1e4, calibration=0, loss="assigned_class"),
+    SampleGuidance(scale=1e4, temperature=1e4),
 )
 # The betas of the first papers, as google/ddpm-celebahq-256 has them; a file that leaves out most of the keys.
 LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
