@@ -55,7 +55,8 @@ class Method:
     The baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206; the file's docstring lists the steps.
 
     Attributes:
-        scale: of the edit, in gaps between class means; 0 gives the base model exactly.
+        scale: of the edit, in gaps between class means; 0 gives the base model exactly. Of 2, 8, 16 and 32, 16 leaves the
+            least discrepancy on the embedded faces, seed 1000, with a Fréchet distance within 1.15 of vanilla's.
         window: the part of sampling where samples are moved, as fractions of the training timesteps, low < high.
         labels_per_class: labelled images for each class of the ADP.
         calibration: number of samples drawn without guidance.
@@ -67,7 +68,7 @@ class Method:
         needs=frozenset({"bottleneck", "labelled", "target"}),
         neutral={"scale": 0.0},
     )
-    scale: float = 2.0
+    scale: float = 16.0
     window: tuple[float, float] = (0.0, 1.0)
     labels_per_class: int = 150
     calibration: int = 100

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench import cli
+from bench.config.suite import read_suite
 from bench.core.csv_text import to_csv
 from bench.core.errors import ConfigError
 from bench.core.rounding import places, rounded, shown
@@ -28,6 +30,7 @@ from bench.report.paper.formats import FORMATS
 from bench.report.paper.latex import inert
 from bench.report.paper.table import Table, build, letter
 from bench.report.paper.template import list_templates, read_template
+from bench.results.key import Task
 from bench.results.run import Run
 from tests.support.runs import edited_run
 
@@ -292,6 +295,17 @@ def test_a_claim_stands_beside_the_measured_value_with_its_citation(tmp_path: Pa
     assert r"\cite{parihar2024}" in latex
     assert r"Table 2, a\_b \& c" in latex
     assert not any(h.heading == "claimed" for h in made("balancing_act").heads)
+
+
+def test_the_shipped_claims_are_of_methods_and_tasks_of_their_preset() -> None:
+    preset = read_suite("balancing_act_celebahq")
+    run = SimpleNamespace(
+        methods=tuple(m.title for m in preset.methods),
+        tasks=(Task("gender", "0.5/0.5"), Task("eyeglasses", "0.5/0.5")),
+    )
+    found = read_claims(ROOT / "bench" / "assets" / "claims" / "balancing_act_celebahq.csv", run)  # type: ignore[arg-type]
+    assert len(found) == 8
+    assert all("re-run" in claim.citation and "another metric" in claim.citation for claim in found.values())
 
 
 # --- formats
