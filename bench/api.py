@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
-from bench.core.errors import ConfigError, UnknownName
 from bench.engine.run_options import OUT, RunOptions, options_of, with_recorded_cells
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from bench.report.tradeoff.points import Setting
     from bench.results.run import Run
     from bench.sweeps.sweep import Sweep
+    from bench.sweeps.tuned import Tuning
     from bench.verification.check import Check
     from bench.verification.verify import Verification
 
@@ -97,11 +97,9 @@ def execute(suite: SuiteLike, **options: Unpack[RunOptions]) -> Outcome:
 
 def run_suite(suite: Suite, options: Options) -> Outcome:
     """Run a validated suite: preflight, execute, write the tables, then the pictures that are drawn from them."""
-    from bench.engine import runner
-    from bench.estimate.show import warn_of_memory
-    from bench.report.plots.pictures import draw_pictures
+    from bench.sweeps.tuned import run_tuned
 
-    return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
+    return run_tuned(suite, options)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -204,15 +202,9 @@ def write_page(run: RunLike, path: str | Path | None = None) -> Path:
     Raises:
         ConfigError: the path does not end in .html, or cannot be written.
     """
-    from bench.report.page.document import page
-    from bench.storage.files import write_bytes
+    from bench.report.page.document import write
 
-    finished = _opened(run)
-    file = finished.file.parent / "page.html" if path is None else Path(path)
-    if file.suffix != ".html":
-        raise ConfigError(f"--out must end in .html, got {str(file)!r}; give a file, such as page.html")
-    write_bytes(file, page(finished).encode())
-    return file
+    return write(_opened(run), None if path is None else Path(path))
 
 
 def write_plots(
@@ -297,6 +289,26 @@ def sweep(
     return run_sweep(SweepPlan(method, load_suite(suite), listed, sampling, _listed(task), seed, search, name), how)
 
 
+def tune(suite: SuiteLike, **options: Unpack[RunOptions]) -> Tuning:
+    """Choose the settings of a suite's tuned methods: the same budget, noise and rule of choice for each of them.
+
+    `tuning` in the suite is the budget, `tuned: true` marks the methods, and each method declares its search space.
+    The trials and the chosen settings go to OUT/SUITE/tuning.csv; `run` then runs the suite with them. Tuning resumes:
+    call it again after any interruption.
+
+    Raises:
+        ConfigError: the suite tunes nothing, or something in it cannot be run; nothing is sampled.
+        UnknownName: a search space names no field of its method.
+
+    >>> bench.tune("quick")
+    Traceback (most recent call last):
+    bench.core.errors.ConfigError: suite quick tunes nothing; add `tuned: true` to the methods to tune, and a budget...
+    """
+    from bench.sweeps.tuned import tune_suite
+
+    return tune_suite(load_suite(suite), options_of(options))
+
+
 def profile(
     suite: SuiteLike = "quick",
     *,
@@ -331,18 +343,11 @@ def profile(
     Traceback (most recent call last):
     bench.core.errors.ConfigError: --rounds must be at least 1, got 0
     """
-    from bench.profiling.plots import check_run, write_plots
+    from bench.profiling.plots import profile_with_plots
     from bench.profiling.profile import Choice
-    from bench.profiling.profile import profile as measure
 
-    chosen = load_suite(suite)
     choice = Choice(Path(out), _listed(methods), tuple(batches), tuple(steps), _listed(devices), rounds, trace)
-    finished = None if run is None else _opened(run)
-    if finished is not None:
-        check_run(finished, chosen, choice)
-    profiled = measure(chosen, choice)
-    write_plots(choice.folder(chosen), profiled, finished)
-    return profiled
+    return profile_with_plots(load_suite(suite), choice, None if run is None else _opened(run))
 
 
 def train(recipe: str | Path, out: str | Path | None = None, force: bool = False) -> Mapping[str, object]:
@@ -357,17 +362,10 @@ def train(recipe: str | Path, out: str | Path | None = None, force: bool = False
     Traceback (most recent call last):
     bench.core.errors.UnknownName: unknown recipe 'avatars-une'; did you mean 'avatars-unet'...
     """
-    from bench.assets import asset_folder, list_assets
-    from bench.recipes.train import train_recipe
+    from bench.recipes.train import recipe_named, train_recipe
 
-    names = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
-    path = Path(recipe)
-    folder = Path("models") / (str(recipe) if str(recipe) in names else path.stem) if out is None else Path(out)
-    if path.suffix not in (".yaml", ".yml"):
-        if str(recipe) not in names:
-            raise UnknownName("recipe", str(recipe), [*names, "FILE.yaml"])
-        path = asset_folder(str(recipe)) / "recipe.yaml"
-    return train_recipe(path, folder, force)
+    path, name = recipe_named(str(recipe))
+    return train_recipe(path, Path("models") / name if out is None else Path(out), force)
 
 
 def prepare(suite: SuiteLike, mirror: str | Path | None = None) -> list[Item]:

@@ -35,6 +35,7 @@ RETURNED = {  # what the functions take and return, by module
     "bench.report.paper.formats": ("PaperTable",),
     "bench.verification.verify": ("Verification",),
     "bench.sweeps.sweep": ("Sweep",),
+    "bench.sweeps.tuned": ("Tuning",),
     "bench.profiling.profile": ("Profile",),
 }
 SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source|Yields):$")

@@ -23,6 +23,7 @@ from bench.cli.statistics import statistics
 from bench.cli.sweep import sweep
 from bench.cli.table import table
 from bench.cli.train import train
+from bench.cli.tune import tune
 from bench.cli.verify import verify
 from bench.core.errors import BenchError
 
@@ -79,6 +80,7 @@ app.command(
     "sweep",
     epilog="Example: python run_bench.py sweep class_gap_guidance --task eyeglasses --set strength=50,100,200",
 )(sweep)
+app.command("tune", epilog="Example: python run_bench.py tune mine.yaml --out results")(tune)
 app.command("convert", epilog="Example: python run_bench.py convert ffhq_p2.pt --out models/ffhq_p2")(convert)
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 

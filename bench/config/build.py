@@ -28,6 +28,12 @@ def built_methods(suite: Suite) -> dict[str, Any]:
     return {m.title: build_method(m.name, m.fields) for m in suite.methods}
 
 
+def built_settings(suite: Suite) -> list[Any]:
+    """Return every method of a suite as it is listed, then with the fields that tuning chose; raises as `build_method`."""
+    chosen = [build_method(m.name, m.fields_on(task)) for m in suite.methods for task in m.chosen]
+    return [*built_methods(suite).values(), *chosen]
+
+
 def build_extractor(spec: ExtractorSpec) -> Any:
     """Return an extractor with its fields.
 

@@ -29,11 +29,12 @@ from bench.config.components import (
     check_name,
 )
 from bench.config.data_source import DataSource, check_set_name, shipped
-from bench.core.attributes import check_distribution
+from bench.config.tuning import TuningChoice
+from bench.core.attributes import check_distribution, target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names, with_member
 from bench.core.specs import ExtractorSpec
-from bench.core.yaml_models import Strict, describe, read_yaml
+from bench.core.yaml_models import JsonFields, Strict, describe, read_yaml
 
 HERE = asset_folder("suites")
 
@@ -64,13 +65,24 @@ class TaskChoice(Strict):
             raise ValueError(str(error)) from error
         return target
 
+    @property
+    def title(self) -> str:
+        """Return the task's name in the leaderboard: attributes and target."""
+        return f"{'+'.join(self.attributes)} {self.target if self.target == 'uniform' else target_name(self.target)}"
+
 
 class MethodChoice(Strict):
-    """A method's name, with fields of its own in `with`, and a label where one method runs more than once."""
+    """A method's name, with fields of its own in `with`, and a label where one method runs more than once.
+
+    With `tuned`, the suite's tuning chooses the other fields of the method's search space. `chosen` holds these fields
+    by task: `run` reads them from tuning.csv, and run.json records them.
+    """
 
     name: str
     fields: dict[str, Any] = Field(default_factory=dict, alias="with")
     label: str | None = None
+    tuned: bool = False
+    chosen: dict[str, JsonFields] = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
@@ -80,7 +92,18 @@ class MethodChoice(Strict):
     @property
     def title(self) -> str:
         """Return the method's name in the leaderboard."""
-        return self.label or self.name
+        return f"{self.label or self.name} (tuned)" if self.tuned else self.label or self.name
+
+    @field_validator("chosen")
+    @classmethod
+    def _by_tuning(cls, chosen: dict[str, JsonFields], info: ValidationInfo) -> dict[str, JsonFields]:
+        if chosen and not info.data.get("tuned"):
+            raise ValueError("these fields are those that a tuning chose; add `tuned: true`, or use `with`")
+        return chosen
+
+    def fields_on(self, task: str) -> dict[str, Any]:
+        """Return the fields on a task, given its name in the leaderboard: `with`, and what tuning chose for it."""
+        return {**self.fields, **self.chosen.get(task, {})}
 
 
 class Suite(Strict):
@@ -111,6 +134,7 @@ class Suite(Strict):
     downstream: DownstreamChoice | None = None
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
     prompts: str | None = None  # of a text-to-image model: a prompt set; n and guidance batches are then per prompt
+    tuning: TuningChoice | None = Field(None, validate_default=True)  # of the methods that are `tuned`
 
     @model_validator(mode="before")
     @classmethod
@@ -198,6 +222,16 @@ class Suite(Strict):
             ConfigError: there is none.
         """
         return self.data[name] if name in self.data else shipped(name, self.data)
+
+    @field_validator("tuning")
+    @classmethod
+    def _apart_from_the_evaluation(cls, tuning: TuningChoice | None, info: ValidationInfo) -> TuningChoice | None:
+        tuned = [m.title for m in info.data.get("methods", ()) if m.tuned]
+        if tuning is None and tuned:
+            raise ValueError(f"method {tuned[0]!r} needs it; add the budget, such as `tuning: {{trials: 20, n: 200}}`")
+        if tuning is not None:
+            tuning.check_beside(info.data.get("seeds", ()), info.data.get("guidance_batch", 1))
+        return tuning
 
     @property
     def classifiers(self) -> tuple[ExtractorSpec, ...]:

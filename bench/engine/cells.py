@@ -6,8 +6,8 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Set
 
-from bench.config.build import built_methods
-from bench.config.suite import Suite, TaskChoice, repeated
+from bench.config.build import build_method, built_methods
+from bench.config.suite import MethodChoice, Suite, TaskChoice, repeated
 from bench.core.attributes import Attribute, check_distribution, product, target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.specs import Fields
@@ -78,14 +78,15 @@ def cells(suite: Suite, classified: tuple[Attribute, ...], only: Mapping[str, Se
     for key in only:
         if key not in ("task", "method", "seed"):
             raise UnknownName("key of --only", key, ("task", "method", "seed"))
-    fields = {title: Fields(dataclasses.asdict(method)) for title, method in built_methods(suite).items()}
+    listed = {title: Fields(dataclasses.asdict(method)) for title, method in built_methods(suite).items()}
     tasks = [resolve_target(t, classified) for t in suite.tasks]
-    twice = repeated([f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks])
+    names = [f"{product(attributes).name} {target_name(target)}" for attributes, target in tasks]
+    twice = repeated(names)
     if twice is not None:
         raise ConfigError(f"two tasks of suite {suite.suite} are {twice!r}; keep one")
     every = [
-        Cell(m.title, m.name, fields[m.title], attributes, target, seed)
-        for attributes, target in tasks
+        Cell(m.title, m.name, _chosen(m, name) if name in m.chosen else listed[m.title], attributes, target, seed)
+        for name, (attributes, target) in zip(names, tasks, strict=True)
         for m in suite.methods
         for seed in suite.seeds
     ]
@@ -94,6 +95,11 @@ def cells(suite: Suite, classified: tuple[Attribute, ...], only: Mapping[str, Se
         for name in values - offered:
             raise UnknownName(f"{key} of suite {suite.suite}", name, offered)
     return [c for c in every if all(values & _answers(c, key) for key, values in only.items())]
+
+
+def _chosen(method: MethodChoice, task: str) -> Fields:
+    """Return every field of a method on a task whose setting was tuned."""
+    return Fields(dataclasses.asdict(build_method(method.name, method.fields_on(task))))
 
 
 def _answers(cell: Cell, key: str) -> set[str]:

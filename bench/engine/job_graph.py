@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.config.build import built_methods
+from bench.config.build import build_method
 from bench.core.gc_pause import gc_paused
 from bench.engine import scoring, worker
 from bench.engine.cell_job import CellJob
@@ -76,13 +76,12 @@ def _references(plan: RunPlan) -> list[Job]:
 
 def _samples(plan: RunPlan) -> tuple[list[Job], dict[str, list[Job]]]:
     """Return fits and shards, and the shards of each sample key."""
-    methods = built_methods(plan.suite)
     by_key: dict[str, list[Job]] = {}
     fits: list[Job] = []
     for job in (part for cell_job in plan.jobs for part in _parts(cell_job)):
         if job.sample_key in by_key:
             continue
-        traits = methods[job.cell.title].traits
+        traits = build_method(job.cell.method, job.cell.fields).traits
         weight = job.n * (traits.calls + 2 * traits.backward)  # a backward pass takes about two forward ones
         # Fits on the labelled images rest on one predictor: a worker makes it and goes on with the others of its
         # model, while the other workers do what need not wait for it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.build import built_methods
+from bench.config.build import build_method, built_methods, built_settings
 from bench.config.suite import Suite
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError
@@ -61,7 +61,7 @@ def needs(metrics: tuple[str, ...]) -> set[str]:
 
 def guides(suite: Suite) -> set[str]:
     """Return the names of the classifiers that methods of a suite guide with."""
-    return {m.classifier for m in built_methods(suite).values() if "classifier" in m.traits.needs}
+    return {m.classifier for m in built_settings(suite) if "classifier" in m.traits.needs}
 
 
 def plan(
@@ -90,26 +90,26 @@ def plan(
 
 
 def _jobs(suite: Suite, of_suite: list[Cell], shared: Shared, compute_batch: int | None) -> list[CellJob]:
-    methods = built_methods(suite)
-    by_method: dict[str, tuple[Shared, bool]] = {}
-    for title in dict.fromkeys(cell.title for cell in of_suite):
-        rows = compute_batch or _default_rows(methods[title].traits, shared.sampling)
+    by_setting: dict[tuple[str, Fields], tuple[Traits, Shared, bool]] = {}
+    for title, name, fields in dict.fromkeys((cell.title, cell.method, cell.fields) for cell in of_suite):
+        method = build_method(name, fields)
+        rows = compute_batch or _default_rows(method.traits, shared.sampling)
         sampling = dataclasses.replace(shared.sampling, compute_batch=rows)
-        guided = _guided_by_classifier(suite, title, methods[title], shared.context)
-        by_method[title] = dataclasses.replace(shared, sampling=sampling), guided
+        guided = _guided_by_classifier(suite, title, method, shared.context)
+        by_setting[title, fields] = method.traits, dataclasses.replace(shared, sampling=sampling), guided
     # Vanilla is sampled for a cell also where `only` leaves it out, so that scores do not differ.
     paired = "paired_baseline" in needs(suite.metrics)
     vanilla = next((m for m in suite.methods if m.name == "vanilla"), None) if paired else None
-    unguided = None if vanilla is None else methods[vanilla.title]
-    fields = Fields({} if unguided is None else dataclasses.asdict(unguided))
+    unguided = None if vanilla is None else built_methods(suite)[vanilla.title]
+    unguided_fields = Fields({} if unguided is None else dataclasses.asdict(unguided))
     jobs = []
     for cell in of_suite:
-        of_method, guided = by_method[cell.title]
+        traits, of_method, guided = by_setting[cell.title, cell.fields]
         baseline = None
         if vanilla is not None and unguided is not None:
-            same = dataclasses.replace(cell, title=vanilla.title, method="vanilla", fields=fields)
+            same = dataclasses.replace(cell, title=vanilla.title, method="vanilla", fields=unguided_fields)
             baseline = _job(same, unguided.traits, of_method, False, None)
-        jobs.append(_job(cell, methods[cell.title].traits, of_method, guided, baseline))
+        jobs.append(_job(cell, traits, of_method, guided, baseline))
     return jobs
 
 

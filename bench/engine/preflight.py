@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.config.build import built_methods
+from bench.config.build import build_method
 from bench.config.data_source import ImageSetSpec
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError, Incompatible
@@ -105,7 +105,7 @@ def preflight(suite: Suite, options: Options, resources: Resources | None = None
     )
     shared = Shared(sampling, scoring, options.store, suite.n, context)
     jobs = plan(suite, attributes, shared, options.compute_batch, options.only)
-    image_sets = _checked_learning(suite, jobs, sets, resources)
+    image_sets = _checked_learning(jobs, sets, resources)
     return RunPlan(suite, options, context, jobs, size, image_sets, resources)
 
 
@@ -211,13 +211,12 @@ def _image_sets(suite: Suite, size: int, resources: Resources) -> _ImageSets:
     return sets
 
 
-def _checked_learning(
-    suite: Suite, jobs: tuple[CellJob, ...], sets: _ImageSets, resources: Resources
-) -> tuple[LabelledImages, ...]:
+def _checked_learning(jobs: tuple[CellJob, ...], sets: _ImageSets, resources: Resources) -> tuple[LabelledImages, ...]:
     """Return the image sets that the run looks at; refuse a task about attributes that the labelled set has not."""
     opened = [resources.images(spec) for spec in (*sets.references.values(), *sets.downstream.values())]
-    methods = built_methods(suite)
-    tasks = dict.fromkeys(job.cell.attributes for job in jobs if "labelled" in methods[job.cell.title].traits.needs)
+    by_setting = {(job.cell.method, job.cell.fields): build_method(job.cell.method, job.cell.fields) for job in jobs}
+    learning = [job.cell for job in jobs if "labelled" in by_setting[job.cell.method, job.cell.fields].traits.needs]
+    tasks = dict.fromkeys(cell.attributes for cell in learning)
     if tasks:
         labelled = resources.images(sets.learning["labelled"])
         for attributes in tasks:

@@ -54,6 +54,8 @@ def resolved(suite: Suite) -> dict[str, JsonValue]:
             "name": m.name,
             "with": json.loads(Fields(dataclasses.asdict(build_method(m.name, m.fields))).text),
             "label": m.label,
+            "tuned": m.tuned,
+            "chosen": m.model_dump(mode="json")["chosen"],
         }
         for m in suite.methods
     ]

@@ -68,6 +68,7 @@ def run(
     Raises:
         ConfigError: something in the suite cannot be run here; nothing is written.
     """
+    _check_tuned(suite, options)
     folder = options.out / suite.suite
     finished = unchanged(suite, options, folder)
     if finished is not None:
@@ -84,6 +85,14 @@ def run(
         files = write_results(plan, results, folder, started)
         files += draw(folder) if draw is not None else []
         return finish(plan, results, folder, files)
+
+
+def _check_tuned(suite: Suite, options: Options) -> None:
+    """Refuse a tuned method whose setting nothing has chosen: it must not run with its defaults under that title."""
+    chosen_titles = options.only.get("method")
+    for method in suite.methods:
+        if method.tuned and not method.chosen and (chosen_titles is None or method.title in chosen_titles):
+            raise ConfigError(f"method {method.title!r} has no chosen setting; tune the suite first")
 
 
 def unchanged(suite: Suite, options: Options, folder: Path) -> Outcome | None:

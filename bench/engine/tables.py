@@ -13,6 +13,7 @@ from bench.core.csv_text import csv_fields, csv_line, escape, to_csv
 from bench.core.gc_pause import gc_paused
 from bench.core.provenance import bench_version, commit
 from bench.core.schema import PROMPTS
+from bench.core.specs import Fields
 from bench.engine.cell_job import CellJob
 from bench.engine.cell_result import CellCost, CellResult
 from bench.engine.context import ClassifierRecord
@@ -68,19 +69,21 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
         yield _header([*run, *_cell_columns(results[0].job)], build)
     start, end = csv_line(run.values()), csv_line(build.values())
     sampler = vars(suite.sampler.spec)
-    methods: dict[str, str] = {}  # by title
+    methods: dict[tuple[str, Fields], str] = {}  # by title and fields, which tuning may choose by task
     classifiers: dict[tuple[object, ...], dict[str, str]] = {}  # by title, of the cells that are classified alike
     for r in results:
         job, cell, columns = r.job, r.job.cell, _cell_columns(r.job)
-        if cell.title not in methods:
-            methods[cell.title] = csv_line([cell.method, cell.fields.text])
+        if (cell.title, cell.fields) not in methods:
+            methods[cell.title, cell.fields] = csv_line([cell.method, cell.fields.text])
         alike = columns["attributes"], job.guided_by_classifier
         if alike not in classifiers:
             classifiers[alike] = {c.title: csv_line(_classifier_columns(c, job)) for c in r.context.classifiers}
         before = f"{start},{csv_line(columns.values())}"
         cost = (None, None) if r.cost is None else (r.cost.nfe, r.cost.backward)
         sampled = csv_line([job.n, suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
-        after = f"{sampled},{methods[cell.title]},{csv_line([r.context.model_digest, job.sample_key])},{end}"
+        after = (
+            f"{sampled},{methods[cell.title, cell.fields]},{csv_line([r.context.model_digest, job.sample_key])},{end}"
+        )
         for score in r.scores or (_no_score(r),):
             yield f"{before},{_score_columns(score)},{after},{classifiers[alike][score.classifier]}\n"
 

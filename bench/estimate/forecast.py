@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.build import build_method, built_methods
+from bench.config.build import build_method, built_settings
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
 from bench.core.plugins import ROOT
@@ -244,7 +244,7 @@ class _Clock:
     @functools.cached_property
     def pace(self) -> Pace:
         """Seconds of the model on this machine, timed when they are first needed."""
-        backward = any(m.traits.backward for m in built_methods(self._plan.suite).values())
+        backward = any(m.traits.backward for m in built_settings(self._plan.suite))
         return _pace(self._plan.resources, self._plan.jobs[0].parts[0], backward)
 
     def measured(self, job: CellJob) -> tuple[list[Measured], str]:

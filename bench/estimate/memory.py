@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.config.build import built_methods
+from bench.config.build import built_settings
 from bench.core.errors import ConfigError
 from bench.core.units import GIB
 from bench.engine.jobs import out_of_memory
@@ -78,7 +78,7 @@ class MemoryEstimate:
 
 def estimate_of(plan: RunPlan) -> MemoryEstimate:
     """Return the memory of a run's model, with a backward pass where a method makes one through the network."""
-    gradient = any(method.traits.backward for method in built_methods(plan.suite).values())
+    gradient = any(method.traits.backward for method in built_settings(plan.suite))
     sampling = plan.jobs[0].parts[0].sampling
     model: Any = plan.resources.model(sampling.model, sampling.device).model
     return estimate_memory(model, gradient)

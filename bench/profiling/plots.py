@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.config.suite import Suite
 from bench.core.errors import ConfigError
-from bench.profiling.profile import Choice, Profile
+from bench.profiling.profile import Choice, Profile, profile
 from bench.profiling.rows import WHOLE, Row
 from bench.report.plots.style import (
     CLASSES,
@@ -28,6 +28,19 @@ from bench.report.plots.style import (
 from bench.results.run import Run
 
 STAGES = ("noise", "unet", "unet_backward", "guidance", "scheduler", "decode", "extract")
+
+
+def profile_with_plots(suite: Suite, choice: Choice, run: Run | None) -> Profile:
+    """Measure a suite's methods, and write the table and the plots to the folder of its profile.
+
+    Raises:
+        ConfigError: as `bench.profiling.profile.profile` and `check_run`; nothing is measured.
+    """
+    if run is not None:
+        check_run(run, suite, choice)
+    profiled = profile(suite, choice)
+    write_plots(choice.folder(suite), profiled, run)
+    return profiled
 
 
 def check_run(run: Run, suite: Suite, choice: Choice) -> None:

@@ -11,9 +11,9 @@ A method reads no files, shows no progress bars and leaves PyTorch's global gene
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -228,8 +228,19 @@ class Guided:
     curves: tuple[Curves, ...] = ()
 
 
+# Field name to a range as text, "LOW..HIGH" or "LOW..HIGH:log", or to the values to choose from.
+SearchSpace: TypeAlias = Mapping[str, str | Sequence[object]]
+
+
 class Method(Protocol):
-    """A debiasing method; implementations are frozen dataclasses whose fields are the hyper-parameters."""
+    """A debiasing method; implementations are frozen dataclasses whose fields are the hyper-parameters.
+
+    Attributes:
+        search_space: the fields that `run_bench.py tune` searches, such as {"strength": "10..1000:log"}; ranges hold
+            both ends, and every range or list holds the field's default. A method without it has nothing to tune.
+    """
+
+    search_space: ClassVar[SearchSpace] = {}
 
     @property
     def traits(self) -> Traits:

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.core.errors import ConfigError
+from bench.assets import asset_folder, list_assets
+from bench.core.errors import ConfigError, UnknownName
 from bench.core.progress import console
 from bench.core.provenance import commit, versions
 from bench.recipes.recipe import AnyRecipe, ClassifierRecipe, ClipRecipe, Record, TextToImageRecipe, read_recipe
 from bench.storage.files import write_bytes, write_json
 
 RECORD = "training.json"  # beside the weights: recipe, losses, data and package versions
+
+
+def recipe_named(recipe: str) -> tuple[Path, str]:
+    """Return the file of a recipe, given a shipped asset's name or a YAML file, and the name of what it trains.
+
+    Raises:
+        UnknownName: no shipped asset has this name.
+    """
+    if Path(recipe).suffix in (".yaml", ".yml"):
+        return Path(recipe), Path(recipe).stem
+    names = [name for kind in ("score_model", "text_to_image", "classifier", "clip") for name in list_assets(kind)]
+    if recipe not in names:
+        raise UnknownName("recipe", recipe, [*names, "FILE.yaml"])
+    return asset_folder(recipe) / "recipe.yaml", recipe
 
 
 def train_recipe(recipe: Path, folder: Path, force: bool = False) -> Record:

@@ -12,6 +12,9 @@ LEADERBOARD = (
 MARKS = {"best": "best", "yes": "tied", "no": "", "": ""}
 
 
+GUIDED = " (guided by its classifier)"  # behind a method's title
+
+
 def frechet_head(column: str, beside: Sequence[str]) -> str:
     """Return the heading of a Frechet distance: its reference, and its features where those of `beside` differ."""
     metric, _, scope = column.partition(" to ")
@@ -26,7 +29,7 @@ def columns(row: Mapping[str, str], prefix: str) -> list[str]:
 
 def method_name(row: Mapping[str, str]) -> str:
     """Return the method of a leaderboard row, with a warning where it guided with the network that classifies it."""
-    return row["method"] + (" (guided by its classifier)" if row.get("guided_by_classifier") == "True" else "")
+    return row["method"] + (GUIDED if row.get("guided_by_classifier") == "True" else "")
 
 
 def interval(row: Mapping[str, str], column: str, digits: int) -> str:

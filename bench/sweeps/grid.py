@@ -112,9 +112,10 @@ def _suite(base: Suite, name: str, seed: int, settings: Settings) -> Suite:
     changed = {key: value for key, value in settings.items() if key != "guidance_batch"}
     tree |= {"suite": name, "seeds": [seed], "sampler": {**tree.get("sampler", {}), **changed}}
     tree["methods"] = [{"name": VANILLA.name}]
+    tree.pop("tuning", None)  # of methods that the sweep does not run
     if "guidance_batch" in settings:
         tree["guidance_batch"] = settings["guidance_batch"]
-    return _validated(tree)
+    return validated(tree)
 
 
 def tree_of(suite: Suite) -> dict[str, Any]:
@@ -122,7 +123,12 @@ def tree_of(suite: Suite) -> dict[str, Any]:
     return suite.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"data": {"__all__": {"label"}}})
 
 
-def _validated(tree: dict[str, Any]) -> Suite:
+def validated(tree: dict[str, Any]) -> Suite:
+    """Return a sweep's suite, given what its file would hold.
+
+    Raises:
+        ConfigError: a key or value is not valid.
+    """
     try:
         return Suite.model_validate(tree)
     except ValidationError as error:
@@ -160,7 +166,7 @@ def with_variants(suite: Suite, added: Sequence[Variant]) -> Suite:
     """
     listed = [VANILLA, *(v.choice for v in added if v.choice.name != VANILLA.name)]
     methods = [choice.model_dump(mode="json", by_alias=True, exclude_defaults=True) for choice in listed]
-    return _validated({**tree_of(suite), "methods": methods})
+    return validated({**tree_of(suite), "methods": methods})
 
 
 def settings_of(protocol: Protocol, added: Sequence[Variant]) -> Mapping[str, Settings]:

@@ -13,6 +13,7 @@ from bench.core.yaml_models import read_yaml
 from bench.engine import runner
 from bench.engine.options import Options
 from bench.engine.preflight import preflight
+from bench.engine.resources import Resources
 from bench.engine.runner import Outcome
 from bench.estimate.show import warn_of_memory
 from bench.report.plots.pictures import draw_pictures
@@ -23,7 +24,7 @@ from bench.sweeps.grid import Protocol, Variant, settings_of, tree_of, with_vari
 from bench.sweeps.search import search
 
 SUITE_FILE = "SUITE.yaml"
-HEAD = "# Written by `run_bench.py sweep`; `run_bench.py run` runs it again.\n"
+HEAD = "# Written by `run_bench.py sweep` or `tune`; `run_bench.py run` runs it again.\n"
 
 
 def check_free(out: Path, suites: Sequence[Suite], name: str) -> None:
@@ -70,7 +71,7 @@ def run_search(
     Raises:
         ConfigError: as `bench.engine.runner.run`.
     """
-    earlier = _earlier(plan, options)
+    earlier = earlier_points(plan, options)
 
     def evaluate(tried: Sequence[Variant]) -> Sequence[Point]:
         if earlier and all(v.choice in earlier[0].methods for v in tried):
@@ -80,7 +81,7 @@ def run_search(
     return run_grid([plan], search(choice, axes, n_trials, evaluate), options)
 
 
-def _earlier(plan: Protocol, options: Options) -> tuple[Suite, list[Point]] | None:
+def earlier_points(plan: Protocol, options: Options, pictures: bool = True) -> tuple[Suite, list[Point]] | None:
     """Return the suite that a search left in the same folder, and its points, if only its methods differ."""
     file = options.out / plan.suite.suite / SUITE_FILE
     if not file.is_file():
@@ -91,15 +92,23 @@ def _earlier(plan: Protocol, options: Options) -> tuple[Suite, list[Point]] | No
         return None  # from another release, or edited: it is rewritten
     if suite.model_copy(update={"methods": plan.suite.methods}).model_dump() != plan.suite.model_dump():
         return None
-    folder = run_suite(suite, options).folder
+    folder = run_suite(suite, options, pictures).folder
     return suite, read_points(folder, suite, {m.title: m.fields for m in suite.methods})
 
 
-def run_suite(suite: Suite, options: Options) -> Outcome:
-    """Run a suite whose file is written to its folder first, so that an interrupted sweep resumes."""
+def run_suite(suite: Suite, options: Options, pictures: bool = True, resources: Resources | None = None) -> Outcome:
+    """Run a suite whose file is written to its folder first, so that an interrupted sweep resumes.
+
+    Args:
+        suite: what to run.
+        options: how to run it.
+        pictures: draw the pictures of its tables as well.
+        resources: of this process, where runs follow each other.
+    """
     if _written(suite, options) != _text(suite):
         write_bytes(options.out / suite.suite / SUITE_FILE, _text(suite).encode())
-    return runner.run(suite, options, draw=draw_pictures, before=warn_of_memory)
+    draw = draw_pictures if pictures else None
+    return runner.run(suite, options, draw=draw, before=warn_of_memory, resources=resources)
 
 
 def _text(suite: Suite) -> str:

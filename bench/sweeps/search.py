@@ -67,17 +67,30 @@ def check_search(n_trials: int, choice: MethodChoice, axes: Sequence[Axis], plan
     tasks = plans[0].suite.tasks
     if len(tasks) > 1:
         raise ConfigError(f"--search needs one task, got {len(tasks)}; choose one with --task")
+    check_optuna("--search", ", or use values instead of ranges and leave --search out")
+
+
+def check_optuna(what: str, instead: str = "") -> None:
+    """Refuse what needs Optuna where it is not installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
     try:
         import optuna  # noqa: F401 -- checks that it is installed
     except ImportError as error:
         raise ConfigError(
-            "--search needs optuna, which is not installed; pip install 'fairdiff-bench[search]', or use values "
-            "instead of ranges and leave --search out"
+            f"{what} needs optuna, which is not installed; pip install 'fairdiff-bench[search]'{instead}"
         ) from error
 
 
-def dimensions(choice: MethodChoice, axes: Sequence[Axis]) -> list[Dimension]:
+def dimensions(choice: MethodChoice, axes: Sequence[Axis], option: str = "--set") -> list[Dimension]:
     """Return the ranges among the axes; the method is built with both ends of each to check them.
+
+    Args:
+        choice: the method, with the fields that stay.
+        axes: over its fields.
+        option: the source of the axes, for errors.
 
     Raises:
         UnknownName: the method has no such field.
@@ -90,20 +103,73 @@ def dimensions(choice: MethodChoice, axes: Sequence[Axis]) -> list[Dimension]:
             whole = type(default) is int
             for end in (axis.low, axis.high):
                 if whole and not end.is_integer():
-                    raise ConfigError(f"--set {axis.name} must have whole ends, as the field has, got {end:g}")
+                    raise ConfigError(f"{option} {axis.name} must have whole ends, as the field has, got {end:g}")
                 build_method(choice.name, {**choice.fields, axis.name: int(end) if whole else end})
             ranges.append(Dimension(axis, whole))
     return ranges
 
 
-def search(choice: MethodChoice, axes: Sequence[Axis], n_trials: int, evaluate: Evaluate) -> list[Variant]:
-    """Try settings one after another, each suggested from the results of the earlier ones.
+class Trials:
+    """The trials of one method, each suggested from the results of the earlier ones.
 
     The suggestions depend on the seed and the results only. A search that was interrupted and is started again
-    therefore suggests the same settings, finds their cells in the store, and continues. A larger `n_trials` begins
-    with the trials of a smaller one.
+    therefore suggests the same settings, finds their cells in the store, and continues. More trials begin with the
+    same ones.
 
     Source: Ozaki et al. 2022, Multiobjective Tree-Structured Parzen Estimator, JAIR 73; Optuna's `TPESampler`.
+
+    Attributes:
+        tried: the distinct settings suggested so far, in order, by the digest of the method's fields.
+    """
+
+    def __init__(
+        self,
+        choice: MethodChoice,
+        axes: Sequence[Axis],
+        objectives: int,
+        first: Settings | None = None,
+        prefix: str = "",
+    ) -> None:
+        """Begin a search.
+
+        Args:
+            choice: the method, with the fields that stay.
+            axes: ranges, and values to choose from; without any, every trial is the method as it is.
+            objectives: number of values that a trial is told, all to be minimised.
+            first: the setting of the first trial, a value of every axis; a suggestion unless given.
+            prefix: begins the title of every setting.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(
+            directions=["minimize"] * objectives, sampler=optuna.samplers.TPESampler(seed=SEED)
+        )
+        self._choice, self._ranges, self._prefix = choice, dimensions(choice, axes), prefix
+        self._listed = [axis for axis in axes if isinstance(axis, Values)]
+        self.tried: dict[str, Variant] = {}
+        if first:
+            listed = {axis.name: json.dumps(first[axis.name]) for axis in self._listed}
+            self._study.enqueue_trial({**first, **listed})
+
+    def ask(self) -> Variant:
+        """Return the next setting, which may be one that was tried before."""
+        self._trial = self._study.ask()
+        variant = _variant(
+            self._choice, self._listed, _suggested(self._trial, self._ranges, self._listed), self._prefix
+        )
+        return self.tried.setdefault(digest_of(variant.choice.fields), variant)
+
+    def tell(self, reached: Sequence[float] | None) -> None:
+        """Take the objectives of the setting that was asked last; None where it could not be measured."""
+        import optuna
+
+        state = optuna.trial.TrialState.FAIL if reached is None else optuna.trial.TrialState.COMPLETE
+        self._study.tell(self._trial, reached, state=state)
+
+
+def search(choice: MethodChoice, axes: Sequence[Axis], n_trials: int, evaluate: Evaluate) -> list[Variant]:
+    """Try settings one after another, as `Trials` suggests them.
 
     Args:
         choice: the method, with the fields that stay.
@@ -114,26 +180,16 @@ def search(choice: MethodChoice, axes: Sequence[Axis], n_trials: int, evaluate: 
     Returns:
         The distinct settings tried, in order.
     """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ranges = dimensions(choice, axes)
-    listed = [axis for axis in axes if isinstance(axis, Values)]
-    study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.TPESampler(seed=SEED))
-    tried: dict[str, Variant] = {}
+    trials = Trials(choice, axes, 3)
     points: Sequence[Point] = []
     for number in range(n_trials):
-        trial = study.ask()
-        variant = _variant(choice, listed, _suggested(trial, ranges, listed))
-        key = digest_of(variant.choice.fields)
-        if key not in tried:
-            tried[key] = variant
+        before = len(trials.tried)
+        variant = trials.ask()
+        if len(trials.tried) > before:
             console.print(f"trial {number + 1} of {n_trials}: {variant.choice.title}", markup=False, soft_wrap=True)
-            points = evaluate(list(tried.values()))
-        reached = next(p.objectives for p in points if p.settings.items() >= tried[key].settings.items())
-        state = optuna.trial.TrialState.FAIL if reached is None else optuna.trial.TrialState.COMPLETE
-        study.tell(trial, reached, state=state)
-    return list(tried.values())
+            points = evaluate(list(trials.tried.values()))
+        trials.tell(next(p.objectives for p in points if p.settings.items() >= variant.settings.items()))
+    return list(trials.tried.values())
 
 
 def _suggested(trial: Trial, ranges: Sequence[Dimension], listed: Sequence[Values]) -> Settings:
@@ -144,7 +200,11 @@ def _suggested(trial: Trial, ranges: Sequence[Dimension], listed: Sequence[Value
     return chosen
 
 
-def _variant(choice: MethodChoice, listed: Sequence[Values], chosen: Settings) -> Variant:
+def _variant(choice: MethodChoice, listed: Sequence[Values], chosen: Settings, prefix: str) -> Variant:
     fixed = [axis for axis in listed if len(axis.values) == 1]
     further = {name: value for name, value in chosen.items() if name not in {axis.name for axis in fixed}}
-    return variants(choice, fixed, further)[0]
+    variant = variants(choice, fixed, further)[0]
+    titled = (
+        variant.choice.model_copy(update={"label": f"{prefix}{variant.choice.title}"}) if prefix else variant.choice
+    )
+    return Variant(titled, variant.settings)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.config.suite import MethodChoice
 from bench.core import plugins
 from bench.core.attributes import product
 from bench.core.errors import Incompatible
@@ -26,6 +27,7 @@ from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Task
 from bench.sampling.loop import Sampler, sample_batch
 from bench.storage.fits import FitCache
+from bench.sweeps.space import first_setting, space_of
 from methods.reweighting.settings import FineTuning, Settings
 from tests.support.mixtures import GROUP, Posterior, labelled, pictures
 
@@ -69,6 +71,7 @@ class Method:
     """Twice as far from the origin: D(x, t) scaled."""
 
     traits: ClassVar[Traits] = Traits(paper="none", stage="sampling", neutral={"scale": 1.0})
+    search_space: ClassVar = {"scale": "1..4"}
     scale: float = 2.0
 
     def build(self, task, seed):
@@ -324,6 +327,15 @@ def test_a_need_that_is_not_met_is_refused_with_a_reason(
         with pytest.raises(Incompatible) as refusal:
             method_of(name).build(LACKS[need](worlds(world)), 0)
         assert len(str(refusal.value)) > 20, need
+
+
+@every_method
+def test_the_search_space_names_fields_and_holds_their_defaults(name: str) -> None:
+    """`space_of` builds the method with both ends of every range and with every listed value."""
+    choice = MethodChoice(name=name)
+    axes = space_of(choice)
+    assert set(first_setting(choice, axes)) == {axis.name for axis in axes}
+    assert bool(axes) or name != ELSEWHERE
 
 
 def test_a_method_that_needs_a_target_depends_on_it(worlds: Callable[[str], Task]) -> None:

@@ -8,19 +8,23 @@ import html
 import json
 from collections.abc import Iterable
 from importlib.resources import files
+from pathlib import Path
 from typing import TypedDict
 
+from bench.core.errors import ConfigError
 from bench.core.gc_pause import gc_paused
 from bench.report.page import records
 from bench.report.page.board import Board, BoardColumn, BoardRow
 from bench.report.page.cards import CardRecord, cards
 from bench.report.page.samples import SampleRecord, samples
+from bench.report.page.tuning import TuningRecord, tuning
 from bench.report.plots.style import Look, looks
 from bench.results.key import Task
 from bench.results.run import Run
+from bench.storage.files import write_bytes
 
 # They form one script in this order; a file may use names of earlier ones.
-SCRIPTS = ("dom", "state", "leaderboard", "provenance", "tradeoff", "samples", "tables", "page")
+SCRIPTS = ("dom", "state", "leaderboard", "provenance", "tradeoff", "samples", "tables", "tuning", "page")
 SYMBOLS = {  # matplotlib's markers, which the plots use, by plotly's names
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
     **{"X": "x", "p": "pentagon", "<": "triangle-left", ">": "triangle-right"},
@@ -68,6 +72,7 @@ class PageData(TypedDict):
         cards: of the evaluators.
         records: all lines of results.csv.
         samples: images and predicted classes.
+        tuning: the trials of tuned methods.
     """
 
     suite: str
@@ -84,6 +89,7 @@ class PageData(TypedDict):
     cards: list[CardRecord]
     records: records.Records
     samples: SampleRecord
+    tuning: TuningRecord
 
 
 def page(run: Run) -> str:
@@ -106,6 +112,19 @@ def page(run: Run) -> str:
     }
     pieces = _asset("page.html").split("%%")  # text, name, text, ...; inserted texts are not searched for names
     return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def write(run: Run, path: Path | None) -> Path:
+    """Write a finished run's page, and return the file: page.html beside results.csv unless a path is given.
+
+    Raises:
+        ConfigError: as `page`; or the path does not end in .html, or cannot be written.
+    """
+    file = run.file.parent / "page.html" if path is None else path
+    if file.suffix != ".html":
+        raise ConfigError(f"--out must end in .html, got {str(file)!r}; give a file, such as page.html")
+    write_bytes(file, page(run).encode())
+    return file
 
 
 def data(run: Run) -> PageData:
@@ -133,6 +152,7 @@ def data(run: Run) -> PageData:
             "cards": cards(run.metrics),
             "records": records.table(run.rows),
             "samples": samples(run),
+            "tuning": tuning(run),
         }
 
 
