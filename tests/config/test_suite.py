@@ -320,7 +320,7 @@ def test_a_task_twice_is_refused_also_where_it_is_written_differently(target: An
         (
             "class_gap_guidance",
             {"loss": "l2"},
-            "method class_gap_guidance: loss: input should be 'chi_square' or 'kl'",
+            "method class_gap_guidance: loss: input should be 'chi_square', 'kl' or 'assigned_class'",
         ),
     ],
 )

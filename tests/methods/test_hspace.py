@@ -69,6 +69,12 @@ def draw(task: Task, guided: Guided, n: int, micro: int | None = None, start: in
     return sample_batch(task.model, guided.denoise, STEPS, batch, seed=0)
 
 
+def of_samples(**fields: object) -> class_gap_guidance.Method:
+    """Class-gap guidance of each sample to a class, without a prior."""
+    defaults = {"loss": "assigned_class", "strength": 300.0, "temperature": 2.0, "calibration": 0}
+    return class_gap_guidance.Method(**{**defaults, **fields})
+
+
 # --- losses and gradients ------------------------------------------------------------------------------------------
 
 
@@ -243,9 +249,9 @@ def test_the_cache_gives_the_same_adp_and_a_damaged_one_is_fitted_again(tmp_path
 # --- the methods ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
 @pytest.mark.parametrize("task", [mixture_task, unet_task])
-def test_strength_zero_is_vanilla_bit_for_bit(task) -> None:
-    method = class_gap_guidance.Method
+def test_strength_zero_is_vanilla_bit_for_bit(method, task) -> None:
     made = task()
     neutral = draw(made, method(strength=0.0).build(made, 0), 8)
     assert torch.equal(neutral, draw(made, vanilla.Method().build(made, 0), 8))
@@ -253,10 +259,11 @@ def test_strength_zero_is_vanilla_bit_for_bit(task) -> None:
     assert not torch.equal(neutral, changed)
 
 
-def test_the_unet_runs_once_a_step_and_never_backwards() -> None:
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
+def test_the_unet_runs_once_a_step_and_never_backwards(method) -> None:
     model = Counted(tiny_unet())
     task = unet_task(model)
-    guided = class_gap_guidance.Method().build(task, 0)
+    guided = method().build(task, 0)
     model.counts.forward_rows = 0
     draw(task, guided, 8)
     assert model.counts.forward_rows == 8 * STEPS.steps
@@ -280,6 +287,14 @@ def test_micro_batches_give_the_samples_of_one_batch_for_half_a_call_more(make) 
     assert not torch.allclose(whole, alone, atol=1e-4)  # two batches are not one: the coupling is real
 
 
+def test_the_loss_of_a_sample_does_not_depend_on_the_batch() -> None:
+    task = mixture_task()
+    guided = of_samples(strength=5.0).build(task, 0)
+    whole = draw(task, guided, 12)
+    parts = torch.cat([draw(task, guided, 5), draw(task, guided, 7, start=5)])
+    assert torch.allclose(whole, parts, atol=1e-12)
+
+
 def shares(model: GaussianMixture, x: torch.Tensor) -> np.ndarray:
     group = model.posterior(x, torch.zeros(len(x), dtype=torch.long)).argmax(1)
     return np.bincount(group.numpy(), minlength=2) / len(x)
@@ -294,6 +309,16 @@ def test_the_loss_of_a_batch_brings_the_mixture_to_the_target(target: tuple[floa
     guided = class_gap_guidance.Method(strength=20.0, temperature=1.0, loss=loss).build(task, 0)
     after = np.linalg.norm(shares(model, draw(task, guided, 200)) - r)
     assert after < before / (3 if loss == "chi_square" else 2)  # the slope of KL is gentler at the same strength
+
+
+def test_the_loss_of_a_sample_brings_each_sample_to_its_class() -> None:
+    model = pictures((0.8, 0.2))
+    task = mixture_task(model)
+    guided = of_samples(strength=40.0, temperature=8.0).build(task, 0)
+    x = draw(task, guided, 60)
+    group = model.posterior(x, torch.zeros(60, dtype=torch.long)).argmax(1).numpy()
+    assert guided.assigned_classes is not None
+    assert (group == guided.assigned_classes(np.arange(60))).mean() > 0.9
 
 
 def four_groups() -> tuple[GaussianMixture, LabelledImages, tuple[Attribute, Attribute]]:
@@ -338,6 +363,7 @@ def test_the_window_leaves_the_rest_of_sampling_alone() -> None:
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", [class_gap_guidance.Method, of_samples])
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -347,9 +373,14 @@ def test_the_window_leaves_the_rest_of_sampling_alone() -> None:
         ({"strength": float("nan")}, "strength must be a finite number"),
     ],
 )
-def test_fields_out_of_range_are_refused(fields: dict, message: str) -> None:
+def test_fields_out_of_range_are_refused(method, fields: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        class_gap_guidance.Method(**fields)
+        method(**fields)
+
+
+def test_the_loss_of_a_sample_is_of_the_joint() -> None:
+    with pytest.raises(ConfigError, match="loss assigned_class must go with over joint, got over marginals"):
+        of_samples(over="marginals")
 
 
 def test_needs_that_are_not_met_are_refused_with_the_reason() -> None:

@@ -167,7 +167,7 @@ def test_values_may_be_lists_and_categories() -> None:
             ("class_gap_guidance", "--set", "strength=1..9", "--search", "3"),
             "--search needs one task, got 2; choose",
         ),
-        (("class_gap_guidance", "--set", "loss=1..9", "--search", "3"), "loss: input should be 'chi_square' or"),
+        (("class_gap_guidance", "--set", "loss=1..9", "--search", "3"), "loss: input should be 'chi_square', 'kl' or"),
         (
             ("class_gap_guidance", "--set", "calibration=1.5..9", "--search", "3"),
             "--set calibration must have whole ends, as the field has, got 1.5",
