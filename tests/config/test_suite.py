@@ -216,7 +216,7 @@ def test_a_cell_has_every_field_of_its_method_defaults_included() -> None:
     default, stronger = build_method("closed_loop_editing", {}), cells(suite_of(), KNOWN)[2]
     assert stronger.fields["strength"] == 2
     assert stronger.fields.keys() == vars(default).keys()
-    assert stronger.fields["temperature"] == default.temperature
+    assert stronger.fields["calibration"] == default.calibration
     assert dict(cells(suite_of(), KNOWN)[0].fields) == {}
 
 
