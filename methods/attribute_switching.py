@@ -52,7 +52,7 @@ from bench.core.attributes import Attribute, product
 from bench.core.errors import ConfigError, Incompatible
 from bench.core.seeds import derive_seed
 from bench.protocols.cache import Arrays, Note
-from bench.protocols.method import Batch, Cost, Curves, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.method import Batch, Cost, Curves, Guided, SearchSpace, Task, Traits, micro_batches, timestep
 from bench.protocols.model import DiffusionModel, broadcast, ddim_step, noise_of
 from bench.protocols.progress import Progress, silent
 from methods.targeting.assigned_classes import assign_classes
@@ -268,6 +268,7 @@ class Method:
         needs=frozenset({"conditions"}),
         neutral={"tau": 0.0},
     )
+    search_space: ClassVar[SearchSpace] = {"tau": [None, 0.5, 0.6, 0.7, 0.8, 0.9]}
     tau: float | None = None
     pairs: Literal["cyclic", "random"] = "cyclic"
     minibatch: int = 32

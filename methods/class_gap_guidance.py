@@ -24,7 +24,7 @@ import torch
 
 from bench.core.attributes import Attribute, marginal, product
 from bench.core.errors import ConfigError
-from bench.protocols.method import Cost, Guided, Task, Traits
+from bench.protocols.method import Cost, Guided, SearchSpace, Task, Traits
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import (
     Part,
@@ -59,6 +59,7 @@ class Method:
             shares.
     """
 
+    search_space: ClassVar[SearchSpace] = {"strength": "10..1000:log", "loss": ["chi_square", "kl", "assigned_class"]}
     strength: float = 100.0
     loss: Literal["chi_square", "kl", "assigned_class"] = "chi_square"
     temperature: float = 3.0

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from bench.core.attributes import product
 from bench.core.errors import ConfigError
-from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.method import Batch, Guided, SearchSpace, Task, Traits, micro_batches, timestep
 from bench.protocols.model import Bottleneck
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import check_fields, check_finite
@@ -80,6 +80,7 @@ class Method:
         needs=frozenset({"bottleneck", "labelled", "target"}),
         neutral={"strength": 0.0},
     )
+    search_space: ClassVar[SearchSpace] = {"strength": "2..128:log", "direction": ["means", "normal"]}
     strength: float = 16.0
     direction: Literal["means", "normal"] = "means"
     window: tuple[float, float] = (0.0, 1.0)

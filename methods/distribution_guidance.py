@@ -27,7 +27,7 @@ from typing import ClassVar, Literal
 import torch
 
 from bench.core.attributes import marginal
-from bench.protocols.method import Guided, Task, Traits
+from bench.protocols.method import Guided, SearchSpace, Task, Traits
 from methods.hspace.guidance import (
     Steering,
     check_fields,
@@ -70,6 +70,7 @@ class Method:
         couples_by_mean=True,
         neutral={"scale": 0.0},
     )
+    search_space: ClassVar[SearchSpace] = {"scale": "15..1500:log", "loss": ["chi_square", "kl"]}
     scale: float = 150.0
     scales: Mapping[str, float] | None = None
     loss: Literal["chi_square", "kl"] = "chi_square"

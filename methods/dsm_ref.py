@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from bench.protocols.method import Guided, Task, Traits
+from bench.protocols.method import Guided, SearchSpace, Task, Traits
 from methods.reweighting.family import Family, plain
-from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
+from methods.reweighting.settings import FINE_TUNING_SPACE, FineTuning, Init, Settings, check_fraction
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Method:
         stage="training",
         needs=frozenset({"observed", "unbiased"}),
     )
+    search_space: ClassVar[SearchSpace] = FINE_TUNING_SPACE
     reference_frac: float = 0.05
     training: Settings | None = None
     init: Init = "model"

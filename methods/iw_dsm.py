@@ -22,12 +22,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.protocols.method import Cost, Guided, Task, Traits, timestep
+from bench.protocols.method import Cost, Guided, SearchSpace, Task, Traits, timestep
 from bench.training.score_matching import prediction_target
 from methods.reweighting.family import Family, Logit, Plan, discriminator_notes, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio
-from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
+from methods.reweighting.settings import FINE_TUNING_SPACE, FineTuning, Init, Settings, check_fraction
 
 
 def clean_weight(logit: Logit, x0: Tensor, reading: Reading) -> Tensor:
@@ -56,6 +56,7 @@ class Method:
         stage="training",
         needs=frozenset({"observed", "unbiased"}),
     )
+    search_space: ClassVar[SearchSpace] = FINE_TUNING_SPACE
     reference_frac: float = 0.05
     reading: Reading = "pooled"
     training: Settings | None = None

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from bench.core.attributes import product
 from bench.core.errors import ConfigError
-from bench.protocols.method import Batch, Guided, Task, Traits, micro_batches, timestep
+from bench.protocols.method import Batch, Guided, SearchSpace, Task, Traits, micro_batches, timestep
 from bench.protocols.model import Bottleneck
 from methods.hspace.adp import Heads
 from methods.hspace.guidance import check_fields, check_finite
@@ -68,6 +68,7 @@ class Method:
         needs=frozenset({"bottleneck", "labelled", "target"}),
         neutral={"scale": 0.0},
     )
+    search_space: ClassVar[SearchSpace] = {"scale": "0.5..64:log", "window": [[0.0, 1.0], [0.4, 1.0]]}
     scale: float = 16.0
     window: tuple[float, float] = (0.0, 1.0)
     labels_per_class: int = 150

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bench.protocols.method import Guided, Task, Traits
+from bench.protocols.method import Guided, SearchSpace, Task, Traits
 from methods.hspace.guidance import (
     Steering,
     check_fields,
@@ -62,6 +62,7 @@ class Method:
         needs=frozenset({"bottleneck", "labelled", "target"}),
         neutral={"scale": 0.0},
     )
+    search_space: ClassVar[SearchSpace] = {"scale": "0.5..50:log", "temperature": "1..16:log"}
     scale: float = 5.0
     scales: Mapping[str, float] | None = None
     temperature: float = 8.0

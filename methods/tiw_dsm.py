@@ -34,12 +34,12 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import ConfigError
-from bench.protocols.method import Cost, Guided, Task, Traits
+from bench.protocols.method import Cost, Guided, SearchSpace, Task, Traits
 from bench.training.score_matching import prediction_target
 from methods.reweighting.family import Family, Logit, Plan, discriminator_notes, weighted_square
 from methods.reweighting.pool import DRAWS, Noised
 from methods.reweighting.ratio import Reading, log_ratio
-from methods.reweighting.settings import FineTuning, Init, Settings, check_fraction
+from methods.reweighting.settings import FINE_TUNING_SPACE, FineTuning, Init, Settings, check_fraction
 
 Variant = Literal["full", "weight_only", "correction_only"]
 Formula = Literal["paper", "released"]
@@ -143,6 +143,7 @@ class Method:
         stage="training",
         needs=frozenset({"observed", "unbiased"}),
     )
+    search_space: ClassVar[SearchSpace] = FINE_TUNING_SPACE
     reference_frac: float = 0.05
     reading: Reading = "pooled"
     variant: Variant = "full"

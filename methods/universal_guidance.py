@@ -31,7 +31,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,17 @@ from torch import Tensor
 
 from bench.core.attributes import Attribute
 from bench.core.errors import ConfigError, Incompatible
-from bench.protocols.method import Batch, Classifier, Guided, Task, Traits, check_window, micro_batches, timestep
+from bench.protocols.method import (
+    Batch,
+    Classifier,
+    Guided,
+    SearchSpace,
+    Task,
+    Traits,
+    check_window,
+    micro_batches,
+    timestep,
+)
 from bench.protocols.model import DiffusionModel
 from methods.targeting.assigned_classes import assign_classes
 from methods.targeting.losses import GRADIENTS, relative_flatness, smooth
@@ -266,6 +276,7 @@ class Method:
         window: the guided part of sampling, as fractions of the training timesteps, low < high.
     """
 
+    search_space: ClassVar[SearchSpace] = {"strength": "0.5..32:log", "backward_lr": "0.001..0.3:log"}
     classifier: str = "attribute_resnet"
     strength: float = 2.0
     through: Through = "unet"

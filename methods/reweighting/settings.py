@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bench.core.errors import ConfigError
+from bench.protocols.method import SearchSpace
 from bench.training.loop import Budget
 
 BLOCK = 2  # side, in pixels, of the blocks that the networks for images work on (space to depth)
 # The score network starts from the weights of the model that is debiased, or from random ones.
 Init = Literal["model", "scratch"]
+# Half and twice the default steps, and a third of the default rate.
+FINE_TUNING_SPACE: SearchSpace = {
+    "fine_tuning": [{"steps": 600}, {"steps": 300}, {"steps": 1200}, {"steps": 600, "peak_lr": 3e-5}]
+}
 GROUPS = 8  # of the U-Net's normalisation; it must divide every level's channels
 
 
