@@ -16,7 +16,7 @@ A method of this project, after distribution guidance (Parihar et al. 2024, arXi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
