@@ -30,3 +30,10 @@ class Design:
     def independent(cls, n: int) -> Design:
         """Return the design of n independent draws."""
         return cls(np.zeros(n, dtype=np.int64))
+
+    @property
+    def name(self) -> str:
+        """The value of the column `design` of results.csv."""
+        if self.batches is not None:
+            return BY_BATCH
+        return BY_CLASS if np.ptp(self.strata, axis=0) > 0 else INDEPENDENT

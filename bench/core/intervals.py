@@ -19,6 +19,24 @@ from bench.core.errors import Undefined
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95  # confidence of every interval of the benchmark
+TOLERANCE = 1e-12  # largest distance of two numbers of order 1 that exact arithmetic makes equal
+
+
+def at_most(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Return whether a <= b, up to rounding: numbers within `TOLERANCE` (relative above 1) count as equal.
+
+    Args:
+        a: float64 [...].
+        b: float64 of a shape that broadcasts with a's.
+
+    Returns:
+        bool [...].
+
+    >>> bool(0.1 + 0.2 <= 0.3), bool(at_most(0.1 + 0.2, 0.3))
+    (False, True)
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return np.asarray(x <= y + TOLERANCE * np.maximum(1.0, np.abs(y)))
 
 
 @functools.cache

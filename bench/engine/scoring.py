@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bench.config.components import DownstreamChoice
 from bench.core.attributes import joint_labels
+from bench.core.design import INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
@@ -27,9 +28,11 @@ class CellScore(Score):
 
     Attributes:
         classifier: title of the attribute classifier that it is computed by.
+        design: how the cell's samples depend on one another, see `bench.core.design`.
     """
 
     classifier: str = ""
+    design: str = INDEPENDENT
 
 
 def evaluate(resources: Resources, job: CellJob, key: str) -> tuple[CellScore, ...]:
@@ -59,15 +62,16 @@ def score(resources: Resources, job: CellJob) -> tuple[CellScore, ...]:
         for metric in scoring.metrics:
             evaluator = resources.evaluator(metric)
             if classifier == scoring.classifier or evaluator.card.classifier == "each":
-                scores += [_of(classifier, one) for one in evaluator.evaluate(sample, reference)]
+                scores += [_of(classifier, sample, one) for one in evaluator.evaluate(sample, reference)]
     for title, reason in scoring.unavailable:
         skipped = Score("", title, None, n=job.n, status="skipped", reason=reason)
-        scores.append(_of(scoring.classifier, skipped))
+        scores.append(_of(scoring.classifier, samples[scoring.classifier], skipped))
     return tuple(scores)
 
 
-def _of(classifier: ExtractorSpec, score: Score) -> CellScore:
-    return CellScore(**dataclasses.asdict(score), classifier=classifier.title)
+def _of(classifier: ExtractorSpec, sample: Sample, score: Score) -> CellScore:
+    design = INDEPENDENT if sample.design is None else sample.design.name
+    return CellScore(**dataclasses.asdict(score), classifier=classifier.title, design=design)
 
 
 def _reference(resources: Resources, job: CellJob, features: Sequence[ExtractorSpec]) -> Reference:
@@ -113,6 +117,7 @@ def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
     scoring = job.scoring
     ends = np.cumsum([0, *(part.n for part in job.parts)]).tolist()
     prompts = {p.prompt.name: slice(*rows) for p, *rows in zip(job.parts, ends, ends[1:], strict=False) if p.prompt}
+    assigned_class = _assigned_classes(job)
     arrays: dict[ExtractorSpec, Any] = {spec: _gather(resources, job, spec) for spec in scoring.extractors}
     classified = {
         s: {a.name: arrays[s][a.name] for a in resources.extractor(s).attributes} for s in scoring.classifiers
@@ -125,12 +130,13 @@ def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
         classifier: Sample(
             probabilities=classified[classifier],
             features=features,
-            assigned_class=_assigned_classes(job),
+            assigned_class=assigned_class,
             confusion=resources.extractor(classifier).confusion,
             detected={spec.title: one["detected"] for spec, one in arrays.items() if "detected" in one},
             other_classifiers={s.title: classified[s] for s in scoring.classifiers if s != classifier},
             perceptual=perceptual,
             prompts=prompts,
+            design=sampling_design(job, assigned_class),
         )
         for classifier in scoring.classifiers
     }
@@ -154,6 +160,20 @@ def _downstream(
 def _assigned_classes(job: CellJob) -> npt.NDArray[np.int64]:
     store = Store(job.store)
     return np.concatenate([stored(store, folder)["assigned_class"] for folder in job.folders])
+
+
+def sampling_design(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> Design:
+    """Return how the samples of a cell depend on one another.
+
+    Args:
+        job: the job of the cell, which says whether its method steers whole guidance batches.
+        assigned_class: int64 [n], the class assigned to each sample, -1 where there is none. A method that assigns
+            classes fixes their numbers.
+    """
+    if job.couples_batch:
+        sizes = [size for part in job.parts for _, size in part.shards()]
+        return Design(np.zeros(job.n, dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes))
+    return Design(assigned_class) if job.n and (assigned_class >= 0).all() else Design.independent(job.n)
 
 
 def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str, Rows]:

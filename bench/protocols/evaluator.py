@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute
+from bench.core.design import Design
 
 if TYPE_CHECKING:  # reports read the cards, and start without torch
     from torch import Tensor
@@ -86,6 +87,7 @@ class Sample:
             images.
         paired_baseline: vanilla's samples from the same starting noise, row by row; None if the suite has no vanilla.
         prompts: prompt name to its rows, in order and together all rows; empty if the suite has no prompts.
+        design: how the samples depend on one another; None for independent draws.
 
     >>> sample = Sample(
     ...     probabilities={"eyeglasses": np.array([[0.9, 0.1], [0.2, 0.8]])},
@@ -105,6 +107,7 @@ class Sample:
     perceptual: Mapping[str, Features] = field(default_factory=dict)
     paired_baseline: Sample | None = None
     prompts: Mapping[str, slice] = field(default_factory=dict)
+    design: Design | None = None
 
 
 @dataclass(frozen=True)
