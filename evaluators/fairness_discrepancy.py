@@ -9,26 +9,16 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import rel_entr
 
 from bench.core.attributes import Attribute, marginal, product
+from bench.core.distances import kl, l1, l2
 from bench.core.intervals import LEVEL, redraw_mean, redraw_shares, wilson_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, l2, tally, why_undefined
+from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
 N_DRAWS = 2000
 SEED = 20_191_012
-
-
-def l1(p: Floats, r: Floats) -> Floats:
-    """Return ||r - p||_1 over the last axis, in [0, 2]."""
-    return np.asarray(np.abs(r - p).sum(axis=-1))
-
-
-def kl(p: Floats, r: Floats) -> Floats:
-    """Return sum_k p_k log(p_k / r_k) over the last axis, in nats; 0 log 0 is 0, and p_k > 0 = r_k gives infinity."""
-    return np.asarray(rel_entr(p, r).sum(axis=-1))
 
 
 HARD: dict[str, Callable[[Floats, Floats], Floats]] = {"fd_l2_hard": l2, "fd_l1": l1, "kl": kl}

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute, marginal, product
+from bench.core.distances import l2
 from bench.core.intervals import LEVEL, percentile_interval, redraw_shares, wilson_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, l2, tally, why_undefined
+from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
 N_DRAWS = 2000

@@ -19,7 +19,6 @@ PROTOCOL = {
     "spacing": "spacing of the steps",
     "precision": "precision",
     "n_asked": "number of samples",
-    "n": "number of samples scored",
 }
 CLASSIFIER = {
     "classifier": "classifier",

@@ -19,6 +19,7 @@ from bench.core.errors import ConfigError
 from bench.core.stats import holm_adjusted
 from bench.results.key import Key
 from bench.results.run import Run
+from bench.results.score_row import mean_value
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -160,14 +161,14 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
         return None
     gate = gates.gate(key.metric, key.scope, key.classifier)
     assert gate is not None
-    old = float(np.mean([row.value for row in before]))
+    old = mean_value(before).value
     item = Item(*name, "same", baseline=old, gate=gate.size(old))
     status, reason = new.reason(key)
     if status:
         verdict = "missing" if status == "missing" else "failed"
         line = new.by_key[key][0].line if key in new.by_key else 0
         return replace(item, verdict=verdict, reason=reason, line=line), None, 0.0
-    item = replace(item, new=float(np.mean([row.value for row in after])), line=after[0].line)
+    item = replace(item, new=mean_value(after).value, line=after[0].line)
     reason = why_not(before, after)
     if reason:
         return replace(item, verdict="not comparable", reason=reason), None, 0.0

@@ -37,3 +37,15 @@ class Design:
         if self.batches is not None:
             return BY_BATCH
         return BY_CLASS if np.ptp(self.strata, axis=0) > 0 else INDEPENDENT
+
+    def split(self, ends: npt.ArrayLike) -> list[Design]:
+        """Return the designs of consecutive parts, such as prompts, given the number after the last sample of each."""
+        begins = np.asarray(ends)[:-1]
+        strata = np.split(self.strata, begins)
+        batches = [None] * len(strata) if self.batches is None else np.split(self.batches, begins)
+        return [Design(*part) for part in zip(strata, batches, strict=True)]
+
+    def within(self, ends: npt.ArrayLike) -> Design:
+        """Return the design with parts as further strata: every part has a fixed number of samples."""
+        part = np.searchsorted(np.asarray(ends), np.arange(len(self.strata)), side="right")
+        return Design(part * (self.strata.max(initial=0) + 1) + self.strata, self.batches)

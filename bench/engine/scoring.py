@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.config.components import DownstreamChoice
-from bench.core.attributes import joint_labels
+from bench.core.attributes import joint_labels, product
 from bench.core.design import INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
 from bench.core.specs import ExtractorSpec
@@ -20,6 +20,9 @@ from bench.engine.plan import needs
 from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.store import Rows, Store
+
+if TYPE_CHECKING:  # SciPy's tests start slowly
+    from bench.core.stats import Answers
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,20 @@ def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str
     store, digest = Store(job.store), resources.extractor(spec).digest
     entries = [stored(store, store.features(spec.name, digest, folder)) for folder in job.folders]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
+
+
+def predicted_answers(resources: Resources, job: CellJob) -> list[Answers]:
+    """Return the predicted classes of the task's joint, of each prompt of a cell, or of the one part of another cell."""
+    from bench.core.stats import Answers
+
+    return [
+        Answers.of_labels(
+            predicted_labels(resources, part),
+            product(job.cell.attributes).n_classes,
+            sampling_design(part, _assigned_classes(part)),
+        )
+        for part in job.parts
+    ]
 
 
 def predicted_labels(resources: Resources, job: CellJob) -> npt.NDArray[np.int64]:

@@ -21,6 +21,7 @@ from bench.engine.keys import PROTOCOL
 from bench.engine.leaderboard import last_line, leaderboard
 from bench.engine.resources import Resources
 from bench.engine.scoring import CellScore
+from bench.results.read import target_text
 from bench.storage.files import write_bytes, write_pieces
 
 SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")  # what rows differ in
@@ -49,7 +50,7 @@ def _cell_columns(job: CellJob) -> dict[str, str | int]:
     cell = job.cell
     return {
         "attributes": "+".join(a.name for a in cell.attributes),
-        "target": "/".join(f"{share:.6g}" for share in cell.target),
+        "target": target_text(cell.target),
         "method": cell.title,
         "seed": cell.seed,
     }

@@ -18,11 +18,6 @@ MIN_N = 2  # one sample has no variance
 MIN_CLASSIFIED = 20  # classified samples needed if the classifier abstained on some
 
 
-def l2(p: Floats, r: Floats) -> Floats:
-    """Return ||r - p||_2 over the last axis (Choi et al. 2020, arXiv 1910.12008), in [0, sqrt(2)]."""
-    return np.asarray(np.sqrt(((r - p) ** 2).sum(axis=-1)))
-
-
 @dataclass(frozen=True)
 class Tally:
     """Counts, mean and covariance of a sample's class probabilities, for one attribute or for a joint.

@@ -373,7 +373,7 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
 )
 def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, classified: bool, freedom: float) -> None:
     known = metric(name)
-    assert (known.better, known.classified, known.freedom) == (better, classified, freedom)
+    assert (known.better, known.classified, known.scale.freedom) == (better, classified, freedom)
 
 
 def test_reports_of_finished_runs_import_no_torch() -> None:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.attributes import Attribute
+from bench.core.distances import kl, l1, l2
 from bench.core.errors import ConfigError, Incompatible
 from bench.protocols.evaluator import CHUNK, Reference, Sample, Score
 from evaluators.classifiers import shares
-from evaluators.classifiers.shares import joint_probabilities, l2, tally
-from evaluators.fairness_discrepancy import Evaluator, kl, l1
+from evaluators.classifiers.shares import joint_probabilities, tally
+from evaluators.fairness_discrepancy import Evaluator
 
 GLASSES = Attribute("eyeglasses", ("absent", "present"))
 TONE = Attribute("skin_tone", ("light", "medium", "dark"))

@@ -36,6 +36,7 @@ COMMON: dict[str, Any] = {
     "n": 200,
     "n_asked": 200,
     "guidance_batch": BATCH,
+    "design": "independent",
     "sampler": "ddim",
     "steps": 20,
     "eta": 0.0,
@@ -106,7 +107,7 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     with path.open("w", newline="") as f:
         writer = csv.DictWriter(f, list(COLUMNS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({"design": "independent"} | row for row in rows)  # older files have no such column
     return path
 
 

@@ -28,10 +28,12 @@ def draw(run: Finished) -> dict[str, Figure]:
         _panel(ax, run, task)
     headings(fig, panels, loc="right")
     over = ", mean over prompts," if run.run.has_prompts else ""
+    several = run.run.rows["seed"].nunique() > 1
+    mean, seeds = (" of the mean over seeds", " and number of seeds") if several else ("", "")
     dashed = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
     entries = [
-        (Line2D([], [], **BAND), "not significantly different from the best (paired bootstrap, Holm, 5 %)"),
-        (dashed, "noise floor: 95th percentile for a sampler that matches the target exactly at this n"),
+        (Line2D([], [], **BAND), f"not significantly different from the best (paired bootstrap{mean}, Holm, 5 %)"),
+        (dashed, f"noise floor: 95th percentile for a sampler that matches the target exactly at this n{seeds}"),
     ]
     run.legend(fig, label(f"fairness discrepancy (L2){over} with its 95 % interval", "lower", 80), (), entries)
     return {"ties": fig}
