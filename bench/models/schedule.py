@@ -22,10 +22,10 @@ SCHEDULE_KEYS = (
     "variance_type",
 )
 
-# A start within this part of the schedule's end is noise enough. Ten steps of "leading" spacing start 98 timesteps before
-# the last of 1000, at sqrt(a) = 0.118 on Stable Diffusion's schedule (0.068 at its last timestep), and 20, 30 or 50
-# steps of any sampler start later. One stride alone would refuse those that do not divide the schedule: 30 steps start
-# at sqrt(a) = 0.087.
+# A start within this part of the schedule's end is noise enough. Ten steps of "leading" spacing start 98 timesteps
+# before the last of 1000, at sqrt(a) = 0.118 on Stable Diffusion's schedule (0.068 at its last timestep), and 20, 30 or
+# 50 steps of any sampler start later. One stride alone would refuse those that do not divide the schedule, although
+# 30 steps start at sqrt(a) = 0.087.
 START = 10
 
 # Range of the steps of "logsnr", as log(a / (1 - a)): below it a sample shows nothing of the image, above it
