@@ -19,6 +19,7 @@ from bench.core.errors import Undefined
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95  # confidence of every interval of the benchmark
+SKEWNESS_FACTOR = 1.5  # of the sample skewness, see `skewed_interval`
 TOLERANCE = 1e-12  # largest distance of two numbers of order 1 that exact arithmetic makes equal
 
 
@@ -110,23 +111,62 @@ def wilson_interval(count: int, n: int) -> tuple[float, float]:
     return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
 
 
-def jackknife_interval(value: float, replicates: Floats) -> tuple[float, float]:
-    """95 % interval of a statistic by the delete-a-group jackknife.
+def skewed_interval(value: float, error: float, skewness: float, n: int, freedom: int) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, or of a statistic close to one, whose contributions may be skewed.
 
-    Source: Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2, with
-    Student's t of G - 1 degrees of freedom.
+    Student's t, with the end on the long side moved out as far as Hall's transformation puts it. Student's t alone
+    covers 75 to 90 % of the means of 20 lognormal numbers: a sample without the rare large ones has a mean that is too
+    small, and a standard error that is too small as well. Few draws underestimate skewness, so 1.5 times that of the
+    sample is used, up to where the transformation is longest (4.2 standard errors at many degrees of freedom for each
+    of Student's 1.96).
+
+    Source: Hall 1992, "On the removal of skewness by transformation", Eq. 2.1 (g(T) = T + a T^2 / 3 + a^2 T^3 / 27 +
+    a / 6, a the skewness over sqrt(n)).
 
     Args:
-        value: the statistic of the whole sample, the centre of the interval.
-        replicates: float64 [G], G >= 2, the statistic without group g; groups of (nearly) equal size.
+        value: the statistic.
+        error: its standard error, >= 0.
+        skewness: sample skewness m3 / m2^(3/2) of the contributions.
+        n: number of contributions, >= 2.
+        freedom: degrees of freedom of the standard error, >= 1.
 
     Returns:
-        (low, high), symmetric about `value`.
+        (low, high), which holds that of Student's t.
+    """
+    quantile = t_quantile(freedom)
+    unbiased = skewness * math.sqrt(n * (n - 1)) / (n - 2) if n > 2 else 0.0
+    a = min(SKEWNESS_FACTOR * abs(unbiased) / math.sqrt(n), 3 * (math.sqrt(quantile**2 + 0.75) - quantile))
+    long = max(quantile, 3 / a * (1 - math.cbrt(1 - a * (quantile + a / 6)))) if a > 1e-9 else quantile
+    below, above = (long, quantile) if unbiased < 0 else (quantile, long)
+    return value - below * error, value + above * error
+
+
+def jackknife_interval(
+    value: float, replicates: Floats, sizes: npt.NDArray[np.int64] | None = None
+) -> tuple[float, float]:
+    """Return the 95 % interval of a statistic by the delete-a-group jackknife, with the skewness of its groups.
+
+    Source: Busing, Meijer & van der Leeden 1999, "Delete-m jackknife for unequal m", Eqs. 5-6; with equal groups it is
+    Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2. Student's t of G - 1
+    degrees of freedom; for skewness see `skewed_interval`.
+
+    Args:
+        value: the statistic of the whole sample.
+        replicates: float64 [G], G >= 2, the statistic without group g.
+        sizes: int64 [G], >= 1, number of samples of each group; None for groups of (nearly) equal size.
+
+    Returns:
+        (low, high), which holds `value`.
     """
     groups = replicates.size
-    variance = (groups - 1) / groups * float(((replicates - replicates.mean()) ** 2).sum())
-    half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * math.sqrt(variance)
-    return value - half, value + half
+    left_out = np.full(groups, 1 / groups) if sizes is None else sizes / sizes.sum()
+    ratio = 1 / left_out
+    pseudo = ratio * value - (ratio - 1) * replicates
+    centre = groups * value - float(((1 - left_out) * replicates).sum())
+    deviations = (pseudo - centre) / np.sqrt(ratio - 1)
+    variance = float((deviations**2).mean())
+    skewness = float(((deviations / math.sqrt(variance)) ** 3).mean()) if variance > 0 else 0.0
+    return skewed_interval(value, math.sqrt(variance), skewness, groups, groups - 1)
 
 
 def bootstrap_interval(
