@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from bench.core.gaussian import Gaussian, fit
-from bench.core.intervals import jackknife_interval
+from bench.core.gaussian import Features, Gaussian, fit
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets, jackknifed
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated
+from evaluators.features.groups import Groups
 from evaluators.features.reference_cache import ReferenceCache
+
+Prepared = tuple[Distances, Groups]
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ class Evaluator:
             Incompatible: the samples lack an extractor's features.
             ConfigError: the widths of the features differ.
         """
-        return compare_sets(sample, reference, ("frechet",), MIN_N, replicated, self._compare, compare_fit=_to)
+        return compare_sets(sample, reference, ("frechet",), MIN_N, _prepare, self._compare, few=True, compare_fit=_to)
 
-    def _compare(self, distances: Distances, against: Compared) -> tuple[Estimate]:
+    def _compare(self, prepared: Prepared, against: Compared) -> tuple[Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
-        return _to(distances, self._fits.get(against.key, against.array, lambda: fit(against.array)))
+        return _to(prepared, self._fits.get(against.key, against.array, lambda: fit(against.array)))
 
 
-def _to(distances: Distances, reference: Gaussian) -> tuple[Estimate]:
-    replicates = distances(reference)
-    value = float(replicates[0])
-    low, high = jackknife_interval(value, replicates[1:])
-    return ((value, max(low, 0.0), high),)
+def _prepare(features: Features, groups: Groups) -> Prepared:
+    return replicated(features, groups), groups
+
+
+def _to(prepared: Prepared, reference: Gaussian) -> tuple[Estimate]:
+    distances, groups = prepared
+    return (jackknifed(distances(reference), groups, 0.0),)

@@ -5,19 +5,74 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import ConfigError, Incompatible, Undefined
 from bench.core.gaussian import Gaussian
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import Reference, Sample, Score
-from evaluators.features.subset import head
+from evaluators.features.groups import Groups, groups_of
+from evaluators.features.subset import drawn_note, drawn_rows, subset
 
 T = TypeVar("T")
 Features = npt.NDArray[np.floating]
-Estimate = tuple[float, float | None, float | None]  # value, low, high; None without an interval
+Floats = npt.NDArray[np.float64]
+NO_SPREAD = "no interval: the value is the same without any of the samples"
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval.
+
+    Attributes:
+        value: the point estimate.
+        low: lower end of the interval; None if there is none.
+        high: upper end; None if there is none.
+        note: remark, e.g. why there is no interval; may be empty.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    def score(self, metric: str, scope: str, n: int, *notes: str) -> Score:
+        """Return the score of this estimate; undefined if a number is not finite.
+
+        Args:
+            metric: name of the score.
+            scope: what it was computed over.
+            n: number of samples.
+            notes: further remarks, put before the estimate's own; empty ones are left out.
+        """
+        if not all(np.isfinite(v) for v in (self.value, self.low, self.high) if v is not None):
+            reason = "the features are too large to compute it in float64"
+            return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+        reason = "; ".join(note for note in (*notes, self.note) if note)
+        return Score(metric, scope, self.value, self.low, self.high, n, reason=reason)
+
+
+def jackknifed(
+    replicates: Floats, groups: Groups, low: float = -np.inf, high: float = np.inf, fewest: int = 0
+) -> Estimate:
+    """Return an estimate from its jackknife replicates; without interval where they do not differ.
+
+    Args:
+        replicates: float64 [1 + groups], the value, then that without each group.
+        groups: the groups of the samples.
+        low: smallest possible value, at which the interval ends.
+        high: largest possible value.
+        fewest: samples that an interval needs.
+    """
+    value, left = float(replicates[0]), replicates[1:]
+    if (left == value).all():
+        return Estimate(value, note=NO_SPREAD)
+    if groups.labels.size < fewest:
+        return Estimate(value, note=f"no interval: it needs {fewest} samples")
+    ends = jackknife_interval(value, left, groups.sizes)
+    return Estimate(value, max(ends[0], low), min(ends[1], high))
 
 
 @dataclass(frozen=True)
@@ -82,8 +137,10 @@ def compare_sets(
     reference: Reference,
     metrics: tuple[str, ...],
     min_n: int,
-    prepare: Callable[[Features], T],
+    prepare: Callable[[Features, Groups], T],
     compare: Callable[[T, Compared], tuple[Estimate, ...]],
+    *,
+    few: bool,
     cap: int | None = None,
     compare_fit: Callable[[T, Gaussian], tuple[Estimate, ...]] | None = None,
 ) -> list[Score]:
@@ -94,9 +151,11 @@ def compare_sets(
         reference: its `features` are the sets to compare with.
         metrics: names of the metrics; a score's name is followed by "_" and the extractor, and its scope is the set.
         min_n: smallest number of samples that has a value.
-        prepare: computes intermediate results of the samples' features [n, d], once per extractor.
+        prepare: computes intermediate results of the samples' features [n, d] and the groups of their jackknife, once
+            per extractor.
         compare: returns value and interval of each of `metrics`, from intermediate results and a reference set.
-        cap: largest number of samples used, the first ones; None uses all.
+        few: whether the jackknife leaves out one of few groups at a time, or one sample (or guidance batch).
+        cap: largest number of samples used, see `drawn_rows`; None uses all.
         compare_fit: like `compare`, for the fits of `reference.statistics`; None if the metric needs the features
             themselves, and has no score for fits.
 
@@ -111,13 +170,17 @@ def compare_sets(
         whole = checked(sample, extractor, sets, fits)
         if not (sets or fits):
             continue
-        features = whole if cap is None else head(whole, cap)
-        n, names = len(features), [f"{metric}_{extractor}" for metric in metrics]
-        note = "" if n == len(whole) else f"the first {n} of {len(whole)} samples"
+        rows = drawn_rows(len(whole), len(whole) if cap is None else cap)
+        features, groups = (
+            whole if rows.size == len(whole) else subset(whole, rows),
+            groups_of(sample.design, rows, few=few),
+        )
+        n, names = rows.size, [f"{metric}_{extractor}" for metric in metrics]
+        notes = drawn_note(n, len(whole)), groups.note
         try:
             if n < min_n:
                 raise Undefined(f"needs {min_n} samples or more, got {n}")
-            prepared = prepare(features)
+            prepared = prepare(features, groups)
         except Undefined as error:
             scores += [undefined(metric, name, n, error) for name in (*sets, *fits) for metric in names]
             continue
@@ -126,9 +189,10 @@ def compare_sets(
             comparisons |= {name: partial(compare_fit, prepared, fit) for name, fit in fits.items()}
         for name, compared in comparisons.items():
             try:
-                values = compared()
+                with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite becomes undefined
+                    estimates = compared()
             except Undefined as error:
                 scores += [undefined(metric, name, n, error) for metric in names]
                 continue
-            scores += [Score(m, name, *value, n, reason=note) for m, value in zip(names, values, strict=True)]
+            scores += [e.score(metric, name, n, *notes) for metric, e in zip(names, estimates, strict=True)]
     return scores

@@ -15,6 +15,7 @@ from bench.core.gaussian import Gaussian, fit
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators import frechet
 from evaluators.features.frechet_distance import Distances, frechet_distance, from_gram, from_moments
+from evaluators.features.groups import Groups, interleaved
 from evaluators.frechet import Evaluator
 
 Floats = npt.NDArray[np.float64]
@@ -121,7 +122,7 @@ def test_fit_of_float32_rows_is_summed_in_float64() -> None:
 @pytest.mark.parametrize("form", [from_gram, from_moments])
 @pytest.mark.parametrize(("n", "d"), [(23, 40), (60, 12), (31, 31)])
 def test_both_forms_give_the_distance_of_the_fits_and_of_each_jackknife_replicate(
-    form: Callable[[Floats], Distances], n: int, d: int, monkeypatch: pytest.MonkeyPatch
+    form: Callable[[Floats, Groups], Distances], n: int, d: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gaussian, "CHUNK", 13)  # no multiple of the groups, so that a group's rows move in the chunk
     rng = np.random.default_rng(n)
@@ -133,7 +134,7 @@ def test_both_forms_give_the_distance_of_the_fits_and_of_each_jackknife_replicat
         expected.append(
             frechet_distance(selected.mean(axis=0), np.cov(selected.T), reference.mean, reference.covariance)
         )
-    np.testing.assert_allclose(form(x)(reference), expected, rtol=1e-6)
+    np.testing.assert_allclose(form(x, interleaved(n))(reference), expected, rtol=1e-6)
 
 
 def test_a_reference_of_fewer_images_than_dimensions_is_handled() -> None:
