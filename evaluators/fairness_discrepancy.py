@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from bench.core.attributes import Attribute, marginal, product
 from bench.core.distances import kl, l1, l2
-from bench.core.intervals import LEVEL, redraw_mean, redraw_shares, wilson_interval
+from bench.core.intervals import LEVEL
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
+from evaluators.classifiers.share_draws import N_DRAWS, simplex
 from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
-N_DRAWS = 2000
 SEED = 20_191_012
 
 
@@ -106,21 +106,31 @@ def _scores(attributes: tuple[Attribute, ...], counted: Tally, r: Floats) -> lis
     # One generator per scope, so that a scope's interval does not depend on the other scopes.
     rng = np.random.default_rng(SEED)
     perfect = rng.multinomial(counted.n, r, size=N_DRAWS) / counted.n
-    hard = redraw_shares(counted.counts, r, N_DRAWS, rng)
+    hard = counted.hard.draw(rng)
     shares = counted.counts / counted.n
+    first = counted.hard.share_interval(0, hard) if len(r) == 2 else None
     scores = [
-        distance(metric, joint.name, counted.n, f(shares, r), f(hard, r), f(perfect, r)) for metric, f in HARD.items()
+        distance(
+            metric, joint.name, f, r, (shares, _possible(hard, r) if metric == "kl" else hard), perfect, counted, first
+        )
+        for metric, f in HARD.items()
     ]
-    soft = redraw_mean(counted.mean, counted.covariance, counted.n, N_DRAWS, rng)
-    scores.append(distance("fd_l2_soft", joint.name, counted.n, l2(counted.mean, r), l2(soft, r), l2(perfect, r)))
-    return scores + _shares(joint, counted, perfect)
+    soft = counted.mean, counted.draw_soft(hard, rng)
+    scores.append(distance("fd_l2_soft", joint.name, l2, r, soft, perfect, counted))
+    return scores + _shares(joint, counted, hard, perfect)
 
 
-def _shares(joint: Attribute, counted: Tally, perfect: Floats) -> list[Score]:
+def _possible(draws: Floats, r: Floats) -> Floats:
+    """Return draws without the classes that the target excludes: one of them makes the divergence infinite."""
+    return simplex(np.where(r > 0, draws, 0.0))
+
+
+def _shares(joint: Attribute, counted: Tally, hard: Floats, perfect: Floats) -> list[Score]:
     noise_floor = np.quantile(perfect, LEVEL, axis=0)
     scores = []
     for k, name in enumerate(joint.classes):
-        low, high = wilson_interval(int(counted.counts[k]), counted.n)
-        share = float(counted.counts[k] / counted.n)
-        scores.append(Score("share_hard", f"{joint.name}={name}", share, low, high, counted.n, float(noise_floor[k])))
+        low, high = counted.hard.share_interval(k, hard)
+        share, scope = float(counted.counts[k] / counted.n), f"{joint.name}={name}"
+        floor, note = float(noise_floor[k]), counted.hard.note
+        scores.append(Score("share_hard", scope, share, low, high, counted.n, floor, reason=note))
     return scores

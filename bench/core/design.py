@@ -21,15 +21,22 @@ class Design:
             samples are independent draws of one distribution.
         batches: int64 [n], >= 0: the guidance batch of each sample, where the method steers whole batches, so that
             only different batches are independent; None where samples do not depend on their batch.
+        block: samples in which each stratum has the same number of every prompt's samples, in random order, so that
+            the numbers in a last, smaller block are random; 0 where all numbers are fixed.
     """
 
     strata: npt.NDArray[np.int64]
     batches: npt.NDArray[np.int64] | None = None
+    block: int = 0
 
     @classmethod
     def independent(cls, n: int) -> Design:
         """Return the design of n independent draws."""
         return cls(np.zeros(n, dtype=np.int64))
+
+    def rows(self, rows: slice) -> Design:
+        """Return the design of some of the samples."""
+        return Design(self.strata[rows], None if self.batches is None else self.batches[rows], self.block)
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from bench.engine.plan import needs
 from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.store import Rows, Store
+from methods.targeting.assigned_classes import BLOCK
 
 if TYPE_CHECKING:  # SciPy's tests start slowly
     from bench.core.stats import Answers
@@ -173,10 +175,24 @@ def sampling_design(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> Desi
         assigned_class: int64 [n], the class assigned to each sample, -1 where there is none. A method that assigns
             classes fixes their numbers.
     """
+    block = 0 if job.couples_batch else fixed_block(job, assigned_class)
     if job.couples_batch:
         sizes = [size for part in job.parts for _, size in part.shards()]
         return Design(np.zeros(job.n, dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes))
-    return Design(assigned_class) if job.n and (assigned_class >= 0).all() else Design.independent(job.n)
+    return Design(assigned_class, block=block) if block else Design.independent(job.n)
+
+
+def fixed_block(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> int:
+    """Return BLOCK where every whole block of a prompt's samples has the same numbers of assigned classes, else 0."""
+    if not job.n or (assigned_class < 0).any():
+        return 0
+    ends, k = np.cumsum([0, *(part.n for part in job.parts)]).tolist(), int(assigned_class.max()) + 1
+    blocks = [
+        np.bincount(assigned_class[start : start + BLOCK], minlength=k)
+        for first, end in pairwise(ends)
+        for start in range(first, end - BLOCK + 1, BLOCK)
+    ]
+    return BLOCK if all(np.array_equal(counts, blocks[0]) for counts in blocks) else 0
 
 
 def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str, Rows]:
