@@ -43,9 +43,8 @@ def true_shares(predicted: Floats, confusion: Floats) -> Floats:
     predicted, confusion = np.broadcast_to(predicted, shape), np.broadcast_to(confusion, (*shape, shape[-1]))
     regular = np.abs(np.linalg.det(confusion)) > SINGULAR
     solvable = np.where(regular[..., None, None], confusion, np.eye(shape[-1]))
-    p = np.linalg.solve(np.swapaxes(solvable, -1, -2), predicted[..., None])[..., 0]
+    p: Floats = np.linalg.solve(np.swapaxes(solvable, -1, -2), predicted[..., None])[..., 0].astype(np.float64)
     outside = ~regular | (p < 0).any(axis=-1)
-    p = np.array(p, copy=True)
     p[outside] = _most_likely(predicted[outside], confusion[outside])
     return p
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 INDEPENDENT, BY_CLASS, BY_BATCH = "independent", "by class", "by batch"  # values of the column `design` of results.csv
 MIN_BATCHES = 8  # guidance batches from which their spread is used; fewer tell too little of it
 
+BLOCK = 60  # samples whose assigned classes have fixed numbers, see methods/targeting/assigned_classes.py
+
 
 @dataclass(frozen=True)
 class Design:
@@ -50,9 +52,9 @@ class Design:
         begins = np.asarray(ends)[:-1]
         strata = np.split(self.strata, begins)
         batches = [None] * len(strata) if self.batches is None else np.split(self.batches, begins)
-        return [Design(*part) for part in zip(strata, batches, strict=True)]
+        return [Design(*arrays, self.block) for arrays in zip(strata, batches, strict=True)]
 
     def within(self, ends: npt.ArrayLike) -> Design:
         """Return the design with parts as further strata: every part has a fixed number of samples."""
         part = np.searchsorted(np.asarray(ends), np.arange(len(self.strata)), side="right")
-        return Design(part * (self.strata.max(initial=0) + 1) + self.strata, self.batches)
+        return Design(part * (self.strata.max(initial=0) + 1) + self.strata, self.batches, self.block)

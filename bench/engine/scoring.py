@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bench.config.components import DownstreamChoice
 from bench.core.attributes import joint_labels, product
-from bench.core.design import INDEPENDENT, Design
+from bench.core.design import BLOCK, INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
@@ -21,7 +21,6 @@ from bench.engine.plan import needs
 from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.store import Rows, Store
-from methods.targeting.assigned_classes import BLOCK
 
 if TYPE_CHECKING:  # SciPy's tests start slowly
     from bench.core.stats import Answers
