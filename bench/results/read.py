@@ -158,7 +158,9 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
     places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     blank = texts == ""
     values = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
-    bad = (~np.isfinite(values) & ~blank)[places]
+    finite = np.isfinite(values)
+    values[finite] = [float(text) for text in texts[finite]]  # exact; pandas before 3.1 is off in the last bit
+    bad = (~finite & ~blank)[places]
     if bad.any():
         line = _first(frame, bad)
         _refuse(path, line, column, f"must be a finite number or blank, got {frame.at[line, column]!r:.60}")
