@@ -107,7 +107,7 @@ def _paired(run_a: Run, a: Sequence[ScoreRow], run_b: Run, b: Sequence[ScoreRow]
 
 @dataclass(frozen=True)
 class _Cell:
-    """What the classifier said of a cell's samples, by prompt where the metric is, and the metric of class shares."""
+    """The classifier's answers to a cell's samples, by prompt where the metric is, and the metric of class shares."""
 
     answers: list[Answers]
     statistic: Statistic

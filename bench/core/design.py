@@ -56,5 +56,5 @@ class Design:
 
     def within(self, ends: npt.ArrayLike) -> Design:
         """Return the design with parts as further strata: every part has a fixed number of samples."""
-        part = np.searchsorted(np.asarray(ends), np.arange(len(self.strata)), side="right")
-        return Design(part * (self.strata.max(initial=0) + 1) + self.strata, self.batches, self.block)
+        part_of_sample = np.searchsorted(np.asarray(ends), np.arange(len(self.strata)), side="right")
+        return Design(part_of_sample * (self.strata.max(initial=0) + 1) + self.strata, self.batches, self.block)

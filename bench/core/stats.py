@@ -245,10 +245,10 @@ class _Piece:
 
     def redraw_batches(self, scale: Floats, rng: np.random.Generator) -> Floats:
         """Return normal draws of the mean row with the covariance of the batches' means, times `scale` [N_DRAWS]."""
-        _, place, sizes = np.unique(np.asarray(self.batches), return_inverse=True, return_counts=True)
+        _, batch_of, sizes = np.unique(np.asarray(self.batches), return_inverse=True, return_counts=True)
         mean = self.rows.mean(0)
         sums = np.zeros((len(sizes), self.rows.shape[1]))
-        np.add.at(sums, place, self.rows - mean)
+        np.add.at(sums, batch_of, self.rows - mean)
         parts = sums / len(self.rows)  # of each batch in the deviation of the mean
         covariance = parts.T @ parts * len(sizes) / (len(sizes) - 1)
         return np.asarray(mean + scale[:, None] * redraw_mean(np.zeros_like(mean), covariance, 1, N_DRAWS, rng))
