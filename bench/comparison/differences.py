@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bench.core.attributes import Attribute, joint_labels, marginal, product
 from bench.core.distances import l1, l2
+from bench.core.intervals import at_most
 from bench.core.schema import OVER_PROMPTS, POOLED, SHARE
 from bench.core.stats import Answers, Difference, Estimate, PairedTest, independent_difference, paired_test
 from bench.results.metric_info import metric
@@ -68,7 +69,7 @@ def compare_lines(run_a: Run, a: Sequence[ScoreRow], run_b: Run, b: Sequence[Sco
     shared, note = (a[0].n_asked, (len(a), len(b))), _abstained(a, b)
     if metric(a[0].metric).exact:
         difference = mean_b - mean_a
-        p = 1.0 if difference == 0 else 0.0
+        p = float(at_most(abs(difference), 0.0))
         exact = Difference(*(np.asarray(x) for x in (difference, difference, difference, p)))
         return Compared(mean_a, mean_b, exact, EXACT, *shared)
     paired = _paired(run_a, a, run_b, b)

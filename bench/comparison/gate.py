@@ -16,6 +16,7 @@ from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.comparison.gate_config import Gates
 from bench.comparison.latency_ratio import ratios
 from bench.core.errors import ConfigError
+from bench.core.intervals import at_most
 from bench.core.stats import holm_adjusted
 from bench.results.key import Key
 from bench.results.run import Run
@@ -114,8 +115,8 @@ def decide(worsening: Floats, p: Floats, gate: Floats, gates: Gates) -> tuple[Fl
     """
     correct = holm_adjusted if gates.correction == "holm" else _benjamini_hochberg
     p_worse, p_better = (correct(np.where(side > 0, p / 2, 1 - p / 2)) for side in (worsening, -worsening))
-    worse = (p_worse <= gates.alpha) & (worsening > gate)
-    better = (p_better <= gates.alpha) & (-worsening > gate)
+    worse = (p_worse <= gates.alpha) & ~at_most(worsening, gate)
+    better = (p_better <= gates.alpha) & ~at_most(-worsening, gate)
     return worse, better, np.where(worsening >= 0, p_worse, p_better)
 
 
@@ -188,7 +189,8 @@ def _classified(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
         p = np.array([float(c.difference.p) for _, c, _ in group])
         limit = np.array([items[i].gate for i, _, _ in group], dtype=np.float64)
         if exact:
-            worse, better, adjusted = worsening > limit, -worsening > limit, np.full(len(group), np.nan)
+            worse, better = ~at_most(worsening, limit), ~at_most(-worsening, limit)
+            adjusted = np.full(len(group), np.nan)
         else:
             worse, better, adjusted = decide(worsening, p, limit, gates)
         for k, (i, c, _) in enumerate(group):

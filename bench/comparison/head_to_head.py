@@ -219,7 +219,7 @@ def _line(a: Key, b: Key, compared: Compared | None, reason: str, p: float, test
         return Line(*common, None, None, None, "not comparable", reason)
     exact = compared.test == EXACT
     difference = float(compared.difference.value)
-    different = difference != 0 if exact else p <= ALPHA
+    different = float(compared.difference.p) == 0 if exact else p <= ALPHA
     better = metric(a.metric).better
     verdict = "tie"
     if different:

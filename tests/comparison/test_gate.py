@@ -88,6 +88,13 @@ def test_the_rule_wants_both_a_significant_and_a_large_change() -> None:
     assert adjusted[:3] == pytest.approx([0.0025, 0.3, 0.0025])
 
 
+def test_a_change_of_a_gates_size_is_not_over_it_whatever_the_rounding() -> None:
+    changes = np.array([0.35 - 0.3, 0.55 - 0.5, 0.15 - 0.1, 0.05 + 1e-9])  # above and below 0.05 by rounding
+    assert min(changes[:3]) < 0.05 < max(changes[:3])
+    worse, _, _ = decide(changes, np.full(4, 1e-6), np.full(4, 0.05), Gates())
+    assert worse.tolist() == [False, False, False, True]
+
+
 def test_the_correction_is_over_the_table() -> None:
     p, change = np.full(20, 0.005), np.full(20, 1.0)
     alone = decide(change[:1], p[:1] * 2, np.zeros(1), Gates())[0]
@@ -212,6 +219,15 @@ def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path
     shutil.rmtree(tmp_path / "a" / "store")
     stored._features.cache_clear()
     assert call("check", new, "--baseline", base)[0] == 0
+
+
+def test_a_rerun_with_other_abstentions_is_checked(call: Call, tmp_path: Path) -> None:
+    labels, fewer = half_and_half(200, 88), half_and_half(200, 88)
+    labels[:5] = fewer[:12] = -1
+    base = write_run(tmp_path / "a" / "suite", classified("m", labels, store=tmp_path / "a" / "store", n_asked=200))
+    new = write_run(tmp_path / "b" / "suite", classified("m", fewer, store=tmp_path / "b" / "store", n_asked=200))
+    code, printed, _ = call("check", new, "--baseline", base)
+    assert (code, "passed: 3 same" in printed) == (0, True), printed
 
 
 def without(rows: Rows, **those: Any) -> Rows:

@@ -44,7 +44,7 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
             continue
         compared = compare_lines(run, good[best], run, rows)
         if compared.test == EXACT:
-            marked[name] = "tied" if float(compared.difference.value) == 0 else ""
+            marked[name] = "tied" if float(compared.difference.p) == 1 else ""
         else:
             p[name] = float(compared.difference.p)
     for name, rejected in zip(p, holm(list(p.values()), ALPHA), strict=True):

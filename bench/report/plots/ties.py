@@ -42,7 +42,8 @@ def draw(run: Finished) -> dict[str, Figure]:
 def ranking(run: Finished, task: Task) -> list[str]:
     """Return the methods of a task by discrepancy, smallest first; those without one last, in the order of the run."""
     values = {title: run.ranking_metric(task, title) for title in run.methods(task)}
-    return sorted(values, key=lambda title: (values[title] is None, getattr(values[title], "value", 0.0)))
+    # Equal values that differ by rounding keep the order of the run.
+    return sorted(values, key=lambda title: (values[title] is None, round(getattr(values[title], "value", 0.0), 12)))
 
 
 def _panel(ax: Axes, run: Finished, task: Task) -> None:
