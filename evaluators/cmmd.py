@@ -98,7 +98,11 @@ class Evaluator:
         y = self._sums.get(against.key, against.array, lambda: _within(drawn(against.array, MAX_N)))
         cross = across(x.features, y.features, normalised, gaussian)
         v, u = SCALE * biased(x, y, cross), SCALE * unbiased(x, y, cross)
-        return jackknifed(v, x.groups, 0.0, LARGEST), jackknifed(u, x.groups, -LARGEST, LARGEST)
+        pairs = SCALE**2 * x.variance_of_pairs
+        return (
+            jackknifed(v, x.groups, 0.0, LARGEST, squared=True, pairs=pairs),
+            jackknifed(u, x.groups, -LARGEST, LARGEST, squared=True, pairs=pairs),
+        )
 
 
 def _within(features: Features, groups: Groups | None = None) -> Within:

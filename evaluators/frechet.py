@@ -77,4 +77,4 @@ def _prepare(features: Features, groups: Groups) -> Prepared:
 
 def _to(prepared: Prepared, reference: Gaussian) -> tuple[Estimate]:
     distances, groups = prepared
-    return (jackknifed(distances(reference), groups, 0.0),)
+    return (jackknifed(distances(reference), groups, 0.0, squared=True),)

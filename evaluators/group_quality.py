@@ -49,7 +49,7 @@ class Measured:
     def score(self, metric: str, column: str, scope: str, replicates: Floats, *notes: str) -> Score:
         """Return the score of some replicates, with the groups and the note of this class."""
         largest = math.inf if metric == FRECHET else 1.0
-        estimate = jackknifed(replicates, self.groups, 0.0, largest)
+        estimate = jackknifed(replicates, self.groups, 0.0, largest, squared=metric == FRECHET)
         return estimate.score(column, scope, self.groups.labels.size, *notes, self.note, self.groups.note)
 
     def replicates(self, metric: str) -> Floats:

@@ -195,7 +195,7 @@ def skewed_interval(value: float, error: float, skewness: float, n: int, freedom
 
 
 def jackknife_interval(
-    value: float, replicates: Floats, sizes: npt.NDArray[np.int64] | None = None
+    value: float, replicates: Floats, sizes: npt.NDArray[np.int64] | None = None, pairs: float = 0.0
 ) -> tuple[float, float]:
     """Return the 95 % interval of a statistic by the delete-a-group jackknife, with the skewness of its groups.
 
@@ -207,6 +207,7 @@ def jackknife_interval(
         value: the statistic of the whole sample.
         replicates: float64 [G], G >= 2, the statistic without group g.
         sizes: int64 [G], >= 1, number of samples of each group; None for groups of (nearly) equal size.
+        pairs: variance to add, >= 0, for statistics of pairs of samples: that of the part that no sample has alone.
 
     Returns:
         (low, high), which holds `value`.
@@ -219,7 +220,7 @@ def jackknife_interval(
     deviations = (pseudo - centre) / np.sqrt(ratio - 1)
     variance = float((deviations**2).mean())
     skewness = float(((deviations / math.sqrt(variance)) ** 3).mean()) if variance > 0 else 0.0
-    return skewed_interval(value, math.sqrt(variance), skewness, groups, groups - 1)
+    return skewed_interval(value, math.sqrt(variance + pairs), skewness, groups, groups - 1)
 
 
 def bootstrap_interval(

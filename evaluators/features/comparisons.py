@@ -55,24 +55,36 @@ class Estimate(NamedTuple):
 
 
 def jackknifed(
-    replicates: Floats, groups: Groups, low: float = -np.inf, high: float = np.inf, fewest: int = 0
+    replicates: Floats,
+    groups: Groups,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    squared: bool = False,
+    pairs: float = 0.0,
 ) -> Estimate:
     """Return an estimate from its jackknife replicates; without interval where they do not differ.
+
+    A squared distance v varies little where it is small by chance, so that an upper end v + h is below the truth too
+    often. It is raised to that of the distance itself, (sqrt(v) + h / (2 sqrt(v)))^2 = v + h + h^2 / (4 v), by h / 2 at
+    most.
 
     Args:
         replicates: float64 [1 + groups], the value, then that without each group.
         groups: the groups of the samples.
         low: smallest possible value, at which the interval ends.
         high: largest possible value.
-        fewest: samples that an interval needs.
+        squared: whether the value is a squared distance.
+        pairs: see `jackknife_interval`.
     """
     value, left = float(replicates[0]), replicates[1:]
     if (left == value).all():
         return Estimate(value, note=NO_SPREAD)
-    if groups.labels.size < fewest:
-        return Estimate(value, note=f"no interval: it needs {fewest} samples")
-    ends = jackknife_interval(value, left, groups.sizes)
-    return Estimate(value, max(ends[0], low), min(ends[1], high))
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes undefined
+        below, above = jackknife_interval(value, left, groups.sizes, pairs)
+    if squared:
+        above += (above - value) ** 2 / (4 * max(value, (above - value) / 2))
+    return Estimate(value, max(below, low), min(above, high))
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,8 @@ def compare_sets(
         try:
             if n < min_n:
                 raise Undefined(f"needs {min_n} samples or more, got {n}")
-            prepared = prepare(features, groups)
+            with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite becomes undefined
+                prepared = prepare(features, groups)
         except Undefined as error:
             scores += [undefined(metric, name, n, error) for name in (*sets, *fits) for metric in names]
             continue
@@ -189,7 +202,7 @@ def compare_sets(
             comparisons |= {name: partial(compare_fit, prepared, fit) for name, fit in fits.items()}
         for name, compared in comparisons.items():
             try:
-                with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite becomes undefined
+                with np.errstate(over="ignore", invalid="ignore"):
                     estimates = compared()
             except Undefined as error:
                 scores += [undefined(metric, name, n, error) for metric in names]

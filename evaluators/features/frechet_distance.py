@@ -12,6 +12,7 @@ from bench.core.gaussian import Features, Floats, Gaussian, GroupedMoments, fact
 from evaluators.features.groups import FEW, Groups
 
 MIN_N = 2 * FEW
+TOO_LARGE = "the features are too large to compute their distance in float64"
 
 # The squared distance of the whole sample, then of the sample without each group, float64 [1 + groups].
 Distances = Callable[[Gaussian], Floats]
@@ -53,6 +54,8 @@ def distance_to(reference: Gaussian, fitted: Gaussian) -> float:
 
 
 def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats) -> float:
+    if not np.isfinite(inner).all():
+        raise Undefined(TOO_LARGE)
     cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner))).sum())
     return max(float(shift @ shift) + trace1 + trace2 - 2 * cross, 0.0)  # below 0 only by rounding
 

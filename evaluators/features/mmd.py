@@ -30,6 +30,7 @@ class Within:
         itself: float64 [n], k(x_i, x_i).
         groups: the groups that a jackknife leaves out.
         inner: float64 [groups], the sum of k(x_i, x_j) over i != j of each group.
+        squares: the sum of k(x_i, x_j)^2 over i != j.
     """
 
     features: Features
@@ -37,6 +38,19 @@ class Within:
     itself: Floats
     groups: Groups
     inner: Floats
+    squares: float
+
+    @property
+    def variance_of_pairs(self) -> float:
+        """Variance of `mean_of_pairs` that remains where no row has an influence of its own.
+
+        2 / (n (n - 1)) times the mean square of the doubly centred kernel (Serfling 1980, section 5.2.1). The jackknife
+        estimates it from the rows' sums, which are small by chance together with the value itself.
+        """
+        n = self.others.size
+        pairs, rows = n * (n - 1), self.others / (n - 1)
+        centred = self.squares / pairs - 2 * float((rows**2).mean()) + self.mean_of_pairs**2
+        return 2 / pairs * max(centred, 0.0)
 
     @property
     def mean_of_pairs(self) -> float:
@@ -71,29 +85,31 @@ def within(features: Features, rows: Rows, kernel: Kernel, groups: Groups | None
         Undefined: an entry is not finite, or too large.
     """
     n = len(features)
-    others, itself = _pair_sums(features, rows, kernel)
+    others, itself, squares = _pair_sums(features, rows, kernel)
     if groups is None or groups.count == n:
-        return Within(features, others, itself, singles(n), np.zeros(n))
+        return Within(features, others, itself, singles(n), np.zeros(n), squares)
     members = [subset(features, groups.members(group)) for group in range(groups.count)]
     inner = np.array([_pair_sums(m, rows, kernel)[0].sum() for m in members])
-    return Within(features, others, itself, groups, inner)
+    return Within(features, others, itself, groups, inner, squares)
 
 
-def _pair_sums(features: Features, rows: Rows, kernel: Kernel) -> tuple[Floats, Floats]:
-    """Return `others` and `itself` of `Within`."""
+def _pair_sums(features: Features, rows: Rows, kernel: Kernel) -> tuple[Floats, Floats, float]:
+    """Return `others`, `itself` and `squares` of `Within`."""
     n = len(features)
-    others, itself = np.zeros(n), np.zeros(n)
+    others, itself, squares = np.zeros(n), np.zeros(n), 0.0
     for block, x in _blocks(features, rows):
         values = kernel(x @ x.T)
         itself[block] = np.diagonal(values)
         np.fill_diagonal(values, 0.0)
+        squares += float(np.vdot(values, values))
         others[block] += values.sum(axis=1)
         for start in range(block.stop, n, BLOCK):  # blocks to the right; those below the diagonal are their transposes
             right = slice(start, min(start + BLOCK, n))
             values = kernel(x @ rows(features[right]).T)
+            squares += 2 * float(np.vdot(values, values))
             others[block] += values.sum(axis=1)
             others[right] += values.sum(axis=0)
-    return others, itself
+    return others, itself, squares
 
 
 def across(features: Features, reference: Features, rows: Rows, kernel: Kernel) -> Floats:
