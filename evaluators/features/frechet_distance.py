@@ -53,10 +53,11 @@ def distance_to(reference: Gaussian, fitted: Gaussian) -> float:
     return _combine(fitted.mean - reference.mean, *traces, root.T @ fitted.covariance @ root)
 
 
-def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats) -> float:
+def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats, zeros: int = 0) -> float:
+    """Return the distance from its parts; `zeros` eigenvalues of inner are 0 in exact arithmetic, the smallest."""
     if not np.isfinite(inner).all():
         raise Undefined(TOO_LARGE)
-    cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner))).sum())
+    cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner)[zeros:])).sum())
     return max(float(shift @ shift) + trace1 + trace2 - 2 * cross, 0.0)  # below 0 only by rounding
 
 
@@ -86,7 +87,7 @@ def from_gram(features: Features, groups: Groups) -> Distances:
         inner = inner - inner.mean(axis=0)
         inner = (inner - inner.mean(axis=1, keepdims=True)) / (keep.size - 1)
         trace = float(((selected - shift) ** 2).sum()) / (keep.size - 1)
-        return _combine(mean + shift - reference_mean, trace, reference_trace, inner)
+        return _combine(mean + shift - reference_mean, trace, reference_trace, inner, zeros=1)  # centred rows sum to 0
 
     return distances
 
