@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 
 PAIRED, INTERVALS, EXACT = "paired bootstrap", "intervals (MOVER)", "exact count"
+OF_PAIRS = "B - A is over the samples that have a class on both sides."
 SAME = 1e-5  # between the CSV's value and that of the stored classes; targets are written with six digits
 HARD, SOFT = (POOLED, "fd_l1", SHARE, OVER_PROMPTS), "fd_l2_soft"
 OF_CLASSIFIED = (*HARD, SOFT, "kl", "fd_l2_corrected")  # their n counts the samples that were classified
@@ -74,7 +75,7 @@ def compare_lines(run_a: Run, a: Sequence[ScoreRow], run_b: Run, b: Sequence[Sco
         return Compared(mean_a, mean_b, exact, EXACT, *shared)
     paired = _paired(run_a, a, run_b, b)
     if paired is not None:
-        notes = " ".join(filter(None, (paired.note, note)))
+        notes = " ".join(filter(None, (paired.note, note and f"{note} {OF_PAIRS}")))
         return Compared(mean_a, mean_b, paired.difference, PAIRED, *shared, notes)
     freedom = metric(a[0].metric).scale.freedom
     of_a, of_b = (Estimate.of_seeds([row.measured for row in rows], freedom) for rows in (a, b))

@@ -404,8 +404,9 @@ def test_a_classifier_that_abstains_is_tested_and_its_shares_are_shown(call: Cal
     line = lines(f"{run}:vanilla", f"{run}:other")["fd_l2_hard", "eyeglasses"]
     note = "The classifier abstained on 5.5 % of A's samples and on 9.5 % of B's."
     assert line.compared
-    assert (line.verdict, line.compared.test, line.compared.note) == ("B better", "paired bootstrap", note)
-    assert line.record()["note"] == note
+    paired = f"{note} B - A is over the samples that have a class on both sides."
+    assert (line.verdict, line.compared.test, line.compared.note) == ("B better", "paired bootstrap", paired)
+    assert line.record()["note"] == paired
 
     code, printed, _ = call("compare", f"{run}:vanilla", f"{run}:other", "--out", tmp_path / "ab.md")
     assert (code, f"fd_l2_hard: {note}" in printed) == (0, True)
