@@ -129,13 +129,13 @@ def _warn_of_activation(model: str, file: str) -> None:
     """Say that a file under the plain name of an architecture may be of its QuickGELU form; the weights look alike."""
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    other = f"{model}-quickgelu"
-    if other not in list_models():
+    quickgelu = f"{model}-quickgelu"
+    if quickgelu not in list_models():
         return
-    tags = [t for t in list_pretrained_tags_by_model(other) if get_pretrained_cfg(other, t).get("quick_gelu")]
+    tags = [t for t in list_pretrained_tags_by_model(quickgelu) if get_pretrained_cfg(quickgelu, t).get("quick_gelu")]
     console.print(
         f"warning: {file} is read as {model}, and the file does not say which activation it was trained with. Weights "
-        f"of {', '.join(tags) or 'this architecture'} were trained with QuickGELU: for those give model: {other}. "
+        f"of {', '.join(tags) or 'this architecture'} were trained with QuickGELU: for those give model: {quickgelu}. "
         "Under the plain name they load without an error and give worse embeddings",
         markup=False,
         soft_wrap=True,
