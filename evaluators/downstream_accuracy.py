@@ -23,6 +23,7 @@ from bench.protocols.evaluator import (
     Sample,
     Score,
 )
+from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.features.reference_cache import ReferenceCache
 from evaluators.features.subset import drawn, drawn_note, drawn_rows
 
@@ -332,8 +333,9 @@ def _labelled(
     shape = tuple(a.n_classes for a in task)
     labels[assigned] = np.unravel_index(assigned_class[assigned], shape)[task.index(attribute)]
     if not assigned.all():
-        classified = np.asarray(drawn(sample.probabilities[attribute.name], MAX_N)[:])[~assigned]
-        labels[~assigned] = np.where(np.isnan(classified).any(axis=1), -1, classified.argmax(axis=1))
+        rows_read = answered_rows(np.asarray(drawn(sample.probabilities[attribute.name], MAX_N)[:]), attribute.name)
+        classified, answered = (array[~assigned] for array in rows_read)
+        labels[~assigned] = np.where(answered, classified.argmax(axis=1), -1)
     used = labels >= 0
     if not used.any():
         raise Undefined("no sample was asked for a class, nor classified")

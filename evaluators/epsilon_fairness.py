@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bench.core.attributes import product
 from bench.core.errors import Undefined
 from bench.core.gaussian import check_features
-from bench.core.intervals import percentile_interval
+from bench.core.intervals import at_most, percentile_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
 from evaluators.features.comparisons import undefined
 from evaluators.features.subset import drawn, drawn_note, drawn_rows
@@ -200,7 +200,7 @@ class Evaluator:
         bias="Too large: probes train on four fifths of n samples and would be better with more, so it falls as n "
         f"grows. At most {MAX_N:,} samples are used, drawn at random with a fixed seed. It depends on the extractor.",
         interval="The trained probes are held fixed: it is the interval of their error on new images, without that of "
-        "training. Half an error and half a success are added to every class, so that zero errors have a width. "
+        "training. Where the value is at or above `noise_floor`, the interval reaches chance. Half an error and half a success are added to every class, so that zero errors have a width. "
         "`noise_floor` is the error's 5th percentile (at most) if images carry no information. Folds train on each "
         "other's labels, so their errors are correlated: measured over such samples, the error's spread is 1.22 times "
         "that of permuted labels (logistic regression and neighbours, n = 150, 4 features: 7.5 % of 200 samples below "
@@ -236,7 +236,10 @@ def _score(name: str, array: npt.NDArray[np.floating], assigned: Ints, scope: st
     wrong, rng = predicted != group, np.random.default_rng(SEED)
     low, high = percentile_interval(bootstrap_draws(wrong, group, len(counts), rng))
     floor = noise_floor(null_draws(predicted, group, fold_of, len(counts), rng))
-    value = balanced_error(wrong, group, len(counts))
+    value, chance = balanced_error(wrong, group, len(counts)), 1 - 1 / len(counts)
+    # Errors above chance are chance, and those within the null cannot be told from it.
+    low, high = (min(low, chance), high) if value > chance else (low, high)
+    high = max(high, chance) if at_most(floor, value) else high
     winner = Counter(picked).most_common(1)[0][0]
     notes = [f"best probe: {winner}", drawn_note(n, len(assigned))]
     reason = "; ".join(note for note in notes if note)

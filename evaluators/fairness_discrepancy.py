@@ -21,7 +21,24 @@ Floats = npt.NDArray[np.float64]
 SEED = 20_191_012
 
 
-HARD: dict[str, Callable[[Floats, Floats], Floats]] = {"fd_l2_hard": l2, "fd_l1": l1, "kl": kl}
+def divergence(p: Floats, r: Floats) -> Floats:
+    """Return `kl` of shares that random errors may have made negative: of the nearest shares that sum to 1."""
+    return kl(simplex(p), r)
+
+
+HARD: dict[str, Callable[[Floats, Floats], Floats]] = {"fd_l2_hard": l2, "fd_l1": l1, "kl": divergence}
+
+
+DISTANCE_INTERVAL = (
+    "A distance is never negative and is biased upwards. `ci_low` is 0 if the value is within the 95th percentile of a "
+    "perfect sampler with the cell's own design (`noise_floor`, where samples are independent); else the smallest "
+    "distance on the way from the target to the measured shares whose draws reach the value (inverted test). `ci_high` "
+    "is the 97.5th percentile of draws from the Dirichlet posterior of the shares, with one pseudo-count spread over "
+    "the classes, which gives width to a sample of one class. For two classes both follow from the interval of the "
+    "share. Classes that a method assigns are strata; where it steers guidance batches and there are at least 8, draws "
+    "are Student's t of the batches' means (with fewer, those of independent samples, and the score says so). "
+    "share_hard has Wilson's interval of the effective number of samples. COVERAGE"
+)
 
 
 @dataclass(frozen=True)
@@ -64,10 +81,7 @@ class Evaluator:
         bias="The distances are too large: E fd_l2_hard^2 = ||r - p||^2 + (1 - sum_k p_k^2) / n, so a perfect "
         "sampler of two even classes has about 0.056 at n = 100. `noise_floor` is its 95th percentile. Shares are "
         "unbiased.",
-        interval="A distance is never negative, so bootstrap draws never reach 0 and the plain interval would always "
-        "exclude a perfect sampler: if the value is at or below `noise_floor`, `ci_low` is 0. One pseudo-count, spread "
-        "as the target, gives width to a sample of one class. Measured coverage away from 0, at n = 300 and three "
-        "classes, is 94 to 96 %; that of `fd_l1` falls to 93 % if a class is exactly on its target.",
+        interval=DISTANCE_INTERVAL,
         limits="Biases of a suite's prompts that cancel when all samples are pooled (see `fd_l2_prompt_mean`), errors "
         "of the classifier (see `fd_l2_corrected`, `kappa_*`), the quality of the images, and the diversity within a "
         "class.",
@@ -116,7 +130,8 @@ def _scores(attributes: tuple[Attribute, ...], counted: Tally, r: Floats) -> lis
         for metric, f in HARD.items()
     ]
     soft = counted.mean, counted.draw_soft(hard, rng)
-    scores.append(distance("fd_l2_soft", joint.name, l2, r, soft, perfect, counted))
+    mean = None if first is None else counted.soft_interval(first)
+    scores.append(distance("fd_l2_soft", joint.name, l2, r, soft, perfect, counted, mean))
     return scores + _shares(joint, counted, hard, perfect)
 
 

@@ -14,6 +14,7 @@ from bench.core.design import Design
 from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, fit
 from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.features.comparisons import Compared, checked, jackknifed, undefined
 from evaluators.features.frechet_distance import MIN_N, replicated
 from evaluators.features.groups import FEW_BATCHES, Groups, groups_of, interleaved, one_group
@@ -81,10 +82,10 @@ def classified(sample: Sample, attributes: tuple[Attribute, ...]) -> Ints:
     """Return the predicted joint class of every sample, int64 [n]; -1 where the attribute classifier abstained."""
     labels = np.empty(len(sample.assigned_class), dtype=np.int64)
     for start in range(0, len(labels), CHUNK):
-        parts = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
-        joint = joint_labels(np.stack([p.argmax(axis=1) for p in parts], axis=1), attributes)
-        abstained = np.any([np.isnan(p).any(axis=1) for p in parts], axis=0)
-        labels[start : start + CHUNK] = np.where(abstained, -1, joint)
+        rows = slice(start, start + CHUNK)
+        read = [answered_rows(np.asarray(sample.probabilities[a.name][rows]), a.name, start) for a in attributes]
+        joint = joint_labels(np.stack([p.argmax(axis=1) for p, _ in read], axis=1), attributes)
+        labels[rows] = np.where(np.all([answered for _, answered in read], axis=0), joint, -1)
     return labels
 
 

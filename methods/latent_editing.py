@@ -158,8 +158,11 @@ class Method:
         heads = heads.with_prior(smoothed(shares, self.calibration))
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
+        def assigned(index: Ints) -> Ints:
+            return edited_class(keep, edit, stratified(seed, index))
+
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-            classes = torch.from_numpy(edited_class(keep, edit, stratified(seed, batch.index.cpu().numpy())))
+            classes = torch.from_numpy(assigned(batch.index.cpu().numpy()))
             active = self.strength != 0 and low <= t < high
             rows = []
             for piece in micro_batches(len(x), batch.micro):
@@ -169,7 +172,7 @@ class Method:
             return torch.cat(rows)
 
         notes = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), **heads.notes()}
-        return Guided(denoise, cost=heads.cost + calibration_cost, notes={joint.name: notes})
+        return Guided(denoise, assigned_classes=assigned, cost=heads.cost + calibration_cost, notes={joint.name: notes})
 
     def _move(self, heads: Heads, t: int, classes: Tensor) -> Bottleneck:
         """Return the move of h at timestep t, for the classes int64 [n] that the rows get (-1 for none)."""

@@ -134,7 +134,7 @@ def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
         classifier: Sample(
             probabilities=classified[classifier],
             features=features,
-            assigned_class=assigned_class,
+            assigned_class=assigned_class if (assigned_class >= 0).all() else np.full(job.n, -1),
             confusion=resources.extractor(classifier).confusion,
             detected={spec.title: one["detected"] for spec, one in arrays.items() if "detected" in one},
             other_classifiers={s.title: classified[s] for s in scoring.classifiers if s != classifier},
@@ -172,26 +172,26 @@ def sampling_design(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> Desi
     Args:
         job: the job of the cell, which says whether its method steers whole guidance batches.
         assigned_class: int64 [n], the class assigned to each sample, -1 where there is none. A method that assigns
-            classes fixes their numbers.
+            classes fixes their numbers, and that of samples without one.
     """
     block = 0 if job.couples_batch else fixed_block(job, assigned_class)
     if job.couples_batch:
         sizes = [size for part in job.parts for _, size in part.shards()]
         return Design(np.zeros(job.n, dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes))
-    return Design(assigned_class, block=block) if block else Design.independent(job.n)
+    return Design(assigned_class + 1, block=block) if block else Design.independent(job.n)
 
 
 def fixed_block(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> int:
-    """Return BLOCK where every whole block of a prompt's samples has the same numbers of assigned classes, else 0."""
-    if not job.n or (assigned_class < 0).any():
+    """Return BLOCK where all whole blocks of a prompt's samples have equal numbers of classes, up to one, else 0."""
+    if (assigned_class < 0).all():
         return 0
-    ends, k = np.cumsum([0, *(part.n for part in job.parts)]).tolist(), int(assigned_class.max()) + 1
+    ends, k = np.cumsum([0, *(part.n for part in job.parts)]).tolist(), int(assigned_class.max()) + 2
     blocks = [
-        np.bincount(assigned_class[start : start + BLOCK], minlength=k)
+        np.bincount(assigned_class[start : start + BLOCK] + 1, minlength=k)
         for first, end in pairwise(ends)
         for start in range(first, end - BLOCK + 1, BLOCK)
     ]
-    return BLOCK if all(np.array_equal(counts, blocks[0]) for counts in blocks) else 0
+    return BLOCK if not blocks or int(np.ptp(blocks, axis=0).max()) <= 1 else 0
 
 
 def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str, Rows]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, Incompatible
-from bench.core.intervals import LEVEL, at_most, distance_low, percentile_interval, redraw_mean
+from bench.core.intervals import LEVEL, at_most, distance_low, percentile_interval, redraw_mean, t_quantile
 from bench.protocols.evaluator import CHUNK, Sample, Score
 from evaluators.classifiers.probability_rows import answered_rows
-from evaluators.classifiers.share_draws import Counts, batch_numbers, count, simplex
+from evaluators.classifiers.share_draws import Counts, batch_numbers, count
 
 Floats = npt.NDArray[np.float64]
 Distance = Callable[[Floats, Floats], Floats]  # shares [..., K] and target [K] to distances [...]
@@ -69,10 +70,33 @@ class Tally:
         """
         if self.batch_sums is not None:
             return self.mean + self.hard.batch_noise(self.batch_sums, rng)
+        return redraw_mean(np.zeros_like(self.mean), self.within, self.n, len(hard), rng) + hard @ self.label_means
+
+    @property
+    def within(self) -> Floats:
+        """Covariance of the rows of probabilities within the samples of one label, float64 [K, K]."""
         shares = self.counts / self.n
         between = (self.label_means * shares[:, None]).T @ self.label_means - np.outer(self.mean, self.mean)
-        within = self.covariance * ((self.n - 1) / self.n) - between
-        return redraw_mean(np.zeros_like(self.mean), within, self.n, len(hard), rng) + hard @ self.label_means
+        return np.asarray(self.covariance * ((self.n - 1) / self.n) - between)
+
+    def soft_interval(self, hard: tuple[float, float]) -> tuple[float, float]:
+        """Return the 95 % interval of the mean probability of the first of two classes.
+
+        That of the label's share, with the labels' mean probabilities, and the normal error of the rows within labels,
+        combined as squares of distances from the mean. With guidance batches: Student's t of the batches' means.
+
+        Args:
+            hard: the interval of the share of the first label.
+        """
+        mean = float(self.mean[0])
+        if self.batch_sums is not None:
+            half = t_quantile(int(self.hard.freedom)) * math.sqrt(self.hard.batch_covariance(self.batch_sums)[0, 0])
+            return max(mean - half, 0.0), min(mean + half, 1.0)
+        of_label = self.label_means[:, 0]
+        within = math.sqrt(max(float(self.within[0, 0]), 0.0) / self.n) * float(norm.ppf((1 + LEVEL) / 2))
+        ends = sorted(end * of_label[0] + (1 - end) * of_label[1] for end in hard)
+        down, up = (math.hypot(mean - end, within) for end in ends)
+        return max(mean - down, 0.0), min(mean + up, 1.0)
 
 
 def joint_probabilities(marginals: list[Floats]) -> Floats:
@@ -189,7 +213,7 @@ def distance(
     null = floor if counted.hard.independent else None
 
     def of(shares: Floats) -> Floats:
-        return f(simplex(shares), target)
+        return f(shares, target)
 
     if share is None:
         low = distance_low(of, point, target, draws.mean(axis=0) - draws, null)

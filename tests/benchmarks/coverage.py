@@ -12,10 +12,10 @@ import sys
 from fnmatch import fnmatch
 
 from bench.core.progress import track
-from tests.benchmarks import coverage_classes, coverage_features, coverage_seeds
+from tests.benchmarks import coverage_classes, coverage_features, coverage_mixture, coverage_seeds
 from tests.support.coverage import Coverage, Row, measure
 
-ROWS: tuple[Row, ...] = (*coverage_classes.ROWS, *coverage_features.ROWS, *coverage_seeds.ROWS)
+ROWS: tuple[Row, ...] = (*coverage_classes.ROWS, *coverage_mixture.ROWS, *coverage_features.ROWS, *coverage_seeds.ROWS)
 HEADER = ("metric", "setting", "n", "draws", "coverage", "below", "above", "mean width", "undefined")
 
 
