@@ -48,6 +48,18 @@ def ends_of(score: Score) -> tuple[float, float]:
     return score.ci_low, score.ci_high
 
 
+def test_the_cards_ranges_end_where_all_samples_are_of_the_class_that_the_target_lacks() -> None:
+    """Shares (0, 1) and target (1, 0): distances sqrt(2) and 2, and a divergence without a bound."""
+    scores = scores_of({"eyeglasses": one_hot([0, 50])}, (GLASSES,), [1.0, 0.0])
+    ranges = {column.pattern: (column.low, column.high) for column in Evaluator.card.columns}
+    assert value_of(scores["fd_l2_hard", "eyeglasses"]) == pytest.approx(ranges["fd_l2_hard"][1])
+    assert value_of(scores["fd_l2_soft", "eyeglasses"]) == pytest.approx(ranges["fd_l2_soft"][1])
+    assert value_of(scores["fd_l1", "eyeglasses"]) == ranges["fd_l1"][1]
+    assert value_of(scores["share_hard", "eyeglasses=present"]) == ranges["share_hard"][1] == 1
+    assert ranges["kl"] == (0, np.inf)
+    assert {low for low, _ in ranges.values()} == {0}
+
+
 @pytest.mark.parametrize("k", [2, 3, 7])
 def test_one_class_against_uniform(k: int) -> None:
     # (1 - 1/K)^2 + (K - 1) / K^2 = 1 - 1/K
