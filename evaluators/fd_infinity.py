@@ -98,7 +98,7 @@ class Evaluator:
         "remains.",
         interval="That of the distance at n, centred on this value: to first order both have the same error, since "
         "every sample has equal weight in every point of the line; the jackknife of the line itself, whose windows do "
-        "not, is twice too wide. The reference is held fixed.",
+        "not, is twice too wide. The reference is held fixed. For its coverage see frechet_*.",
         limits="The limits of frechet_*. It may be below 0 if the samples are as close as the reference's own sampling "
         "error.",
     )

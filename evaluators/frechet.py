@@ -43,7 +43,11 @@ class Evaluator:
         min_n=f"{MIN_N}",
         bias="Too large by about c / n, c depending on the sampler, and likewise in the size of the reference set: "
         "compare at equal n only (`fd_infinity_*` removes the first).",
-        interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included.",
+        interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included. "
+        "The upper end is that of the distance itself where the square is small by chance. Measured (4 "
+        "features): 91 to 99 % at n = 20, 91 to 98 % at 200, the least with two classes or a class of 2 %. It "
+        "is not an interval for features without fourth moments (58 to 91 % for Student's t of 3 degrees of "
+        "freedom): the samples do not show how far their covariance is off.",
         limits="Anything beyond mean and covariance: different distributions can have a distance of 0. The quality of "
         "a rare class (see `worst_group_frechet_*`). Values of different extractors are not comparable.",
     )

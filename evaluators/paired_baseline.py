@@ -81,8 +81,10 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N} pairs in which both images have features",
         bias="None: it is a mean over images.",
-        interval="That of a mean of independent images. Vanilla has distance 0 from itself, without an interval; so "
-        "has a method none of whose images changed.",
+        interval="That of a mean of independent images, with the skewness of the distances. Measured at n = 20, 200 "
+        "and 1,000: 94 to 97 % for lognormal distances of sigma 0.5, 1 and 1.5 and for squares of Student's t "
+        "(Student's interval: 75 to 95 %), 95 to 99 % if 60 % of the images do not change. Vanilla has "
+        "distance 0 from itself, without an interval; so has a method none of whose images changed.",
         limits="A method that does nothing has 0: read it together with the discrepancy. Images that change class must "
         "move; it does not distinguish necessary changes from others. For a method that trains another network it "
         "includes the effect of any training: dsm_obs shows how large that is.",

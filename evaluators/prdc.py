@@ -142,7 +142,10 @@ class Evaluator:
         "1 - (m-1)...(m-5) / ((m+n-1)...(m+n-5)), about 0.97 at n = m. Compare at equal n only. At most "
         f"{MAX_N:,} samples and images of a set are used, drawn at random with a fixed seed, since the time is "
         "quadratic.",
-        interval="The reference is held fixed. If every replicate of recall or coverage is 0 or 1, it has no width.",
+        interval="The reference is held fixed. If every replicate of recall or coverage is equal, it has none. "
+        "Measured (4 features): precision 89 to 99 % at n = 20 and 93 to 98 % at 200 (Wilson's interval of a "
+        "share near 1); recall 87 to 97 % and 92 to 99 %; density 95 % and more; coverage 94 to 99 % and 96 "
+        "to 100 %.",
         limits="The quality of images within a ball: an outlier among the real images has a large ball that accepts "
         "anything (which affects precision most), and an outlier among the samples does the same to recall. A density "
         "above 1 means a sampler that concentrates where real images are dense, not a better one.",

@@ -20,6 +20,7 @@ from evaluators.features.groups import FEW_BATCHES
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 MIN_N = 2  # images per prompt: one image has no variance
+INTERVAL_N = 10  # images in all that an interval needs: 2 each of 2 prompts cover 82 %
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
 NO_READER = "no extractor of the suite reads texts; add clip_features to its features"
 
@@ -72,7 +73,7 @@ class Evaluator:
         bias="None: it is a mean over images. The prompts are held fixed.",
         interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
         "stratified sample, with Student's t of n minus the number of prompts degrees of freedom: different means of "
-        "the prompts do not widen it.",
+        f"the prompts do not widen it. It needs {INTERVAL_N} images. Measured: 95 % at n = 200 and 1,000.",
         limits="The quality of an image, and whether it shows the class that a method conditions on: the text is the "
         "prompt without the phrase of a class. Values of different models or of different prompts are not comparable. "
         "A text longer than the model's context is cut there.",
@@ -148,6 +149,8 @@ def _mean(metric: str, scope: str, strata: list[Floats], batches: list[Ints] | N
             units = [np.asarray(u, dtype=np.float64) for u in sums]
         else:
             note = FEW_BATCHES
+    if n < INTERVAL_N:
+        return Estimate(value, note=f"no interval: it needs {INTERVAL_N} images").score(metric, scope, n, note)
     # Deviations whose squares sum to the variance of the mean: sum over strata of m / (m - 1) sum (u - mean u)^2.
     deviations = np.concatenate([math.sqrt(u.size / (u.size - 1)) * (u - u.mean()) for u in units])
     error = math.sqrt(float((deviations**2).sum()))

@@ -103,7 +103,8 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N}",
         bias="Too small: it rises with n, up to min(n, number of features). Compare at equal n only.",
-        interval="That of the score at this n, including its bias.",
+        interval="That of the score at this n, including its bias. Measured (4 features): 95 to 100 % at n = 20 and "
+        "200; conservative near the largest score, where the replicates differ by their bias alone.",
         limits="Quality: it uses no reference, and noise is diverse too. Features without negative entries, e.g. after "
         "a ReLU, have cosines far above 0 and so low scores: compare within one extractor only.",
     )

@@ -204,16 +204,18 @@ JACKKNIFE = Interval(
     "jackknife",
     math.inf,
     "for means and for U- and V-statistics, whose value without one sample follows from its row sums at no cost "
-    "(delete-one jackknife, Student's t of n - 1 degrees of freedom; Efron & Stein 1981); it does not depend on the "
-    "order of the samples",
+    "(delete-one jackknife, Student's t of n - 1 degrees of freedom; Efron & Stein 1981), the end on the side that the "
+    "contributions are skewed to moved out as far as Hall's transformation puts it (Hall 1992); it does not depend on "
+    "the order of the samples. Where a method steers whole batches and there are 8 or more, it leaves out batches. A "
+    "value that is the same without any sample has no interval",
 )
 GROUP_JACKKNIFE = Interval(
     "group jackknife",
     9.0,
     "for statistics that are biased in n or count different samples (delete-a-group jackknife over 10 groups, sample i "
-    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001): a bootstrap draws about 63 % of the samples, "
-    "some repeatedly, and so estimates the statistic of a smaller sample; the group jackknife only leaves samples out, "
-    "and its interval is that of the value at this n",
+    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001), widened for skewness, and of whole batches, as "
+    "the jackknife is: a bootstrap draws about 63 % of the samples, some repeatedly, and so estimates the statistic of "
+    "a smaller sample; the group jackknife only leaves samples out, and its interval is that of the value at this n",
 )
 NO_INTERVAL = Interval("none", math.inf, "for numbers that are themselves about an error, such as a standard error")
 

@@ -158,7 +158,7 @@ GROUPS = tuple(
 )
 ROWS: tuple[Row, ...] = (
     *PAIRS,
-    Row("clip_score", "two prompts", clip_scores, sizes=(4, 200, 1000)),
+    Row("clip_score", "two prompts", clip_scores, sizes=(20, 200, 1000)),
     *(
         Row(
             column,
