@@ -138,7 +138,10 @@ class Evaluator:
         f"{MAX_N:,}, drawn at random with a fixed seed, against the same number of real images. Compare "
         "classes and methods with each other, not with the pooled distance, whose n is larger. The bias of the worst "
         "of several classes is larger than that of each.",
-        interval="For the worst class, the worst is selected anew without each group. The reference is held fixed.",
+        interval="For the worst class, the worst is selected anew without each group. The reference is held fixed. "
+        "Measured (4 features, 20 samples per class): distance 94 to 97 % and worst distance 95 to 100 % for "
+        "Gaussian and lognormal features, 88 to 97 % if a class has two clusters, 81 to 92 % if one of them "
+        "is 2 % of it; coverage and worst coverage 95 to 99 %.",
         limits="The class that an image should have: a misclassified sample counts in the wrong class, and one that "
         "the classifier abstains on in none.",
         needs=frozenset({"labels"}),

@@ -144,7 +144,7 @@ class Evaluator:
         "quadratic.",
         interval="The reference is held fixed. If every replicate of recall or coverage is equal, it has none. "
         "Measured (4 features): precision 89 to 99 % at n = 20 and 93 to 98 % at 200 (Wilson's interval of a "
-        "share near 1); recall 87 to 97 % and 92 to 99 %; density 95 % and more; coverage 94 to 99 % and 96 "
+        "share near 1); recall 87 to 97 % and 92 to 99 %; density 94 to 98 %; coverage 94 to 99 % and 96 "
         "to 100 %.",
         limits="The quality of images within a ball: an outlier among the real images has a large ball that accepts "
         "anything (which affects precision most), and an outlier among the samples does the same to recall. A density "
