@@ -107,7 +107,9 @@ class Evaluator:
         min_n=f"{MIN_N} pairs of a sample and its paired baseline that were both classified",
         bias="changed: none. l2: upwards, about as sqrt(changed / n), if the shares did not move; `noise_floor` is its "
         "95th percentile for pairs that are exchangeable.",
-        interval="l2: pairs are drawn jointly, from the table of both classes and one pseudo-count spread over it.",
+        interval="l2: pairs are drawn jointly, from the Dirichlet posterior of the table of both classes with one "
+        "pseudo-count spread over it, by stratum or batch as those of fd_l2_hard. If the value is within the 95th "
+        "percentile of exchangeable pairs, `ci_low` is 0.",
         limits="Attributes that the classifier does not predict; whether a change follows from a correlation in the "
         "model's data; the classifier's errors, which add to the changes.",
         needs=frozenset({"paired_baseline"}),

@@ -37,7 +37,11 @@ DISTANCE_INTERVAL = (
     "the classes, which gives width to a sample of one class. For two classes both follow from the interval of the "
     "share. Classes that a method assigns are strata; where it steers guidance batches and there are at least 8, draws "
     "are Student's t of the batches' means (with fewer, those of independent samples, and the score says so). "
-    "share_hard has Wilson's interval of the effective number of samples. COVERAGE"
+    "share_hard has Wilson's interval, of the effective number of samples with batches, and percentiles of draws with "
+    "strata. Measured coverage (100 to 200 draws each) at shares of 50 to 0.5 %: two classes 94 to 100 %; four "
+    "classes 90 to 100 % at n = 200 and 1,000, 92 to 98 % at n = 20, where that of fd_l1 falls to 89 %; at n = 2, 100 "
+    "%. With assigned classes, or 10 and more steered batches: 92 to 98 %; with 5 batches of shares that spread widely "
+    "70 %. `python -m tests.benchmarks.coverage` prints the table."
 )
 
 

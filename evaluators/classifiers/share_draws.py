@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.design import MIN_BATCHES, Design
-from bench.core.intervals import t_quantile, wilson_interval
+from bench.core.intervals import percentile_interval, t_quantile, wilson_interval
 from bench.protocols.evaluator import Sample
 
 Floats = npt.NDArray[np.float64]
@@ -18,8 +18,8 @@ Ints = npt.NDArray[np.int64]
 N_DRAWS = 2000
 MIN_STRATUM = 5  # samples of a stratum; smaller ones are joined, since they tell nothing of their variance
 SHARE_INTERVAL = (
-    "Of the number of independent samples whose share would vary as much: samples of a method that assigns classes are "
-    "stratified by class, those of a method that steers batches by the spread of at least 8 batches."
+    "Where the method steers guidance batches, of the number of independent samples whose share would vary as much, "
+    "from the spread of at least 8 batches; where it assigns classes, the percentiles of draws within each class."
 )
 FEW_BATCHES = f"interval as of independent samples: fewer than {MIN_BATCHES} guidance batches"
 
@@ -135,27 +135,26 @@ class Counts:
             covariance += errors.T @ errors * (rows.sum() / (rows.sum() - 1)) / n**2
         return np.asarray(covariance)
 
-    def effective_n(self, k: int, draws: Floats | None = None) -> float:
-        """Return the number of independent samples whose share of category k varies as much as that of these.
-
-        Args:
-            k: the category.
-            draws: float64 [N_DRAWS, K], of `draw`; needed where samples are stratified.
-        """
+    def effective_n(self, k: int) -> float:
+        """Return the number of independent samples whose share of category k varies as much as over the batches."""
         count, n = int(self.total[k]), self.n
-        if self.independent:
+        if self.batches is None or count in (0, n):
             return float(n)
-        if self.batches is not None:
-            if count in (0, n):
-                return float(n)
-            share = count / n
-            return share * (1 - share) / float(self.batch_covariance(self.batches[:, :-1].astype(np.float64))[k, k])
-        values = self.draw(np.random.default_rng(0))[:, k] if draws is None else draws[:, k]
-        return float(max(values.mean() * (1 - values.mean()) / values.var(), 1.0))
+        share = count / n
+        return share * (1 - share) / float(self.batch_covariance(self.batches[:, :-1].astype(np.float64))[k, k])
 
     def share_interval(self, k: int, draws: Floats | None = None) -> tuple[float, float]:
-        """Return the 95 % interval of the share of category k: Wilson's, of the effective number of samples."""
-        effective, share = self.effective_n(k, draws), float(self.total[k] / self.n)
+        """Return the 95 % interval of the share of category k.
+
+        Wilson's, of the effective number of samples; with strata the percentiles of draws, which are skewed as the
+        strata's own shares are.
+        """
+        share = float(self.total[k] / self.n)
+        if self.batches is None and not self.independent:
+            values = self.draw(np.random.default_rng(0))[:, k] if draws is None else draws[:, k]
+            low, high = percentile_interval(values)
+            return min(low, share), max(high, share)
+        effective = self.effective_n(k)
         quantile = None if self.batches is None else t_quantile(int(self.freedom))
         low, high = wilson_interval(share * effective, effective, quantile)
         return min(low, share), max(high, share)
