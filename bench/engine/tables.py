@@ -84,8 +84,8 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
         sampled = csv_line([suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
         after = f"{sampled},{methods[cell.title]},{csv_line([r.context.model_digest, job.sample_key])},{end}"
         for score in r.scores or (_no_score(r),):
-            asked = f"{job.n},{score.design}"
-            yield f"{before},{_score_columns(score)},{asked},{after},{classifiers[alike][score.classifier]}\n"
+            numbers = f"{job.n},{score.design}"
+            yield f"{before},{_score_columns(score)},{numbers},{after},{classifiers[alike][score.classifier]}\n"
 
 
 def _header(first: Sequence[str], build: Iterable[str]) -> str:

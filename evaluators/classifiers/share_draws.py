@@ -94,14 +94,14 @@ class Counts:
     def _weights(self, size: Ints, rng: np.random.Generator) -> Floats:
         """Return shares of the strata, float64 [N_DRAWS, U]: random where a last block holds a part of the classes."""
         numbers = np.tile(size.astype(np.float64), (N_DRAWS, 1))
-        for part in np.unique(self.parts):
-            of_part = np.flatnonzero(self.parts == part)
-            remainder = int(size[of_part].sum()) % self.block if self.block else 0
-            if remainder and len(of_part) > 1:
-                in_block = size[of_part] * (self.block / size[of_part].sum())
+        for prompt in np.unique(self.parts):
+            of_prompt = np.flatnonzero(self.parts == prompt)
+            remainder = int(size[of_prompt].sum()) % self.block if self.block else 0
+            if remainder and len(of_prompt) > 1:
+                in_block = size[of_prompt] * (self.block / size[of_prompt].sum())
                 colours = np.maximum(np.round(in_block).astype(np.int64), 1)
                 drawn = rng.multivariate_hypergeometric(colours, min(remainder, int(colours.sum())), N_DRAWS)
-                numbers[:, of_part] += drawn - drawn.mean(axis=0)
+                numbers[:, of_prompt] += drawn - drawn.mean(axis=0)
         numbers = np.clip(numbers, 0.0, None)
         return np.asarray(numbers / numbers.sum(axis=1, keepdims=True))
 
@@ -197,8 +197,8 @@ def count(labels: Ints, n_categories: int, sample: Sample) -> Counts:
     n = len(labels)
     design = Design.independent(n) if sample.design is None else sample.design
     parts = np.zeros(n, dtype=np.int64)
-    for part, rows in enumerate(sample.prompts.values()):
-        parts[rows] = part
+    for prompt, rows in enumerate(sample.prompts.values()):
+        parts[rows] = prompt
     column = np.where(labels < 0, n_categories, labels)
     batches = batch_numbers(sample)
     stratum = _joined(design.strata, parts)
