@@ -4,8 +4,9 @@
 
 A mutant is a file with one changed node: a comparison, an arithmetic or boolean operator, a number, a condition, an
 argument that is left out. Each is tried on the tests of its own file, in a process forked from one that has loaded the
-libraries; the file on disk stays as it is. Results are appended to FILE as JSON lines, and a repeated command goes on
-where it was. A mutant is killed if a test fails or the time limit passes; the survivors are printed.
+libraries; the file on disk stays as it is, and no file should change meanwhile. Results are appended to FILE as JSON
+lines, and a repeated command goes on where it was. A mutant is killed if a test fails or the time limit passes; the
+survivors are printed.
 
 mutmut and cosmic-ray do not fit here: mutmut tries every mutant of the whole package, and cosmic-ray starts Python with
 torch anew for each.
@@ -229,7 +230,7 @@ def main() -> None:
     for path in arguments.only:
         sample = mutants(path)
         random.Random(f"{arguments.seed} {path}").shuffle(sample)
-        digest = hashlib.sha256((ROOT / path).read_bytes()).hexdigest()
+        digest = hashlib.sha256(b"".join((ROOT / p).read_bytes() for p in (path, *FILES[path]))).hexdigest()
         sample = sample[: arguments.per_file]
         untried = [m for m in sample if results.get(m.name, {}).get("sha256") != digest]
         for m, survived in tried(untried, FILES[path], arguments.jobs):

@@ -60,6 +60,17 @@ def test_the_cards_ranges_end_where_all_samples_are_of_the_class_that_the_target
     assert {low for low, _ in ranges.values()} == {0}
 
 
+def test_a_scope_is_scored_once() -> None:
+    """One attribute is its own joint: four distances and two shares. Two have 4 + 2, 4 + 3 and 4 + 6 scores."""
+    one = Evaluator().evaluate(
+        sample_of({"eyeglasses": one_hot([20, 30])}), Reference((GLASSES,), np.array([0.5, 0.5]))
+    )
+    assert len(one) == 4 + 2
+    both = {"eyeglasses": one_hot([20, 30]), "skin_tone": one_hot([10, 20, 20])}
+    scores = Evaluator().evaluate(sample_of(both), Reference(BOTH, np.full(6, 1 / 6)))
+    assert len({(score.metric, score.scope) for score in scores}) == len(scores) == 6 + 7 + 10
+
+
 @pytest.mark.parametrize("k", [2, 3, 7])
 def test_one_class_against_uniform(k: int) -> None:
     # (1 - 1/K)^2 + (K - 1) / K^2 = 1 - 1/K
