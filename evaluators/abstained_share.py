@@ -9,8 +9,8 @@ import numpy as np
 
 from bench.core.attributes import Attribute, product
 from bench.core.errors import Incompatible
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.classifiers.share_draws import SHARE_INTERVAL, count
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bench.core.errors import Incompatible
 from bench.core.intervals import LEVEL, at_most, distance_low, percentile_interval
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import (
     CHUNK,
     NO_PAIRED_BASELINE,
@@ -22,7 +23,6 @@ from bench.protocols.evaluator import (
     Sample,
     Score,
 )
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.classifiers.share_draws import N_DRAWS, Counts, count
 
 Floats = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ from scipy.stats import beta
 
 from bench.core.attributes import Attribute
 from bench.core.intervals import LEVEL, percentile_interval
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import CHUNK, PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
 from evaluators.classifiers.agreement import cohen_kappa
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.classifiers.share_draws import count
 
 Probabilities = Mapping[str, npt.NDArray[np.floating]]

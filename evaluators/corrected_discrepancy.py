@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.attributes import Attribute, joint_labels, marginal, product
+from bench.core.attributes import Attribute, marginal, product
 from bench.core.intervals import LEVEL, distance_low, percentile_interval
+from bench.core.probability_rows import predicted_classes
 from bench.protocols.evaluator import CHUNK, PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.classifiers.share_draws import Counts, count, simplex
 
 Floats = npt.NDArray[np.float64]
@@ -180,9 +180,8 @@ def _predicted(sample: Sample, attributes: tuple[Attribute, ...]) -> Counts:
     labels = np.full(len(sample.assigned_class), -1, dtype=np.int64)
     for start in range(0, len(labels), CHUNK):
         rows = slice(start, start + CHUNK)
-        read = [answered_rows(np.asarray(sample.probabilities[a.name][rows]), a.name, start) for a in attributes]
-        classes = joint_labels(np.stack([p.argmax(1) for p, _ in read], 1), attributes)
-        labels[rows] = np.where(np.all([answered for _, answered in read], axis=0), classes, -1)
+        arrays = [np.asarray(sample.probabilities[a.name][rows]) for a in attributes]
+        labels[rows] = predicted_classes(arrays, attributes, start)
     return count(labels, product(attributes).n_classes, sample)
 
 

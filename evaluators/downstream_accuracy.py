@@ -13,6 +13,7 @@ from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import Incompatible, Undefined
 from bench.core.gaussian import check_features
 from bench.core.intervals import percentile_interval
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import (
     Column,
     Downstream,
@@ -23,7 +24,6 @@ from bench.protocols.evaluator import (
     Sample,
     Score,
 )
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.features.reference_cache import ReferenceCache
 from evaluators.features.subset import drawn, drawn_note, drawn_rows
 

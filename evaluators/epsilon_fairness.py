@@ -200,7 +200,8 @@ class Evaluator:
         bias="Too large: probes train on four fifths of n samples and would be better with more, so it falls as n "
         f"grows. At most {MAX_N:,} samples are used, drawn at random with a fixed seed. It depends on the extractor.",
         interval="The trained probes are held fixed: it is the interval of their error on new images, without that of "
-        "training. Where the value is at or above `noise_floor`, the interval reaches chance. Half an error and half a success are added to every class, so that zero errors have a width. "
+        "training. Where the value is at or above `noise_floor`, the interval reaches chance. Half an error and half a "
+        "success are added to every class, so that zero errors have a width. "
         "`noise_floor` is the error's 5th percentile (at most) if images carry no information. Folds train on each "
         "other's labels, so their errors are correlated: measured over such samples, the error's spread is 1.22 times "
         "that of permuted labels (logistic regression and neighbours, n = 150, 4 features: 7.5 % of 200 samples below "

@@ -13,8 +13,8 @@ from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.design import Design
 from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, fit
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.features.comparisons import Compared, checked, jackknifed, undefined
 from evaluators.features.frechet_distance import MIN_N, replicated
 from evaluators.features.groups import FEW_BATCHES, Groups, groups_of, interleaved, one_group

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.attributes import Attribute, joint_labels, marginal, product
+from bench.core.attributes import Attribute, marginal, product
 from bench.core.distances import l1, l2
 from bench.core.intervals import at_most
+from bench.core.probability_rows import predicted_classes
 from bench.core.schema import OVER_PROMPTS, POOLED, SHARE
 from bench.core.stats import Answers, Difference, Estimate, PairedTest, independent_difference, paired_test
 from bench.results.metric_info import metric
@@ -126,9 +127,8 @@ def _cell(run: Run, row: ScoreRow) -> _Cell | None:
         return None
     statistic, of_cell = _statistic(run, row, attributes, scoped), Answers(stored[scoped[0].name], design)
     if row.metric != SOFT:
-        labels = joint_labels(np.stack([stored[x.name].argmax(1) for x in scoped], axis=1), scoped)
-        abstained = np.any([np.isnan(stored[x.name]).any(axis=1) for x in scoped], axis=0)
-        of_cell = Answers.of_labels(np.where(abstained, -1, labels), product(scoped).n_classes, design)
+        labels = predicted_classes([stored[x.name] for x in scoped], scoped)
+        of_cell = Answers.of_labels(labels, product(scoped).n_classes, design)
     ends = np.cumsum([part.n for part in run.stored.parts(row)])
     answers = of_cell.by_part(ends) if row.metric == OVER_PROMPTS else [Answers(of_cell.rows, design.within(ends))]
     counts = [int((~np.isnan(one.rows).any(axis=1)).sum()) for one in answers]

@@ -142,8 +142,8 @@ class Comparison:
 
         Columns: task, method_a, method_b, metric, scope, classifier, value_a, value_b, difference (B - A), ci_low and
         ci_high (95 %), p_holm (two-sided, Holm's correction over all lines), detectable (the smallest true difference
-        that such a test finds in 80 of 100 runs), verdict, test, n, seeds, reason, note (what the test neglects, and the
-        shares of samples that the classifier abstained on).
+        that such a test finds in 80 of 100 runs), verdict, test, n, seeds, reason, note (what the test neglects, and
+        the shares of samples that the classifier abstained on).
         """
         return pd.DataFrame([line.record() for line in self.lines])
 

@@ -15,7 +15,7 @@ BLOCK = 60  # samples whose assigned classes have fixed numbers, see methods/tar
 
 @dataclass(frozen=True)
 class Design:
-    """How the samples of a cell depend on one another.
+    """Dependence of a cell's samples on one another.
 
     Attributes:
         strata: int64 [n], >= 0: the class that the method conditioned each sample on or assigned to it, where the

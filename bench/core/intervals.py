@@ -52,27 +52,6 @@ def percentile_interval(draws: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def redraw_shares(counts: npt.NDArray[np.int64], prior: Floats, n_draws: int, rng: np.random.Generator) -> Floats:
-    """Parametric bootstrap of class shares: multinomial redraws of the counts.
-
-    One pseudo-count, spread over the classes as `prior`, is added before drawing. Without it a class that was never
-    seen is never drawn either, and a sample of one class would have an interval of width zero at any n.
-
-    Args:
-        counts: int64 [K], how often each class was seen; their sum n is the size of every redraw.
-        prior: float64 [K], >= 0, summing to 1; a class with neither count nor prior is never drawn.
-        n_draws: number of redraws.
-        rng: source of randomness.
-
-    Returns:
-        float64 [n_draws, K], each row >= 0 and summing to 1.
-    """
-    n = int(counts.sum())
-    smoothed = counts + prior
-    shares: Floats = rng.multinomial(n, smoothed / smoothed.sum(), size=n_draws) / n
-    return shares
-
-
 def redraw_mean(mean: Floats, covariance: Floats, n: int, n_draws: int, rng: np.random.Generator) -> Floats:
     """Normal redraws of the mean of n rows.
 
@@ -234,7 +213,7 @@ def bootstrap_interval(
 
     Source: Efron 1987, "Better bootstrap confidence intervals" (BCa), as SciPy computes it. Not for statistics whose
     bias depends on how many rows differ (Frechet distance, nearest neighbours: `jackknife_interval`), nor for
-    distances near the 0 that they cannot go below (`redraw_shares` and a noise floor).
+    distances near the 0 that they cannot go below (`distance_low`).
 
     Args:
         rows: float64 [n], n >= 2.

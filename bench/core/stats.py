@@ -236,7 +236,7 @@ class _Piece:
     batches: Ints | None = None
 
     def redraw(self, rng: np.random.Generator) -> Floats:
-        """Return draws of the mean row, float64 [N_DRAWS, 2 K], of samples that are independent within their stratum."""
+        """Return draws of the mean row, float64 [N_DRAWS, 2 K], of samples independent within their stratum."""
         means = np.zeros((N_DRAWS, self.rows.shape[1]))
         for stratum in np.unique(self.strata):
             rows = self.rows[self.strata == stratum]

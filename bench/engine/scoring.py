@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config.components import DownstreamChoice
-from bench.core.attributes import joint_labels, product
+from bench.core.attributes import product
 from bench.core.design import BLOCK, INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
+from bench.core.probability_rows import predicted_classes
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
 from bench.engine.plan import needs
@@ -201,7 +202,7 @@ def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str
 
 
 def predicted_answers(resources: Resources, job: CellJob) -> list[Answers]:
-    """Return the predicted classes of the task's joint, of each prompt of a cell, or of the one part of another cell."""
+    """Return the predicted classes of the task's joint, of each prompt of a cell, or of all its samples."""
     from bench.core.stats import Answers
 
     return [
@@ -217,6 +218,4 @@ def predicted_answers(resources: Resources, job: CellJob) -> list[Answers]:
 def predicted_labels(resources: Resources, job: CellJob) -> npt.NDArray[np.int64]:
     """Return the class of the task's joint that the classifier gives every sample, int64 [n]; -1 where it abstained."""
     classified = _gather(resources, job, job.scoring.classifier)
-    probabilities = [classified[a.name][:] for a in job.cell.attributes]
-    labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), job.cell.attributes)
-    return np.where(np.any([np.isnan(p).any(1) for p in probabilities], axis=0), -1, labels)
+    return predicted_classes([classified[a.name][:] for a in job.cell.attributes], job.cell.attributes)

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.attributes import Attribute, joint_labels
+from bench.core.attributes import Attribute
 from bench.core.design import BY_BATCH, BY_CLASS, Design
 from bench.core.errors import ConfigError
+from bench.core.probability_rows import predicted_classes
 from bench.core.schema import PROMPTS
 from bench.results.tables import read_records
 from bench.storage.files import read_arrays
@@ -139,14 +140,16 @@ class StoredSamples:
 
         -1 where the classifier, which is the row's, abstained. None where the store lacks some of its answers or they
         are damaged.
+
+        Raises:
+            ConfigError: a row is neither probabilities nor NaN throughout; or as `parts`.
         """
         answers = self.answers(row)
         if answers is None:
             return None
         chosen = [p[self.places(row, n)] for p in answers.values()]
         attributes = tuple(Attribute(name, tuple(map(str, range(p.shape[1])))) for name, p in answers.items())
-        joint = joint_labels(np.stack([p.argmax(axis=1) for p in chosen], axis=1), attributes)
-        return np.where(np.any([np.isnan(p).any(axis=1) for p in chosen], axis=0), -1, joint)
+        return predicted_classes(chosen, attributes)
 
     def places(self, row: CellRow, n: int) -> npt.NDArray[np.int64]:
         """Return the samples that stand for a cell, int64 [at most n]: the first ones, spread equally over prompts."""

@@ -62,7 +62,7 @@ class Counts:
 
     @property
     def independent(self) -> bool:
-        """Whether the samples count as independent draws of one distribution."""
+        """True if the samples count as independent draws of one distribution."""
         return self.batches is None and len(self.strata) == 1
 
     @property

@@ -13,8 +13,8 @@ from scipy.stats import norm
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import ConfigError, Incompatible
 from bench.core.intervals import LEVEL, at_most, distance_low, percentile_interval, redraw_mean, t_quantile
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import CHUNK, Sample, Score
-from evaluators.classifiers.probability_rows import answered_rows
 from evaluators.classifiers.share_draws import Counts, batch_numbers, count
 
 Floats = npt.NDArray[np.float64]

@@ -76,7 +76,7 @@ class Plan:
 
 
 def by_class(target: Sequence[float], confusion: Sequence[Sequence[float]]) -> Plan:
-    """Return a method that assigns classes of a target, and generates class k of assigned class s at confusion[s][k]."""
+    """Return a method that assigns classes of a target and generates class k of assigned class s at confusion[s][k]."""
     r, table = np.array(target), np.array(confusion)
 
     def draw(n: int, rng: Rng) -> tuple[Ints, Design]:
@@ -98,8 +98,8 @@ def by_batch(shares: Sequence[float], concentration: float, size: int) -> Plan:
             m = min(size, n - start)
             exact = rng.dirichlet(p * concentration) * m
             counts = np.floor(exact).astype(np.int64)
-            rest = exact - counts
-            counts += rng.multinomial(m - counts.sum(), rest / rest.sum()) if m > counts.sum() else 0
+            remainder = exact - counts
+            counts += rng.multinomial(m - counts.sum(), remainder / remainder.sum()) if m > counts.sum() else 0
             labels.append(rng.permutation(np.repeat(np.arange(len(p)), counts)))
         return np.concatenate(labels).astype(np.int64), Design(np.zeros(n, dtype=np.int64), np.arange(n) // size)
 

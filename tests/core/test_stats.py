@@ -18,7 +18,6 @@ from bench.core.intervals import (
     jackknife_interval,
     percentile_interval,
     redraw_mean,
-    redraw_shares,
     wilson_interval,
 )
 from bench.core.stats import (
@@ -36,27 +35,6 @@ from bench.core.stats import (
 
 def test_percentile_interval_is_the_central_95_percent() -> None:
     assert percentile_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
-
-
-def test_redrawn_shares_have_the_multinomial_mean_and_covariance() -> None:
-    counts, n = np.array([600, 300, 100]), 1000
-    draws = redraw_shares(counts, np.full(3, 1 / 3), 40_000, np.random.default_rng(0))
-    p = counts / n
-    np.testing.assert_allclose(draws.sum(axis=1), 1.0)
-    np.testing.assert_allclose(draws.mean(axis=0), p, atol=1e-3)
-    np.testing.assert_allclose(np.cov(draws.T) * n, np.diag(p) - np.outer(p, p), atol=6e-3)
-
-
-def test_redrawn_shares_of_a_class_never_seen_have_width() -> None:
-    draws = redraw_shares(np.array([100, 0]), np.array([0.5, 0.5]), 2000, np.random.default_rng(0))
-    low, high = percentile_interval(draws[:, 1])
-    assert low == 0.0
-    assert 0.01 <= high <= 0.04  # the exact one-sided bound at 0 of 100 is 0.036
-
-
-def test_redrawn_shares_never_enter_a_class_without_count_and_prior() -> None:
-    draws = redraw_shares(np.array([5, 5, 0]), np.array([0.5, 0.5, 0.0]), 2000, np.random.default_rng(0))
-    assert (draws[:, 2] == 0).all()
 
 
 def test_redrawn_means_have_the_covariance_of_a_mean_also_where_it_is_singular() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.attributes import Attribute, joint_labels
 from bench.core.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
@@ -43,3 +46,25 @@ def answered_rows(array: npt.NDArray[np.floating], name: str, first: int = 0) ->
                 f"where the classifier abstained; got [{values}] for sample {first + row}; mend the classifier"
             )
     return rows, answered
+
+
+def predicted_classes(
+    arrays: Sequence[npt.NDArray[np.floating]], attributes: tuple[Attribute, ...], first: int = 0
+) -> npt.NDArray[np.int64]:
+    """Return the class of the joint that is most probable for every sample, int64 [n]; -1 where it is unanswered.
+
+    Args:
+        arrays: float [n, K_a] of each attribute, rows as `answered_rows` reads them.
+        attributes: the attributes, in the order of the arrays.
+        first: number of the sample in the first row, for the error.
+
+    Raises:
+        ConfigError: a row is neither probabilities nor NaN throughout.
+
+    >>> rows = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]])
+    >>> predicted_classes([rows], (Attribute("glasses", ("no", "yes")),))
+    array([ 0, -1,  1])
+    """
+    read = [answered_rows(p, a.name, first) for p, a in zip(arrays, attributes, strict=True)]
+    classes = joint_labels(np.stack([p.argmax(axis=1) for p, _ in read], axis=1), attributes)
+    return np.where(np.all([answered for _, answered in read], axis=0), classes, -1)
