@@ -119,7 +119,7 @@ def _to(moments: GroupedMoments, reference: Gaussian) -> tuple[Estimate]:
     value, replicates = extrapolated(moments, reference)
     low, high = jackknife_interval(float(replicates[0]), replicates[1:], moments.counts)
     shift = value - float(replicates[0])
-    return (Estimate(value, low + shift, high + shift),)
+    return (Estimate(value, low + shift, high + shift).if_enough(int(moments.counts.sum())),)
 
 
 def moments_of(features: Features, groups: Groups) -> GroupedMoments:

@@ -81,4 +81,4 @@ def _prepare(features: Features, groups: Groups) -> Prepared:
 
 def _to(prepared: Prepared, reference: Gaussian) -> tuple[Estimate]:
     distances, groups = prepared
-    return (jackknifed(distances(reference), groups, 0.0, squared=True),)
+    return (jackknifed(distances(reference), groups, 0.0, squared=True).if_enough(groups.labels.size),)

@@ -50,8 +50,13 @@ class Measured:
     def score(self, metric: str, column: str, scope: str, replicates: Floats, *notes: str) -> Score:
         """Return the score of some replicates, with the groups and the note of this class."""
         largest = math.inf if metric == FRECHET else 1.0
-        estimate = jackknifed(replicates, self.groups, 0.0, largest, squared=metric == FRECHET)
-        return estimate.score(column, scope, self.groups.labels.size, *notes, self.note, self.groups.note)
+        estimate, n = (
+            jackknifed(replicates, self.groups, 0.0, largest, squared=metric == FRECHET),
+            self.groups.labels.size,
+        )
+        if metric == FRECHET:
+            estimate = estimate.if_enough(n)
+        return estimate.score(column, scope, n, *notes, self.note, self.groups.note)
 
     def replicates(self, metric: str) -> Floats:
         """Return the replicates of `FRECHET` or `COVERAGE`."""

@@ -91,6 +91,5 @@ class Evaluator:
         at_least(2, against.array, f"the reference set {against.name}")
         y = self._sums.get(against.key, against.array, lambda: within(drawn(against.array, MAX_N), scaled, cubic))
         replicates = unbiased(x, y, across(x.features, y.features, scaled, cubic))
-        return jackknifed(replicates, x.groups, squared=True, pairs=x.variance_of_pairs), Estimate(
-            standard_error(replicates[1:])
-        )
+        estimate = jackknifed(replicates, x.groups, squared=True, pairs=x.variance_of_pairs)
+        return estimate.if_enough(len(x.features)), Estimate(standard_error(replicates[1:]))

@@ -164,9 +164,10 @@ class Evaluator:
         inside = (counts.balls > 0).astype(np.float64)
         n, drawn_apart = inside.size, groups if groups.batches else singles(inside.size)
         wilson = Estimate(float(inside.mean()), *wilson_interval(int(inside.sum()), n))
+        precision = jackknifed(means(inside, groups), groups, 0.0, 1.0) if groups.batches else wilson
         return (
-            jackknifed(means(inside, groups), groups, 0.0, 1.0) if groups.batches else wilson,
-            jackknifed(counts.recalled.mean(axis=0), groups, 0.0, 1.0),
+            precision.if_enough(n),
+            jackknifed(counts.recalled.mean(axis=0), groups, 0.0, 1.0).if_enough(n),
             jackknifed(means(counts.balls / K, drawn_apart), drawn_apart, 0.0),
             jackknifed(covered(counts.nearest, reals.radii, groups), groups, 0.0, 1.0),
         )

@@ -21,6 +21,11 @@ T = TypeVar("T")
 Features = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
 NO_SPREAD = "no interval: the value is the same without any of the samples"
+# Samples that the interval of a metric with tails needs: with 20 to 50 the intervals of Fréchet distances and of shares
+# near 1 hold the truth in 85 to 92 % of simulated samples of two clusters, with 100 in 93 % or more. Samples that a few
+# images dominate have intervals as well: refusing those leaves the samples that hold none of a rare class, whose
+# intervals are too narrow.
+INTERVAL_N = 100
 
 
 class Estimate(NamedTuple):
@@ -37,6 +42,12 @@ class Estimate(NamedTuple):
     low: float | None = None
     high: float | None = None
     note: str = ""
+
+    def if_enough(self, n: int) -> Estimate:
+        """Return this estimate; without its interval if it is of n < `INTERVAL_N` samples."""
+        if n >= INTERVAL_N or self.low is None:
+            return self
+        return Estimate(self.value, note=f"no interval: at n = {n} it would be too narrow, it needs {INTERVAL_N}")
 
     def score(self, metric: str, scope: str, n: int, *notes: str) -> Score:
         """Return the score of this estimate; undefined if a number is not finite.

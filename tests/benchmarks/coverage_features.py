@@ -13,6 +13,7 @@ from bench.core.attributes import Attribute
 from bench.core.plugins import load
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators import paired_baseline
+from evaluators.features.comparisons import INTERVAL_N
 from tests.support.coverage import Draw, Row
 
 Floats = npt.NDArray[np.float64]
@@ -152,7 +153,7 @@ COLUMNS = (
     ("prdc", "coverage_k5"),
 )
 GROUPS = tuple(
-    Row(column, name, draw_of("group_quality", column, rows, SHIFT), None, (60, 240, 1000), 200)
+    Row(column, name, draw_of("group_quality", column, rows, SHIFT), None, (60, 240, 1200), 200)
     for column in ("group_frechet", "worst_group_frechet", "group_coverage_k5", "worst_group_coverage_k5")
     for name, rows in FEATURES.items()
 )
@@ -165,7 +166,7 @@ ROWS: tuple[Row, ...] = (
             f"{name}{', shifted' if shift else ''}",
             draw_of(metric, column, rows, shift),
             None,
-            (20, 200, 1000),
+            (20, INTERVAL_N, 200, 1000),
             300,
         )
         for metric, column in COLUMNS

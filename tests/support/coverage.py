@@ -72,13 +72,14 @@ def measure(row: Row, n: int, draws: int | None = None) -> Coverage:
     seed = crc32(f"{row.metric}/{row.setting}".encode())
     scores = [row.draw(n, np.random.default_rng((seed, n, i))) for i in range(count)]
     intervals = np.array(
-        [(s.value, s.ci_low, s.ci_high) for s in scores if None not in (s.value, s.ci_low, s.ci_high)], dtype=float
-    ).reshape(-1, 3)
+        [(s.ci_low, s.ci_high) for s in scores if None not in (s.value, s.ci_low, s.ci_high)], dtype=float
+    ).reshape(-1, 2)
     undefined = 1 - len(intervals) / count
     if not len(intervals):
         return Coverage(row, n, count, np.nan, np.nan, np.nan, np.nan, undefined)
-    value, low, high = intervals.T
-    truth = float(value.mean()) if row.truth is None else row.truth(n)
+    low, high = intervals.T
+    # Every value counts, also those without interval: they may be refused where the value is extreme.
+    truth = float(np.mean([s.value for s in scores if s.value is not None])) if row.truth is None else row.truth(n)
     slack = 1e-12 * max(1.0, abs(truth))  # an end that is the truth in exact arithmetic holds it
     below, above = float(np.mean(high < truth - slack)), float(np.mean(low > truth + slack))
     return Coverage(row, n, count, 1 - below - above, below, above, float(np.mean(high - low)), undefined)
