@@ -13,7 +13,7 @@ from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, GroupedMoments, fit
 from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
+from evaluators.features.comparisons import INTERVAL_N, Compared, Estimate, at_least, compare_sets
 from evaluators.features.frechet_distance import distance_to
 from evaluators.features.groups import FEW, Groups
 from evaluators.features.reference_cache import ReferenceCache
@@ -98,7 +98,9 @@ class Evaluator:
         "remains.",
         interval="That of the distance at n, centred on this value: to first order both have the same error, since "
         "every sample has equal weight in every point of the line; the jackknife of the line itself, whose windows do "
-        "not, is twice too wide. The reference is held fixed. For its coverage see frechet_*.",
+        f"not, is twice too wide. The reference is held fixed. Below {INTERVAL_N} samples there is none. Measured (4 "
+        "features) at n = 100, 200 and 1,000: 94 to 98 % for Gaussian and lognormal features, 92 to 95 % with two classes, 81 "
+        "to 95 % with a class of 2 %; it is not an interval for Student's t of 3 degrees of freedom (57 to 92 %).",
         limits="The limits of frechet_*. It may be below 0 if the samples are as close as the reference's own sampling "
         "error.",
     )

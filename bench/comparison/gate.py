@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from bench.comparison.comparability import why_not
+from bench.comparison.comparability import no_interval, other_settings
 from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.comparison.gate_config import Gates
 from bench.comparison.latency_ratio import ratios
@@ -170,10 +170,13 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
         line = new.by_key[key][0].line if key in new.by_key else 0
         return replace(item, verdict=verdict, reason=reason, line=line), None, 0.0
     item = replace(item, new=mean_value(after).value, line=after[0].line)
-    reason = why_not(before, after)
-    if reason:
-        return replace(item, verdict="not comparable", reason=reason), None, 0.0
+    reason, untested = other_settings(before, after), no_interval(before, after)
     sign = 1.0 if gates.better(key.metric, gate) == "lower" else -1.0
+    # A change within the gate is no regression, with or without a test.
+    if untested and not reason and at_most(sign * (mean_value(after).value - old), gate.size(old)):
+        return replace(item, reason=untested), None, 0.0
+    if reason or untested:
+        return replace(item, verdict="not comparable", reason=reason or untested), None, 0.0
     return item, compare_lines(baseline, before, new, after), sign
 
 

@@ -77,7 +77,7 @@ def test_the_worst_class_is_the_one_that_is_drawn_badly() -> None:
     for metric in ("group_frechet_net", "group_coverage_k5_net"):
         worst, of_class = actual[f"worst_{metric}", "hair to real"], actual[metric, "hair=yes to real"]
         assert (worst.value, worst.reason) == (of_class.value, f"worst class: yes; {of_class.reason}")
-        assert worst.ci_low is not None
+        assert (worst.ci_low is None) == ("frechet" in metric)  # 33 samples are too few for an interval of a distance
     assert (
         actual["group_frechet_net", "hair=no to real"].value
         == run(x, of_x, y, of_y)["group_frechet_net", "hair=no to real"].value

@@ -141,7 +141,7 @@ def test_shards_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_intervals_cover_the_expected_values_at_this_n() -> None:
     rng, evaluator = np.random.default_rng(8), Evaluator()
     reference = rng.standard_normal((80, 2))
-    actual = [scores_of(evaluator, rng.standard_normal((80, 2)) + 0.7, reference) for _ in range(200)]
+    actual = [scores_of(evaluator, rng.standard_normal((100, 2)) + 0.7, reference) for _ in range(200)]
     for name in NAMES:
         scores = [f[f"{name}_k5_net"] for f in actual]
         truth = np.mean([s.value for s in scores])
