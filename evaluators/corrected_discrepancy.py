@@ -51,18 +51,20 @@ def true_shares(predicted: Floats, confusion: Floats) -> Floats:
 
 def _most_likely(predicted: Floats, confusion: Floats) -> Floats:
     """Return `true_shares` [m, K] by expectation maximisation from even shares, for the same rows of both arguments."""
-    p = np.full(predicted.shape, 1 / predicted.shape[-1])
+    result = np.full(predicted.shape, 1 / predicted.shape[-1])
+    moving = np.arange(len(result))
     for _ in range(ITERATIONS):
-        expected = np.einsum("...j,...jk->...k", p, confusion)
+        p, table = result[moving], confusion[moving]
+        expected = np.einsum("...j,...jk->...k", p, table)
         # A predicted class that no true class leads to (0 / 0) cannot be explained: it contributes nothing.
-        ratio = np.divide(predicted, expected, out=np.zeros_like(expected), where=expected > 0)
-        after = p * np.einsum("...jk,...k->...j", confusion, ratio)
+        ratio = np.divide(predicted[moving], expected, out=np.zeros_like(expected), where=expected > 0)
+        after = p * np.einsum("...jk,...k->...j", table, ratio)
         after /= after.sum(-1, keepdims=True)
-        done = float(np.abs(after - p).max(initial=0.0)) < TOLERANCE
-        p = after
-        if done:
+        result[moving] = after
+        moving = moving[np.abs(after - p).max(axis=-1) >= TOLERANCE]
+        if not moving.size:
             break
-    return p
+    return result
 
 
 def rates(counts: Floats) -> Floats:

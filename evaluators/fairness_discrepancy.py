@@ -15,7 +15,15 @@ from bench.core.distances import kl, l1, l2
 from bench.core.intervals import LEVEL
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
 from evaluators.classifiers.share_draws import N_DRAWS, simplex
-from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, tally, why_undefined
+from evaluators.classifiers.shares import (
+    INTERVAL_PER_CLASS,
+    MIN_CLASSIFIED,
+    MIN_N,
+    Tally,
+    distance,
+    tally,
+    why_undefined,
+)
 
 Floats = npt.NDArray[np.float64]
 SEED = 20_191_012
@@ -38,10 +46,12 @@ DISTANCE_INTERVAL = (
     "share. Classes that a method assigns are strata; where it steers guidance batches and there are at least 8, draws "
     "are Student's t of the batches' means (with fewer, those of independent samples, and the score says so). "
     "share_hard has Wilson's interval, of the effective number of samples with batches, and percentiles of draws with "
-    "strata. Measured coverage (100 to 200 draws each) at shares of 50 to 0.5 %: two classes 94 to 100 %; four "
-    "classes 90 to 100 % at n = 200 and 1,000, 92 to 98 % at n = 20, where that of fd_l1 falls to 89 %; at n = 2, 100 "
-    "%. With assigned classes, or 10 and more steered batches: 92 to 98 %; with 5 batches of shares that spread widely "
-    "70 %. `python -m tests.benchmarks.coverage` prints the table."
+    "strata. For fd_l1, classes within 1.96 standard errors of the target are put there before the test. With three "
+    f"or more classes, fd_l1 and kl have no interval below {INTERVAL_PER_CLASS} samples per class. Measured coverage "
+    "at shares of 50 to 0.5 % (200 to 500 draws each): two classes 94 to 100 %; three and four 93 to 99 % (fd_l2_hard "
+    "from n = 10, fd_l1 and kl from 40); eight classes 95 to 99 %, of kl 91 to 98 %; at n = 2, 100 %. With assigned "
+    "classes, or 10 and more steered batches: 92 to 98 %; with 5 batches of shares that spread widely 67 %. `python -m "
+    "tests.benchmarks.coverage` prints the table."
 )
 
 

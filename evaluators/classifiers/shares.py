@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from bench.core.attributes import Attribute, joint_labels, product
+from bench.core.distances import l1, l2
 from bench.core.errors import ConfigError, Incompatible
 from bench.core.intervals import LEVEL, at_most, distance_low, percentile_interval, redraw_mean, t_quantile
 from bench.core.probability_rows import answered_rows
@@ -21,6 +22,9 @@ Floats = npt.NDArray[np.float64]
 Distance = Callable[[Floats, Floats], Floats]  # shares [..., K] and target [K] to distances [...]
 MIN_N = 2  # one sample has no variance
 MIN_CLASSIFIED = 20  # classified samples needed if the classifier abstained on some
+# Samples per class that the intervals of fd_l1 and kl need with three or more classes: they are no smooth functions of
+# the shares, and with fewer samples their intervals hold the truth in 81 to 94 % of simulated ones.
+INTERVAL_PER_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,31 @@ def why_undefined(counted: Tally) -> str:
     return ""
 
 
+def clear_of_kinks(point: Floats, target: Floats, errors: Floats) -> Floats:
+    """Return a point as far from the target by `l1`, which differs only in the classes that are known to differ.
+
+    A class whose share is that of the target adds its noise's size to the measured distance, and none to the true one.
+    A test at a point on the way to the measured shares, which differ there too, takes too little of that bias into
+    account: the interval of four classes holds the truth in 90 % of samples. So classes within 1.96 standard errors of
+    the target are put there (generalised moment selection: Andrews & Soares 2010, Econometrica 78, section 4.2).
+
+    Args:
+        point: float64 [K], the measured shares.
+        target: float64 [K].
+        errors: float64 [K], standard errors of the shares.
+
+    Returns:
+        float64 [K]; the point itself where fewer than two classes differ.
+    """
+    differs = np.abs(point - target) > float(norm.ppf((1 + LEVEL) / 2)) * errors
+    if differs.sum() < 2:
+        return point
+    moved = np.where(differs, point - target, 0.0)
+    moved[differs] -= moved[differs].mean()
+    size = float(np.abs(moved).sum())
+    return target + moved * (float(l1(point, target)) / size) if size > 0 else point
+
+
 def distance(
     metric: str,
     scope: str,
@@ -216,11 +245,17 @@ def distance(
         return f(shares, target)
 
     if share is None:
-        low = distance_low(of, point, target, draws.mean(axis=0) - draws, null)
+        start = clear_of_kinks(point, target, draws.std(axis=0)) if f is l1 else point
+        low = distance_low(of, start, target, draws.mean(axis=0) - draws, null)
         high = percentile_interval(of(draws))[1]
     else:
         ends = [float(f(np.array([end, 1 - end]), target)) for end in share]
         within = share[0] <= target[0] <= share[1] or (null is not None and bool(at_most(value, null)))
         low, high = (0.0 if within else min(ends)), max(ends)
     high = high if math.isfinite(high) else value
+    needed = INTERVAL_PER_CLASS * len(target)
+    if len(target) > 2 and f is not l2 and n < needed:
+        note = f"no interval: {len(target)} classes need {needed} samples or more, got {n}"
+        reason = "; ".join(filter(None, (note, counted.hard.note)))
+        return Score(metric, scope, value, n=n, noise_floor=floor, reason=reason)
     return Score(metric, scope, value, min(low, value), max(high, value), n, floor, reason=counted.hard.note)

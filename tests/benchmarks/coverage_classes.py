@@ -20,6 +20,7 @@ from evaluators import (
     classifier_agreement,
     corrected_discrepancy,
     detection_rate,
+    epsilon_fairness,
     fairness_discrepancy,
     prompt_discrepancy,
 )
@@ -206,6 +207,22 @@ def prompts(metric: str, n_prompts: int, spread: float) -> Row:
     return Row(metric, setting, draw, None, sizes=(20, 100), draws=300)
 
 
+def epsilon(shift: float, width: int = 4) -> Row:
+    """Return a row of epsilon-fairness: normal features of two classes, `shift` standard deviations apart in one.
+
+    The truth is the mean over the draws: the error of probes that learn from four fifths of n samples.
+    """
+
+    def draw(n: int, rng: Rng) -> Score:
+        group = np.arange(n) % 2
+        features = rng.standard_normal((n, width))
+        features[:, 0] += shift * group
+        task = Reference((attribute(2),), np.full(2, 0.5))
+        return epsilon_fairness.Evaluator().evaluate(Sample({}, {"toy": features}, group), task)[0]
+
+    return Row("epsilon", f"{width} features, classes {shift:g} apart", draw, sizes=(40, 200), draws=200)
+
+
 def binary(metric: str, plan: Plan) -> Row:
     """Return a row of the share of samples without an answer, or without a face."""
 
@@ -258,6 +275,7 @@ ROWS: tuple[Row, ...] = (
         for moves in ((0.005, 0.005), (0.05, 0.05), (0.1, 0.02), (0.02, 0.0))
     ),
     *(prompts(m, k, s) for m in prompt_discrepancy.OVER for k, s in ((8, 0.0), (8, 0.3), (30, 0.2))),
+    *(epsilon(shift) for shift in (0.0, 1.0, 2.5)),
     *(
         binary(m, plan)
         for m in ("abstained_share", "detection_rate")

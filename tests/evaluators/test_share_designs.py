@@ -15,6 +15,7 @@ from evaluators.classifiers.calibration import softmax
 from evaluators.classifiers.network import AttributeNetwork
 from evaluators.classifiers.reading import probabilities
 from evaluators.classifiers.share_draws import FEW_BATCHES, count
+from evaluators.classifiers.shares import clear_of_kinks
 from evaluators.fairness_discrepancy import Evaluator
 from methods.targeting import assigned_classes
 from tests.benchmarks import coverage_classes, coverage_mixture
@@ -39,6 +40,7 @@ def scores(labels: np.ndarray, design: Design | None, sharp: float = 1.0) -> dic
         (fairness("share_hard", by_batch((0.65, 0.35), 100.0, 20), HALF), 200),
         (fairness("fd_l2_hard", by_batch(HALF, 5.0, 20), HALF), 200),
         (fairness("fd_l1", independent((0.3, 0.25, 0.25, 0.2)), (0.25,) * 4), 1000),
+        (fairness("fd_l1", independent((0.4, 0.25, 0.25, 0.1)), (0.25,) * 4), 200),
         (fairness("fd_l2_soft", independent((0.995, 0.005)), HALF), 200),
         (fairness("share_hard", independent((0.995, 0.005)), HALF), 20),
         (coverage_classes.kappa(0.005, 0.5), 200),
@@ -113,6 +115,28 @@ def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_fro
     low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2]), np.zeros(1), noise)
     assert low == pytest.approx(0.2 - 1.96 * 0.01, abs=5e-4)
     assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019]), np.zeros(1), noise) == 0.0
+
+
+def test_classes_within_their_error_of_the_target_are_put_there_and_the_distance_stays() -> None:
+    point, target = np.array([0.4, 0.26, 0.24, 0.1]), np.full(4, 0.25)
+    # Sum of differences 0.32, shared by the first class and the last.
+    np.testing.assert_allclose(clear_of_kinks(point, target, np.full(4, 0.02)), [0.41, 0.25, 0.25, 0.09])
+    np.testing.assert_allclose(clear_of_kinks(point, target, np.full(4, 0.001)), point)
+    assert clear_of_kinks(point, target, np.full(4, 0.2)) is point
+
+
+@pytest.mark.parametrize("n", [39, 40])
+def test_distances_with_kinks_have_no_interval_below_10_samples_per_class(n: int) -> None:
+    sample = Sample({"a": one_hot(np.arange(n) % 4, 4)}, {}, np.full(n, -1))
+    task = Reference((attribute(4),), np.full(4, 0.25))
+    by_metric = {s.metric: s for s in Evaluator().evaluate(sample, task)}
+    note = "" if n == 40 else "no interval: 4 classes need 40 samples or more, got 39"
+    for metric in ("fd_l1", "kl"):
+        assert (by_metric[metric].ci_low is None) == (by_metric[metric].ci_high is None) == (n < 40)
+        assert (by_metric[metric].status, by_metric[metric].reason) == ("ok", note)
+        assert by_metric[metric].noise_floor is not None
+    for metric in ("fd_l2_hard", "fd_l2_soft", "share_hard"):
+        assert by_metric[metric].ci_low is not None
 
 
 def test_equal_numbers_of_exact_arithmetic_are_at_most_each_other() -> None:
