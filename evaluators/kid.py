@@ -66,7 +66,7 @@ class Evaluator:
         "drawn at random with a fixed seed, since the time is quadratic.",
         interval="The reference is held fixed, so its sampling error is not included. The variance of pairs is added, "
         f"which the jackknife misses where the value is small by chance. Below {INTERVAL_N} samples there is none: "
-        "most samples of 20 hold none of a rare class. Measured (4 features): 95 to 100 % at n = 100, 200 and 1,000 for "
+        "most sets of 20 lack any of a rare class. Measured (4 features): 95 to 100 % at n = 100, 200 and 1,000 for "
         "Gaussian and lognormal features and two classes, shifted or not; with a class of 2 % six standard deviations "
         "away 87 to 88 % at 100, where 13 % of the samples hold none of it, and 98 to 100 % at 200 and 1,000. Features "
         "without third moments (Student's t of 3 degrees of freedom) have no value to cover.",
