@@ -145,7 +145,9 @@ def test_the_intervals_cover_the_expected_values_at_this_n() -> None:
     for name in NAMES:
         scores = [f[f"{name}_k5_net"] for f in actual]
         truth = np.mean([s.value for s in scores])
-        assert 0.89 <= np.mean([s.ci_low <= truth <= s.ci_high for s in scores]) <= 1, name
+        printed = [s for s in scores if s.ci_low is not None]  # recall may be the same without any group
+        assert len(printed) >= 180, name
+        assert 0.89 <= np.mean([s.ci_low <= truth <= s.ci_high for s in printed]) <= 1, name
 
 
 def test_what_has_no_value_is_undefined_and_of_many_samples_some_are_used(
