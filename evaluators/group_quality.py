@@ -33,7 +33,7 @@ FRECHET, COVERAGE = "group_frechet", f"group_coverage_k{K}"
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a class.
+    """Distance and coverage of a class, whole and without each group of its samples.
 
     Attributes:
         frechet: float64 [1 + groups], the distance, then that without each group.

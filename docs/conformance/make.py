@@ -80,7 +80,7 @@ def jackknifed(
 
 
 def of_pairs(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], x: np.ndarray) -> float:
-    """Variance of a U-statistic without the part of single rows: 2 / (n (n - 1)) mean of the centred kernel's square."""
+    """Variance of a U-statistic beyond single rows: 2 / (n (n - 1)) mean of the centred kernel's square."""
     n, off = len(x), ~np.eye(len(x), dtype=bool)
     values = kernel(x, x)
     rows = (values * off).sum(1) / (n - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -194,10 +194,8 @@ def compare_sets(
         if not (sets or fits):
             continue
         rows = drawn_rows(len(whole), len(whole) if cap is None else cap)
-        features, groups = (
-            whole if rows.size == len(whole) else subset(whole, rows),
-            groups_of(sample.design, rows, few=few),
-        )
+        features = whole if rows.size == len(whole) else subset(whole, rows)
+        groups = groups_of(sample.design, rows, few=few)
         n, names = rows.size, [f"{metric}_{extractor}" for metric in metrics]
         notes = drawn_note(n, len(whole)), groups.note
         try:
@@ -212,11 +210,16 @@ def compare_sets(
         if compare_fit is not None:
             comparisons |= {name: partial(compare_fit, prepared, fit) for name, fit in fits.items()}
         for name, compared in comparisons.items():
-            try:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    estimates = compared()
-            except Undefined as error:
-                scores += [undefined(metric, name, n, error) for metric in names]
-                continue
-            scores += [e.score(metric, name, n, *notes) for metric, e in zip(names, estimates, strict=True)]
+            scores += _scores(compared, names, name, n, notes)
     return scores
+
+
+def _scores(
+    compared: Callable[[], tuple[Estimate, ...]], metrics: Sequence[str], scope: str, n: int, notes: Sequence[str]
+) -> list[Score]:
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            estimates = compared()
+    except Undefined as error:
+        return [undefined(metric, scope, n, error) for metric in metrics]
+    return [estimate.score(metric, scope, n, *notes) for metric, estimate in zip(metrics, estimates, strict=True)]
