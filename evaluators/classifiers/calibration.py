@@ -31,7 +31,7 @@ def check_finite(outputs: Floats) -> Floats:
     Raises:
         NotFinite: one is NaN or infinite.
     """
-    bad = np.asarray(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1))
+    bad = np.asarray(~np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
     if bad.any():
         raise NotFinite(
             f"the attribute classifier returned NaN or infinity for {int(bad.sum())} of {len(bad)} images; its weights "
