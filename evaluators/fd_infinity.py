@@ -99,8 +99,8 @@ class Evaluator:
         interval="That of the distance at n, centred on this value: to first order both have the same error, since "
         "every sample has equal weight in every point of the line; the jackknife of the line itself, whose windows do "
         f"not, is twice too wide. The reference is held fixed. Below {INTERVAL_N} samples there is none. Measured (4 "
-        "features) at n = 100, 200 and 1,000: 94 to 98 % for Gaussian and lognormal, 92 to 95 % with two classes, 81 "
-        "to 95 % with a class of 2 %; it is not an interval for Student's t of 3 degrees of freedom (57 to 92 %).",
+        "features) at n = 100, 200 and 1,000: 93 to 98 % for Gaussian and lognormal, 90 to 96 % with two classes, 74 "
+        "to 93 % with a class of 2 %; it is not an interval for Student's t of 3 degrees of freedom (17 to 82 %).",
         limits="The limits of frechet_*. It may be below 0 if the samples are as close as the reference's own sampling "
         "error.",
     )

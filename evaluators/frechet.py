@@ -46,10 +46,10 @@ class Evaluator:
         interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included. "
         f"The upper end is that of the distance itself where the square is small by chance. Below {INTERVAL_N} "
         "samples there is none: at 20 to 50 it holds the truth in 85 to 92 % of samples of two classes or a rare "
-        "one. Measured (4 features) at n = 100, 200 and 1,000: 93 to 99 % for Gaussian and lognormal features and two "
-        "classes, 88 to 99 % with a class of 2 %, of which 13 % of the samples of 100 hold none. It is not an interval "
-        "for features without fourth moments (60 to 90 % for Student's t of 3 degrees of freedom): the samples do not "
-        "show how far their covariance is off.",
+        "one. Measured (4 features) at n = 100, 200 and 1,000: 93 to 100 % for Gaussian and lognormal features, 91 to "
+        "99 % for two classes, 88 to 98 % with a class of 2 %, of which 13 % of the samples of 100 hold none. It is "
+        "not an interval for features without fourth moments (55 to 81 % for Student's t of 3 degrees of freedom): "
+        "the samples do not show how far their covariance is off.",
         limits="Anything beyond mean and covariance: different distributions can have a distance of 0. The quality of "
         "a rare class (see `worst_group_frechet_*`). Values of different extractors are not comparable.",
     )

@@ -145,9 +145,9 @@ class Evaluator:
         "of several classes is larger than that of each.",
         interval="For the worst class, the worst is selected anew without each group. The reference is held fixed. "
         f"Distances have none below {INTERVAL_N} samples per class (at 20: 81 to 97 % if a class has two clusters). "
-        "Measured (4 features): distances 94 to 99 % at 100 samples per class, for Gaussian and lognormal features and "
-        "two clusters of 70 and 30 % or 98 and 2 %, 79 to 80 % for Student's t of 3 degrees of freedom; coverage and "
-        "worst coverage 95 to 99 % at 20.",
+        "Measured (4 features): distances 91 to 97 % at 100 samples per class, for Gaussian and lognormal features and "
+        "two clusters of 70 and 30 % or 98 and 2 %, 74 % for Student's t of 3 degrees of freedom; coverage and worst "
+        "coverage 91 to 100 % at 60 and 240.",
         limits="The class that an image should have: a misclassified sample counts in the wrong class, and one that "
         "the classifier abstains on in none.",
         needs=frozenset({"labels"}),

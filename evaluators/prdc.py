@@ -145,7 +145,7 @@ class Evaluator:
         interval="The reference is held fixed. If every replicate of recall or coverage is equal, it has none. "
         f"Precision and recall have none below {INTERVAL_N} samples (Wilson's interval of a share near 1 covers 89 to "
         "99 % at 20). Measured (4 features) at n = 100, 200 and 1,000: precision 93 to 99 %, recall 94 to 100 %; at 20 "
-        "and 200: density 94 to 98 %, coverage 94 to 100 %.",
+        "and 200: density 90 to 99 %, coverage 94 to 100 %.",
         limits="The quality of images within a ball: an outlier among the real images has a large ball that accepts "
         "anything (which affects precision most), and an outlier among the samples does the same to recall. A density "
         "above 1 means a sampler that concentrates where real images are dense, not a better one.",

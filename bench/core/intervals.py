@@ -20,6 +20,7 @@ from bench.core.errors import Undefined
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95  # confidence of every interval of the benchmark
 SKEWNESS_FACTOR = 1.5  # of the sample skewness, see `skewed_interval`
+MIN_SKEWED = 20  # groups of a jackknife from which their skewness is used; that of ten is mostly chance
 TOLERANCE = 1e-12  # largest distance of two numbers of order 1 that exact arithmetic makes equal
 
 
@@ -180,7 +181,7 @@ def jackknife_interval(
 
     Source: Busing, Meijer & van der Leeden 1999, "Delete-m jackknife for unequal m", Eqs. 5-6; with equal groups it is
     Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2. Student's t of G - 1
-    degrees of freedom; for skewness see `skewed_interval`.
+    degrees of freedom; for skewness, of `MIN_SKEWED` groups or more, see `skewed_interval`.
 
     Args:
         value: the statistic of the whole sample.
@@ -198,7 +199,9 @@ def jackknife_interval(
     centre = groups * value - float(((1 - left_out) * replicates).sum())
     deviations = (pseudo - centre) / np.sqrt(ratio - 1)
     variance = float((deviations**2).mean())
-    skewness = float(((deviations / math.sqrt(variance)) ** 3).mean()) if variance > 0 else 0.0
+    skewness = 0.0
+    if variance > 0 and groups >= MIN_SKEWED:
+        skewness = float(((deviations / math.sqrt(variance)) ** 3).mean())
     return skewed_interval(value, math.sqrt(variance + pairs), skewness, groups, groups - 1)
 
 

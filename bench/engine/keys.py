@@ -16,7 +16,7 @@ from bench.engine.context import RunContext
 if TYPE_CHECKING:
     from bench.protocols.method import Traits
 
-INTERVALS = 2  # raise when the intervals of bench/core change: the scores of the store are then computed anew
+INTERVALS = 3  # raise when the intervals of bench/core change: the scores of the store are then computed anew
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
 
 LEARNT_FROM = ("labelled", "observed", "unbiased")  # keys of a suite, needs of a method and fields of a task alike

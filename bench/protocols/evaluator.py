@@ -213,8 +213,8 @@ GROUP_JACKKNIFE = Interval(
     "group jackknife",
     9.0,
     "for statistics that are biased in n or count different samples (delete-a-group jackknife over 10 groups, sample i "
-    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001), widened for skewness, and of whole batches, as "
-    "the jackknife is: a bootstrap draws about 63 % of the samples, some repeatedly, and so estimates the statistic of "
+    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001), of whole batches where the jackknife is: a "
+    "bootstrap draws about 63 % of the samples, some repeatedly, and so estimates the statistic of "
     "a smaller sample; the group jackknife only leaves samples out, and its interval is that of the value at this n",
 )
 NO_INTERVAL = Interval("none", math.inf, "for numbers that are themselves about an error, such as a standard error")

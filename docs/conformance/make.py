@@ -63,17 +63,17 @@ def jackknifed(
 
     There is no interval where the statistic is the same without any group.
 
-    The end on the long side solves Hall's equation (1992) for 1.5 times the skewness of the groups' pseudo-values, up
-    to where its root is farthest; the upper end of a squared distance v + h is raised by h^2 / (4 max(v, h / 2)).
+    The end on the long side solves, of 20 groups or more, Hall's equation (1992) for 1.5 times the skewness of the
+    groups' pseudo-values, up to where its root is farthest; the upper end of a squared distance v + h is raised by
+    h^2 / (4 max(v, h / 2)).
     """
     value, *left = (statistic(x[selected]) for selected in without(len(x), groups))
     if all(v == value for v in left):
         return value, None
     spread = np.sqrt((groups - 1) * np.var(left) + pairs)
-    quantile, asymmetry = t.ppf(0.975, groups - 1), float(skew(-np.array(left), bias=False))
+    quantile, asymmetry = t.ppf(0.975, groups - 1), float(skew(-np.array(left), bias=False)) if groups >= 20 else 0.0
     a = min(1.5 * abs(asymmetry) / np.sqrt(groups), 3 * (np.sqrt(quantile**2 + 0.75) - quantile))
-    root = brentq(lambda v: v + a * v**2 / 3 + a**2 * v**3 / 27 + a / 6 + quantile, -50, 0)
-    long = max(-root, quantile)
+    long = max(-brentq(lambda v: v + a * v**2 / 3 + a**2 * v**3 / 27 + a / 6 + quantile, -50, 0), quantile)
     below, above = (long, quantile) if asymmetry < 0 else (quantile, long)
     raised = (above * spread) ** 2 / (4 * max(value, above * spread / 2)) if squared else 0.0
     return value, (value - below * spread, value + above * spread + raised)
