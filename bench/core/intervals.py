@@ -20,7 +20,7 @@ from bench.core.errors import Undefined
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95  # confidence of every interval of the benchmark
 SKEWNESS_FACTOR = 1.5  # of the sample skewness, see `skewed_interval`
-MIN_SKEWED = 20  # groups of a jackknife from which their skewness is used; that of ten is mostly chance
+MIN_SKEWED = 20  # contributions whose skewness is used; that of ten is mostly chance
 TOLERANCE = 1e-12  # largest distance of two numbers of order 1 that exact arithmetic makes equal
 
 
@@ -151,7 +151,7 @@ def skewed_interval(value: float, error: float, skewness: float, n: int, freedom
     covers 75 to 90 % of the means of 20 lognormal numbers: a sample without the rare large ones has a mean that is too
     small, and a standard error that is too small as well. Few draws underestimate skewness, so 1.5 times that of the
     sample is used, up to where the transformation is longest (4.2 standard errors at many degrees of freedom for each
-    of Student's 1.96).
+    of Student's 1.96). Fewer than `MIN_SKEWED` contributions tell too little of it, and have Student's interval.
 
     Source: Hall 1992, "On the removal of skewness by transformation", Eq. 2.1 (g(T) = T + a T^2 / 3 + a^2 T^3 / 27 +
     a / 6, a the skewness over sqrt(n)).
@@ -167,7 +167,7 @@ def skewed_interval(value: float, error: float, skewness: float, n: int, freedom
         (low, high), which holds that of Student's t.
     """
     quantile = t_quantile(freedom)
-    unbiased = skewness * math.sqrt(n * (n - 1)) / (n - 2) if n > 2 else 0.0
+    unbiased = skewness * math.sqrt(n * (n - 1)) / (n - 2) if n >= MIN_SKEWED else 0.0
     a = min(SKEWNESS_FACTOR * abs(unbiased) / math.sqrt(n), 3 * (math.sqrt(quantile**2 + 0.75) - quantile))
     long = max(quantile, 3 / a * (1 - math.cbrt(1 - a * (quantile + a / 6)))) if a > 1e-9 else quantile
     below, above = (long, quantile) if unbiased < 0 else (quantile, long)
@@ -181,7 +181,7 @@ def jackknife_interval(
 
     Source: Busing, Meijer & van der Leeden 1999, "Delete-m jackknife for unequal m", Eqs. 5-6; with equal groups it is
     Kott 2001, "The delete-a-group jackknife": SE^2 = (G - 1) / G sum_g (theta_g - mean theta)^2. Student's t of G - 1
-    degrees of freedom; for skewness, of `MIN_SKEWED` groups or more, see `skewed_interval`.
+    degrees of freedom; for skewness see `skewed_interval`.
 
     Args:
         value: the statistic of the whole sample.
@@ -199,9 +199,7 @@ def jackknife_interval(
     centre = groups * value - float(((1 - left_out) * replicates).sum())
     deviations = (pseudo - centre) / np.sqrt(ratio - 1)
     variance = float((deviations**2).mean())
-    skewness = 0.0
-    if variance > 0 and groups >= MIN_SKEWED:
-        skewness = float(((deviations / math.sqrt(variance)) ** 3).mean())
+    skewness = float(((deviations / math.sqrt(variance)) ** 3).mean()) if variance > 0 else 0.0
     return skewed_interval(value, math.sqrt(variance + pairs), skewness, groups, groups - 1)
 
 
