@@ -143,7 +143,7 @@ def compare(
     >>> compared = bench.compare("leaderboards/quick", "vanilla", "distribution_guidance", metric="fd_l2_hard")
     >>> compared.to_frame()[["task", "value_a", "value_b", "p_holm", "verdict"]].round(3).head(2)
                      task  value_a  value_b  p_holm   verdict
-    0  eyeglasses uniform    0.332    0.106   0.001  B better
+    0  eyeglasses uniform    0.332    0.106   0.002  B better
     1  eyeglasses uniform    0.290    0.085   0.003  B better
     """
     from bench.comparison import head_to_head as tests

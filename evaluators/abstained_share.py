@@ -9,8 +9,9 @@ import numpy as np
 
 from bench.core.attributes import Attribute, product
 from bench.core.errors import Incompatible
-from bench.core.intervals import wilson_interval
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
+from evaluators.classifiers.share_draws import SHARE_INTERVAL, count
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Evaluator:
         classifier="each",
         min_n="1",
         bias="None.",
-        interval="Assumes independent samples; those of a method that couples a batch are not.",
+        interval=SHARE_INTERVAL,
         limits="Why the classifier abstained, and what else the samples show. A classifier without a threshold never "
         "abstains, so 0 says nothing about its certainty.",
     )
@@ -51,6 +52,7 @@ class Evaluator:
 
         Raises:
             Incompatible: the samples have no probabilities of an attribute.
+            ConfigError: a row is neither probabilities nor NaN throughout.
         """
         scores = [_score((a,), sample) for a in reference.attributes]
         return [*scores, _score(reference.attributes, sample)] if len(scores) > 1 else scores
@@ -65,8 +67,11 @@ def _score(attributes: tuple[Attribute, ...], sample: Sample) -> Score:
             )
     if n == 0:
         return Score("abstained_share", scope, None, status="undefined", reason="needs 1 sample or more, got 0")
-    count = 0
+    abstained = np.zeros(n, dtype=np.int64)
     for start in range(0, n, CHUNK):
-        rows = [np.asarray(sample.probabilities[a.name][start : start + CHUNK]) for a in attributes]
-        count += int(np.any([np.isnan(p).all(axis=1) for p in rows], axis=0).sum())
-    return Score("abstained_share", scope, count / n, *wilson_interval(count, n), n)
+        for a in attributes:
+            rows = np.asarray(sample.probabilities[a.name][start : start + CHUNK])
+            abstained[start : start + CHUNK] |= ~answered_rows(rows, a.name, start)[1]
+    counts = count(abstained, 2, sample)
+    share, ends = float(counts.total[1] / n), counts.share_interval(1)
+    return Score("abstained_share", scope, share, *ends, n, reason=counts.note)

@@ -16,6 +16,7 @@ from torch import Tensor
 from bench.core.attributes import Attribute
 from bench.core.digest import digest_of, file_digest
 from bench.core.errors import ConfigError, Incompatible
+from evaluators.classifiers.calibration import check_finite
 from evaluators.classifiers.files import read_confusion
 from evaluators.classifiers.mtcnn import FaceDetector, detected
 
@@ -88,13 +89,15 @@ class Extractor:
 
         Raises:
             ConfigError: the images are of another type or shape, or too small.
+            NotFinite: a network returned NaN or infinity.
         """
         boxes = self._detector.boxes(images)
         arrays: dict[str, Floats] = {"detected": detected(boxes)}
         for a in self.attributes:
             arrays[a.name] = np.full((len(images), a.n_classes), np.nan, dtype=np.float32)
         for i in np.flatnonzero(arrays["detected"]):
-            gender, years = self.read(images[i].permute(1, 2, 0).cpu().numpy(), boxes[i])
+            read = self.read(images[i].permute(1, 2, 0).cpu().numpy(), boxes[i])
+            gender, years = (check_finite(output[None])[0] for output in read)
             arrays["gender"][i] = gender
             arrays["age"][i] = np.add.reduceat(years, self._bounds)
         return arrays

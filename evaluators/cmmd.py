@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import Undefined
-from bench.core.intervals import jackknife_interval
+from bench.core.gaussian import check_features
 from bench.protocols.evaluator import JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
+from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets, jackknifed
+from evaluators.features.groups import Groups
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, biased, unbiased, within
 from evaluators.features.reference_cache import ReferenceCache
-from evaluators.features.subset import head
+from evaluators.features.subset import drawn
 
 MAX_N = 10_000  # samples, and images of a reference set, that are used: the time is quadratic in both
 SIGMA = 10.0
@@ -30,8 +31,7 @@ def normalised(features: Features) -> Floats:
         Undefined: an entry is not finite, or a row is 0 and has no direction.
     """
     rows = np.asarray(features, dtype=np.float64)
-    if not np.isfinite(rows).all():
-        raise Undefined("the features must be finite, got NaN or infinity")
+    check_features(rows)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     if (norms == 0).any():
         raise Undefined("the features must have a direction, got a row of zeros")
@@ -55,7 +55,7 @@ class Evaluator:
 
     `cmmd_v` is the biased V-statistic that the released code computes, >= 0 and larger for smaller n; `cmmd_u` is the
     unbiased estimate that the paper's text names (Gretton et al. 2012, Eqs. 5 and 3), which may be below 0. At most
-    the first 10,000 samples and images of a set are used, and the score's note says so.
+    10,000 samples and images of a set are used, drawn with a fixed seed, and the score's note says so.
 
     >>> from bench.protocols.evaluator import Reference, Sample
     >>> features = np.random.default_rng(0).standard_normal((50, 3))
@@ -78,10 +78,11 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N}",
         bias="cmmd_u: none. cmmd_v: too large by (1 - E k(x, x')) 1000 / n, and likewise in the size of the reference: "
-        f"compare at equal n only. At most the first {MAX_N:,} samples and images of a set are used, since the time is "
-        "quadratic.",
+        f"compare at equal n only. At most {MAX_N:,} samples and images of a set are used, drawn at random "
+        "with a fixed seed, since the time is quadratic.",
         interval="The reference is held fixed, so its sampling error is not included. That of cmmd_v includes its "
-        "bias.",
+        "bias. The variance of pairs is added, as for kid_*. Measured (4 features): 96 to 100 % at n = 20 and 200, for "
+        "Gaussian, lognormal and t features and mixtures; it is conservative where the samples match the reference.",
         limits="With a kernel this wide it is close to the squared distance of the mean directions: differences in "
         "spread alone hardly change it. The paper's numbers are for CLIP ViT-L/14@336; values of other extractors are "
         "separate columns.",
@@ -91,16 +92,19 @@ class Evaluator:
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """Return `cmmd_v_<features>` and `cmmd_u_<features>`, scope the set; raises as `compare_sets` does."""
         metrics = ("cmmd_v", "cmmd_u")
-        return compare_sets(sample, reference, metrics, MIN_N, _within, self._compare, MAX_N)
+        return compare_sets(sample, reference, metrics, MIN_N, _within, self._compare, few=False, cap=MAX_N)
 
     def _compare(self, x: Within, against: Compared) -> tuple[Estimate, Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
-        y = self._sums.get(against.key, against.array, lambda: _within(head(against.array, MAX_N)))
+        y = self._sums.get(against.key, against.array, lambda: _within(drawn(against.array, MAX_N)))
         cross = across(x.features, y.features, normalised, gaussian)
         v, u = SCALE * biased(x, y, cross), SCALE * unbiased(x, y, cross)
-        low, high = jackknife_interval(float(v[0]), v[1:])
-        return (float(v[0]), max(low, 0.0), high), (float(u[0]), *jackknife_interval(float(u[0]), u[1:]))
+        pairs = SCALE**2 * x.variance_of_pairs
+        return (
+            jackknifed(v, x.groups, 0.0, LARGEST, squared=True, pairs=pairs),
+            jackknifed(u, x.groups, -LARGEST, LARGEST, squared=True, pairs=pairs),
+        )
 
 
-def _within(features: Features) -> Within:
-    return within(features, normalised, gaussian)
+def _within(features: Features, groups: Groups | None = None) -> Within:
+    return within(features, normalised, gaussian, groups)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import ConfigError
-from bench.core.intervals import wilson_interval
 from bench.protocols.evaluator import CHUNK, WILSON, Column, MetricCard, Reference, Sample, Score
+from evaluators.classifiers.share_draws import SHARE_INTERVAL, count
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Evaluator:
         classifier="none",
         min_n="1",
         bias="None.",
-        interval="Assumes independent samples; those of a method that couples a batch are not.",
+        interval=SHARE_INTERVAL,
         limits="Whether the detected faces are good: a detector for photographs may miss good drawings and accept bad "
         "ones, and its rate may differ between groups of people.",
     )
@@ -57,19 +57,20 @@ class Evaluator:
         if not sample.detected:
             reason = "no extractor detects faces; add one that does, such as facenet, to the suite's features"
             return [Score("detection_rate", "all", None, n=n, status="undefined", reason=reason)]
-        return [_score(name, array, n) for name, array in sample.detected.items()]
+        return [_score(name, array, sample) for name, array in sample.detected.items()]
 
 
-def _score(name: str, array: npt.NDArray[np.floating], n: int) -> Score:
-    metric = f"detection_rate_{name}"
+def _score(name: str, array: npt.NDArray[np.floating], sample: Sample) -> Score:
+    metric, n = f"detection_rate_{name}", len(sample.assigned_class)
     if array.shape != (n,):
         raise ConfigError(f"the detections of {name} must have shape [{n}], one per sample, got {list(array.shape)}")
     if n == 0:
         return Score(metric, "all", None, status="undefined", reason="needs 1 sample or more, got 0")
-    count = 0
+    detected = np.zeros(n, dtype=np.int64)
     for start in range(0, n, CHUNK):
         rows = np.asarray(array[start : start + CHUNK])
         if not np.isin(rows, (0, 1)).all():
             raise ConfigError(f"the detections of {name} must be 0 or 1, got {rows[~np.isin(rows, (0, 1))][0]}")
-        count += int(rows.sum())
-    return Score(metric, "all", count / n, *wilson_interval(count, n), n)
+        detected[start : start + CHUNK] = rows
+    counts = count(detected, 2, sample)
+    return Score(metric, "all", float(counts.total[1] / n), *counts.share_interval(1), n, reason=counts.note)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from bench.core.attributes import Attribute, joint_labels, product
 from bench.core.errors import Incompatible, Undefined
+from bench.core.gaussian import check_features
 from bench.core.intervals import percentile_interval
+from bench.core.probability_rows import answered_rows
 from bench.protocols.evaluator import (
     Column,
     Downstream,
@@ -23,13 +25,14 @@ from bench.protocols.evaluator import (
     Score,
 )
 from evaluators.features.reference_cache import ReferenceCache
+from evaluators.features.subset import drawn, drawn_note, drawn_rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Right = npt.NDArray[np.bool_]
 
 MIN_GROUP = 20  # held-out images that every group must have
-MAX_N = 10_000  # the first samples are used: the classifier holds its training set in memory
+MAX_N = 10_000  # samples used: the classifier holds its training set in memory
 INVERSE_PENALTY = 0.1  # scikit-learn's C
 ITERATIONS = 1000
 N_DRAWS = 2000
@@ -200,7 +203,7 @@ class Evaluator:
         classifier="first",
         min_n=f"1 sample; {MIN_GROUP} held-out images per group",
         bias="More samples are more training data: compare at equal n only. The worst of several shares is biased "
-        f"downwards by noise. At most the first {MAX_N:,} samples are used.",
+        f"downwards by noise. At most {MAX_N:,} samples are used, drawn at random with a fixed seed.",
         interval="Over the held-out images; the trained classifiers are held fixed. Labels from the attribute "
         "classifier carry more information than the biased images alone.",
         limits="What a network trained from scratch would learn; other attributes correlated with the bias. It tests "
@@ -312,9 +315,10 @@ def _features(real: LabelledFeatures, extractor: str, width: int) -> Floats:
 
 
 def _finite(features: Floats, extractor: str, what: str) -> Floats:
-    bad = int((~np.isfinite(features)).any(axis=1).sum())
+    bad = int(np.isnan(features).any(axis=1).sum())
     if bad:  # a face extractor has no features for images without a face
         raise Undefined(f"every {what} must have features of {extractor}, got none of {bad}; take another extractor")
+    check_features(features)
     return features
 
 
@@ -322,17 +326,20 @@ def _labelled(
     sample: Sample, extractor: str, attribute: Attribute, task: tuple[Attribute, ...]
 ) -> tuple[Floats, Ints, str]:
     """Return features and labels of the samples that have a label, and a note on where the labels come from."""
-    features = np.asarray(sample.features[extractor][:MAX_N], dtype=np.float64)
-    assigned_class = np.asarray(sample.assigned_class)[:MAX_N]
+    features = np.asarray(drawn(sample.features[extractor], MAX_N)[:], dtype=np.float64)
+    rows = drawn_rows(len(sample.assigned_class), MAX_N)
+    assigned_class = np.asarray(sample.assigned_class)[rows]
     labels, assigned = np.full(len(assigned_class), -1), assigned_class >= 0
     shape = tuple(a.n_classes for a in task)
     labels[assigned] = np.unravel_index(assigned_class[assigned], shape)[task.index(attribute)]
     if not assigned.all():
-        classified = np.asarray(sample.probabilities[attribute.name][:MAX_N])[~assigned]
-        labels[~assigned] = np.where(np.isnan(classified).any(axis=1), -1, classified.argmax(axis=1))
+        rows_read = answered_rows(np.asarray(drawn(sample.probabilities[attribute.name], MAX_N)[:]), attribute.name)
+        classified, answered = (array[~assigned] for array in rows_read)
+        labels[~assigned] = np.where(answered, classified.argmax(axis=1), -1)
     used = labels >= 0
     if not used.any():
         raise Undefined("no sample was asked for a class, nor classified")
     sources = ((assigned.sum(), "as asked"), ((used & ~assigned).sum(), "by the classifier"))
     by = [f"{count} {source}" for count, source in sources if count]
-    return _finite(features[used], extractor, "sample"), labels[used], f"labels: {', '.join(by)}"
+    notes = [f"labels: {', '.join(by)}", drawn_note(rows.size, len(sample.assigned_class))]
+    return _finite(features[used], extractor, "sample"), labels[used], "; ".join(note for note in notes if note)

@@ -13,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import product
-from bench.core.intervals import percentile_interval
+from bench.core.errors import Undefined
+from bench.core.gaussian import check_features
+from bench.core.intervals import at_most, percentile_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import undefined
+from evaluators.features.subset import drawn, drawn_note, drawn_rows
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
@@ -27,7 +31,7 @@ FOLDS = 5  # outer folds, whose errors are reported
 INNER = 3  # inner folds, which select the probe
 COMPONENTS = 32  # principal components that the probes use
 MIN_GROUP = 20  # samples that every group must have: four per outer fold
-MAX_N = 2000  # the first samples are used: the probes' time grows faster than n
+MAX_N = 2000  # samples used: the probes' time grows faster than n
 N_DRAWS = 2000
 SEED = 20_240_103
 
@@ -194,9 +198,11 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_GROUP} of every assigned class",
         bias="Too large: probes train on four fifths of n samples and would be better with more, so it falls as n "
-        f"grows. At most the first {MAX_N:,} samples are used. It depends on the extractor.",
+        f"grows. At most {MAX_N:,} samples are used, drawn at random with a fixed seed. It depends on the extractor.",
         interval="The trained probes are held fixed: it is the interval of their error on new images, without that of "
-        "training. Half an error and half a success are added to every class, so that zero errors have a width. "
+        "training. Where the value is at or above `noise_floor`, the interval reaches chance. Half an error and half a "
+        "success are added to every class, so that zero errors have a width. "
+        "Measured: 22 of 25 simulated intervals at n = 40 hold the mean error (classes 1 standard deviation apart). "
         "`noise_floor` is the error's 5th percentile (at most) if images carry no information. Folds train on each "
         "other's labels, so their errors are correlated: measured over such samples, the error's spread is 1.22 times "
         "that of permuted labels (logistic regression and neighbours, n = 150, 4 features: 7.5 % of 200 samples below "
@@ -209,11 +215,12 @@ class Evaluator:
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """Return `epsilon_<features>` over the joint of the task's attributes, one score per extractor."""
         joint = product(reference.attributes)
-        assigned_class = np.asarray(sample.assigned_class)[:MAX_N]
+        assigned_class = np.asarray(sample.assigned_class)
         return [_score(name, array, assigned_class, joint.name) for name, array in sample.features.items()]
 
 
-def _score(name: str, array: npt.NDArray[np.floating], assigned_class: Ints, scope: str) -> Score:
+def _score(name: str, array: npt.NDArray[np.floating], assigned: Ints, scope: str) -> Score:
+    assigned_class = assigned[drawn_rows(len(assigned), MAX_N)]
     metric, n = f"epsilon_{name}", len(assigned_class)
     if (assigned_class < 0).all():
         return Score(metric, scope, None, n=n, status="undefined", reason="no class was asked for")
@@ -222,15 +229,28 @@ def _score(name: str, array: npt.NDArray[np.floating], assigned_class: Ints, sco
         reason = f"every class asked for must have {MIN_GROUP} samples, got {counts.tolist()}; raise n"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     group = group.astype(np.int64)
-    features = np.asarray(array[:MAX_N], dtype=np.float64)
-    if not np.isfinite(features).all():  # a face extractor has no features for images without a face
-        n_bad = int((~np.isfinite(features)).any(axis=1).sum())
-        reason = f"every sample must have features, got none of {n_bad}; take another extractor"
-        return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+    features = np.asarray(drawn(array, MAX_N)[:], dtype=np.float64)
+    try:
+        _check(features)
+    except Undefined as error:
+        return undefined(metric, scope, n, error)
     predicted, fold_of, picked = cross_validated(features, group)
     wrong, rng = predicted != group, np.random.default_rng(SEED)
     low, high = percentile_interval(bootstrap_draws(wrong, group, len(counts), rng))
     floor = noise_floor(null_draws(predicted, group, fold_of, len(counts), rng))
-    value = balanced_error(wrong, group, len(counts))
+    value, chance = balanced_error(wrong, group, len(counts)), 1 - 1 / len(counts)
+    # Errors above chance are chance, and those within the null cannot be told from it.
+    low, high = (min(low, chance), high) if value > chance else (low, high)
+    high = max(high, chance) if at_most(floor, value) else high
     winner = Counter(picked).most_common(1)[0][0]
-    return Score(metric, scope, value, min(low, value), max(high, value), n, floor, reason=f"best probe: {winner}")
+    notes = [f"best probe: {winner}", drawn_note(n, len(assigned))]
+    reason = "; ".join(note for note in notes if note)
+    return Score(metric, scope, value, min(low, value), max(high, value), n, floor, reason=reason)
+
+
+def _check(features: Floats) -> None:
+    """Check that every sample has features, which a face extractor has not for images without a face."""
+    without = int(np.isnan(features).any(axis=1).sum())
+    if without:
+        raise Undefined(f"every sample must have features, got none of {without}; take another extractor")
+    check_features(features)

@@ -13,14 +13,14 @@ from bench.core.errors import Undefined
 from bench.core.gaussian import Gaussian, GroupedMoments, fit
 from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
-from evaluators.features.frechet_distance import GROUPS, distance_to
+from evaluators.features.comparisons import INTERVAL_N, Compared, Estimate, at_least, compare_sets
+from evaluators.features.frechet_distance import distance_to
+from evaluators.features.groups import FEW, Groups
 from evaluators.features.reference_cache import ReferenceCache
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-SIZES = (5, 7, 9)  # groups in a window, besides all groups
-MIN_N = 2 * GROUPS
+MIN_N = 2 * FEW
 PER_DIMENSION = 4  # samples per dimension, below which the distance is not linear in 1/N
 
 
@@ -40,24 +40,27 @@ def intercept(sizes: Floats, distances: Floats) -> float:
 
 
 def extrapolated(moments: GroupedMoments, reference: Gaussian) -> tuple[float, Floats]:
-    """Return the distance at infinite n, and the jackknife replicates of the distance at n.
+    """Return the distance at infinite n, and the distance at n with its jackknife replicates.
 
-    The sizes are those of windows of 5, 7, 9 and all 10 interleaved groups. At each size the distance is the mean over
+    The sizes are those of windows of 5, 7, 9 and all 10 groups (about half, 0.7 and all but one of other numbers of
+    groups). At each size the distance is the mean over
     the windows from every start, so all samples have equal weight at every size and noise shared by the points does
     not affect the slope.
 
     Returns:
-        The value, and float64 [GROUPS], the distance without each group.
+        The value, and float64 [1 + groups], the distance of all samples, then that without each group.
     """
+    count, n = moments.counts.size, float(moments.counts.sum())
     sizes, means, without = [], [], np.empty(0)
-    for size in SIZES:
-        windows = [[(start + i) % GROUPS for i in range(size)] for start in range(GROUPS)]
+    for size in (count // 2, round(0.7 * count), count - 1):
+        # The windows of count - 1 groups start behind the group that they leave out.
+        windows = [[(start + i) % count for i in range(1, size + 1)] for start in range(count)]
         without = np.array([distance_to(reference, moments.fit(groups)) for groups in windows])
-        sizes.append(size / GROUPS * float(moments.counts.sum()))
+        sizes.append(size / count * n)
         means.append(float(without.mean()))
-    sizes.append(float(moments.counts.sum()))
-    means.append(distance_to(reference, moments.fit(list(range(GROUPS)))))
-    return intercept(np.array(sizes), np.array(means)), without  # the last windows leave out one group each
+    sizes.append(n)
+    means.append(distance_to(reference, moments.fit(list(range(count)))))
+    return intercept(np.array(sizes), np.array(means)), np.append(means[-1], without)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class Evaluator:
         "remains.",
         interval="That of the distance at n, centred on this value: to first order both have the same error, since "
         "every sample has equal weight in every point of the line; the jackknife of the line itself, whose windows do "
-        "not, is twice too wide. The reference is held fixed.",
+        f"not, is twice too wide. The reference is held fixed. Below {INTERVAL_N} samples there is none. Measured (4 "
+        "features) at n = 100, 200 and 1,000: 93 to 98 % for Gaussian and lognormal, 90 to 96 % with two classes, 74 "
+        "to 93 % with a class of 2 %; it is not an interval for Student's t of 3 degrees of freedom (17 to 82 %).",
         limits="The limits of frechet_*. It may be below 0 if the samples are as close as the reference's own sampling "
         "error.",
     )
@@ -103,7 +108,9 @@ class Evaluator:
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """Return `fd_infinity_<features>`, scope the reference set; raises as `compare_sets` does."""
-        return compare_sets(sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare, compare_fit=_to)
+        return compare_sets(
+            sample, reference, ("fd_infinity",), MIN_N, moments_of, self._compare, few=True, compare_fit=_to
+        )
 
     def _compare(self, moments: GroupedMoments, against: Compared) -> tuple[Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
@@ -112,10 +119,12 @@ class Evaluator:
 
 def _to(moments: GroupedMoments, reference: Gaussian) -> tuple[Estimate]:
     value, replicates = extrapolated(moments, reference)
-    return ((value, *jackknife_interval(value, replicates)),)
+    low, high = jackknife_interval(float(replicates[0]), replicates[1:], moments.counts)
+    shift = value - float(replicates[0])
+    return (Estimate(value, low + shift, high + shift).if_enough(int(moments.counts.sum())),)
 
 
-def moments_of(features: Features) -> GroupedMoments:
+def moments_of(features: Features, groups: Groups) -> GroupedMoments:
     """Return the moments of the groups of samples [n, d].
 
     Raises:
@@ -124,4 +133,4 @@ def moments_of(features: Features) -> GroupedMoments:
     n, d = features.shape
     if n < PER_DIMENSION * d:
         raise Undefined(f"needs {PER_DIMENSION * d} samples or more, {PER_DIMENSION} for each of {d} features, got {n}")
-    return GroupedMoments(features, GROUPS)
+    return GroupedMoments(features, groups.labels)

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from bench.core.gaussian import Gaussian, fit
-from bench.core.intervals import jackknife_interval
+from bench.core.gaussian import Features, Gaussian, fit
 from bench.protocols.evaluator import GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
+from evaluators.features.comparisons import INTERVAL_N, Compared, Estimate, at_least, compare_sets, jackknifed
 from evaluators.features.frechet_distance import MIN_N, Distances, replicated
+from evaluators.features.groups import Groups
 from evaluators.features.reference_cache import ReferenceCache
+
+Prepared = tuple[Distances, Groups]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ class Evaluator:
         min_n=f"{MIN_N}",
         bias="Too large by about c / n, c depending on the sampler, and likewise in the size of the reference set: "
         "compare at equal n only (`fd_infinity_*` removes the first).",
-        interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included.",
+        interval="It includes the bias at this n. The reference is held fixed, so its sampling error is not included. "
+        f"The upper end is that of the distance itself where the square is small by chance. Below {INTERVAL_N} "
+        "samples there is none: at 20 to 50 it holds the truth in 85 to 92 % of samples of two classes or a rare "
+        "one. Measured (4 features) at n = 100, 200 and 1,000: 93 to 100 % for Gaussian and lognormal features, 91 to "
+        "99 % for two classes, 88 to 98 % with a class of 2 %, of which 13 % of the samples of 100 hold none. It is "
+        "not an interval for features without fourth moments (55 to 81 % for Student's t of 3 degrees of freedom): "
+        "the samples do not show how far their covariance is off.",
         limits="Anything beyond mean and covariance: different distributions can have a distance of 0. The quality of "
         "a rare class (see `worst_group_frechet_*`). Values of different extractors are not comparable.",
     )
@@ -62,15 +70,17 @@ class Evaluator:
             Incompatible: the samples lack an extractor's features.
             ConfigError: the widths of the features differ.
         """
-        return compare_sets(sample, reference, ("frechet",), MIN_N, replicated, self._compare, compare_fit=_to)
+        return compare_sets(sample, reference, ("frechet",), MIN_N, _prepare, self._compare, few=True, compare_fit=_to)
 
-    def _compare(self, distances: Distances, against: Compared) -> tuple[Estimate]:
+    def _compare(self, prepared: Prepared, against: Compared) -> tuple[Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
-        return _to(distances, self._fits.get(against.key, against.array, lambda: fit(against.array)))
+        return _to(prepared, self._fits.get(against.key, against.array, lambda: fit(against.array)))
 
 
-def _to(distances: Distances, reference: Gaussian) -> tuple[Estimate]:
-    replicates = distances(reference)
-    value = float(replicates[0])
-    low, high = jackknife_interval(value, replicates[1:])
-    return ((value, max(low, 0.0), high),)
+def _prepare(features: Features, groups: Groups) -> Prepared:
+    return replicated(features, groups), groups
+
+
+def _to(prepared: Prepared, reference: Gaussian) -> tuple[Estimate]:
+    distances, groups = prepared
+    return (jackknifed(distances(reference), groups, 0.0, squared=True).if_enough(groups.labels.size),)

@@ -9,12 +9,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import JACKKNIFE, NO_INTERVAL, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import Compared, Estimate, at_least, compare_sets
+from evaluators.features.comparisons import INTERVAL_N, Compared, Estimate, at_least, compare_sets, jackknifed
 from evaluators.features.mmd import MIN_N, Features, Floats, Within, across, standard_error, unbiased, within
 from evaluators.features.reference_cache import ReferenceCache
-from evaluators.features.subset import head
+from evaluators.features.subset import drawn
 
 MAX_N = 10_000  # samples, and images of a reference set, that are used: the time is quadratic in both
 
@@ -38,8 +37,9 @@ class Evaluator:
     unbiased at any n, so small samples can be compared, and may be below 0 if the two sets agree.
 
     Released implementations average the estimate over 100 random subsets of 1,000; this one uses every pair once (of at
-    most the first 10,000 samples and images of a set; the score's note says so). It has the same expectation and a
-    smaller variance, is deterministic, and its standard error is that of the whole estimate, not of one subset.
+    most 10,000 samples and images of a set, drawn with a fixed seed; the score's note says so). It has the
+    same expectation and a smaller variance, is deterministic, and its standard error is that of the whole estimate, not
+    of one subset.
 
     The standard error is a separate score; like the interval, it comes from the delete-one jackknife.
 
@@ -62,9 +62,14 @@ class Evaluator:
         ),
         classifier="none",
         min_n=f"{MIN_N}",
-        bias=f"None, in n or in the size of the reference. At most the first {MAX_N:,} samples and images of a set are "
-        "used, since the time is quadratic.",
-        interval="The reference is held fixed, so its sampling error is not included.",
+        bias=f"None, in n or in the size of the reference. At most {MAX_N:,} samples and images of a set are used, "
+        "drawn at random with a fixed seed, since the time is quadratic.",
+        interval="The reference is held fixed, so its sampling error is not included. The variance of pairs is added, "
+        f"which the jackknife misses where the value is small by chance. Below {INTERVAL_N} samples there is none: "
+        "most sets of 20 lack any of a rare class. Measured (4 features): 95 to 100 % at n = 100, 200 and 1,000 for "
+        "Gaussian and lognormal features and two classes, shifted or not; with a class of 2 % six standard deviations "
+        "away 87 to 88 % at 100, where 13 % of the samples hold none of it, and 98 to 100 % at 200 and 1,000. Features "
+        "without third moments (Student's t of 3 degrees of freedom) have no value to cover.",
         limits="Moments of the features beyond the third. The kernel has heavy tails: a few outliers dominate it, and "
         "with few samples the order of two methods may be chance.",
     )
@@ -73,12 +78,19 @@ class Evaluator:
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """Return `kid_<features>` and `kid_se_<features>`, its standard error; raises as `compare_sets` does."""
         return compare_sets(
-            sample, reference, ("kid", "kid_se"), MIN_N, lambda x: within(x, scaled, cubic), self._compare, MAX_N
+            sample,
+            reference,
+            ("kid", "kid_se"),
+            MIN_N,
+            lambda x, groups: within(x, scaled, cubic, groups),
+            self._compare,
+            few=False,
+            cap=MAX_N,
         )
 
     def _compare(self, x: Within, against: Compared) -> tuple[Estimate, Estimate]:
         at_least(2, against.array, f"the reference set {against.name}")
-        y = self._sums.get(against.key, against.array, lambda: within(head(against.array, MAX_N), scaled, cubic))
-        estimates = unbiased(x, y, across(x.features, y.features, scaled, cubic))
-        value, replicates = float(estimates[0]), estimates[1:]
-        return (value, *jackknife_interval(value, replicates)), (standard_error(replicates), None, None)
+        y = self._sums.get(against.key, against.array, lambda: within(drawn(against.array, MAX_N), scaled, cubic))
+        replicates = unbiased(x, y, across(x.features, y.features, scaled, cubic))
+        estimate = jackknifed(replicates, x.groups, squared=True, pairs=x.variance_of_pairs)
+        return estimate.if_enough(len(x.features)), Estimate(standard_error(replicates[1:]))

@@ -10,12 +10,15 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.errors import Incompatible
-from bench.core.intervals import jackknife_interval
+from bench.core.errors import Incompatible, Undefined
+from bench.core.gaussian import LARGEST
 from bench.protocols.evaluator import CHUNK, JACKKNIFE, NO_PAIRED_BASELINE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import Estimate, jackknifed, undefined
+from evaluators.features.groups import groups_of, means
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
+ALL_EQUAL = "no interval: no pair differs"
 MIN_N = 20  # pairs in which both images have features
 
 
@@ -78,7 +81,10 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N} pairs in which both images have features",
         bias="None: it is a mean over images.",
-        interval="That of a mean of independent images; vanilla has distance 0 from itself, without width.",
+        interval="That of a mean of independent images, with the skewness of the distances. Measured at n = 20, 200 "
+        "and 1,000: 94 to 97 % for lognormal distances of sigma 0.5, 1 and 1.5 and for squares of Student's t "
+        "(Student's interval: 75 to 95 %), 95 to 99 % if 60 % of the images do not change. Vanilla has "
+        "distance 0 from itself, without an interval; so has a method none of whose images changed.",
         limits="A method that does nothing has 0: read it together with the discrepancy. Images that change class must "
         "move; it does not distinguish necessary changes from others. For a method that trains another network it "
         "includes the effect of any training: dsm_obs shows how large that is.",
@@ -119,16 +125,32 @@ def _score(
     if paired_baseline is None or paired_baseline.shape != array.shape:
         got = "none" if paired_baseline is None else str(list(paired_baseline.shape))
         raise Incompatible(f"the paired baseline must have features of {name} of shape {list(array.shape)}, got {got}")
-    parts = [distance(_rows(array, start), _rows(paired_baseline, start)) for start in range(0, n, CHUNK)]
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite becomes undefined
+            parts = [distance(_rows(array, start), _rows(paired_baseline, start)) for start in range(0, n, CHUNK)]
+    except Undefined as error:
+        return undefined(metric, "all", n, error)
     distances = np.concatenate([np.empty(0), *parts])
-    distances = distances[np.isfinite(distances)]
-    if distances.size < MIN_N:
-        reason = f"needs {MIN_N} pairs or more in which both images have features, got {distances.size}"
-        return Score(metric, "all", None, n=distances.size, status="undefined", reason=reason)
-    value = float(distances.mean())
-    low, high = jackknife_interval(value, (distances.sum() - distances) / (distances.size - 1))
-    return Score(metric, "all", value, max(low, 0.0), high, distances.size)
+    rows = np.flatnonzero(~np.isnan(distances))
+    distances = distances[rows]
+    if rows.size < MIN_N:
+        reason = f"needs {MIN_N} pairs or more in which both images have features, got {rows.size}"
+        return Score(metric, "all", None, n=rows.size, status="undefined", reason=reason)
+    if not distances.any():
+        return Estimate(0.0, note=ALL_EQUAL).score(metric, "all", rows.size)
+    groups = groups_of(sample.design, rows, few=False)
+    largest = 2.0 if distance is cosine_distance else math.inf
+    estimate = jackknifed(means(distances, groups), groups, 0.0, largest)
+    return estimate.score(metric, "all", rows.size, groups.note)
 
 
 def _rows(array: Features, start: int) -> Floats:
-    return np.asarray(array[start : start + CHUNK], dtype=np.float64)
+    """Return a chunk of rows.
+
+    Raises:
+        Undefined: an entry is infinite or too large; NaN means that an image has no features.
+    """
+    rows = np.asarray(array[start : start + CHUNK], dtype=np.float64)
+    if (np.abs(rows) > LARGEST).any():
+        raise Undefined(f"the features must be below {LARGEST:g}, whose square float64 holds, got larger or infinity")
+    return rows

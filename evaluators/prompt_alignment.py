@@ -8,14 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
 
+from bench.core.design import MIN_BATCHES
 from bench.core.errors import ConfigError
-from bench.core.intervals import LEVEL
+from bench.core.gaussian import LARGEST
+from bench.core.intervals import skewed_interval
 from bench.protocols.evaluator import CHUNK, JACKKNIFE, Column, MetricCard, Reference, Sample, Score
+from evaluators.features.comparisons import NO_SPREAD, Estimate
+from evaluators.features.groups import FEW_BATCHES
 
+Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 MIN_N = 2  # images per prompt: one image has no variance
+INTERVAL_N = 10  # images in all that an interval needs: 2 each of 2 prompts cover 82 %
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
 NO_READER = "no extractor of the suite reads texts; add clip_features to its features"
 
@@ -26,10 +31,11 @@ def clip_scores(features: npt.NDArray[np.floating], text: npt.NDArray[np.floatin
     Source: Hessel et al. 2021, arXiv 2104.08718, eq. 1, with 100 instead of w = 2.5.
 
     Args:
-        features: image embeddings [n, d]; the score of a zero embedding is NaN.
+        features: image embeddings [n, d]; the score of a zero embedding, or one above 1e150, is NaN.
         text: embedding [d] of the text.
     """
     x, y = np.asarray(features, dtype=np.float64), np.asarray(text, dtype=np.float64)
+    x = np.where(np.abs(x) > LARGEST, np.nan, x)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = x @ y / (np.linalg.norm(x, axis=1) * np.linalg.norm(y))
     return np.asarray(100 * np.maximum(cosine, 0.0))
@@ -67,7 +73,7 @@ class Evaluator:
         bias="None: it is a mean over images. The prompts are held fixed.",
         interval="Leaves out one image at a time within its prompt, which for a mean is the normal interval of a "
         "stratified sample, with Student's t of n minus the number of prompts degrees of freedom: different means of "
-        "the prompts do not widen it.",
+        f"the prompts do not widen it. It needs {INTERVAL_N} images. Measured: 95 % at n = 200 and 1,000.",
         limits="The quality of an image, and whether it shows the class that a method conditions on: the text is the "
         "prompt without the phrase of a class. Values of different models or of different prompts are not comparable. "
         "A text longer than the model's context is cut there.",
@@ -101,9 +107,15 @@ def _scores(name: str, texts: Mapping[str, npt.NDArray[np.floating]], sample: Sa
             f"{name} must have a text of width {features.shape[1]} for each of {', '.join(sample.prompts)}, got "
             f"{ {prompt: list(text.shape) for prompt, text in texts.items()} }; take images and texts of one model"
         )
-    scores = {prompt: _walked(features, rows, texts[prompt]) for prompt, rows in sample.prompts.items()}
-    by_prompt = [_mean(f"clip_by_prompt_{name}", f"all at {prompt}", [s]) for prompt, s in scores.items()]
-    return [_mean(f"clip_score_{name}", "all", list(scores.values())), *by_prompt]
+    scores = [_walked(features, rows, texts[prompt]) for prompt, rows in sample.prompts.items()]
+    batches = None
+    if sample.design is not None and sample.design.batches is not None:
+        batches = [sample.design.batches[rows] for rows in sample.prompts.values()]
+    by_prompt = [
+        _mean(f"clip_by_prompt_{name}", f"all at {prompt}", [scores[i]], batches and [batches[i]])
+        for i, prompt in enumerate(sample.prompts)
+    ]
+    return [_mean(f"clip_score_{name}", "all", scores, batches), *by_prompt]
 
 
 def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[np.floating]) -> Floats:
@@ -112,17 +124,38 @@ def _walked(features: npt.NDArray[np.floating], rows: slice, text: npt.NDArray[n
     return np.concatenate([np.empty(0), *chunks])
 
 
-def _mean(metric: str, scope: str, strata: list[Floats]) -> Score:
-    """Return the mean over all rows of the strata, with the interval of a stratified sample."""
+def _mean(metric: str, scope: str, strata: list[Floats], batches: list[Ints] | None) -> Score:
+    """Return the mean over all rows of the strata, with the interval of a stratified sample.
+
+    Args:
+        metric: name of the score.
+        scope: what it is computed over.
+        strata: CLIP scores of each prompt's images.
+        batches: guidance batch of each prompt's images; None for independent images.
+    """
     n = sum(map(len, strata))
     fewest = min(map(len, strata))
     if fewest < MIN_N:
         reason = f"needs {MIN_N} images or more per prompt, got {fewest}"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
     if not all(np.isfinite(rows).all() for rows in strata):
-        reason = "an embedding is of length 0, or holds NaN or infinity"
+        reason = "an embedding is of length 0, or holds NaN, infinity or numbers above 1e150"
         return Score(metric, scope, None, n=n, status="undefined", reason=reason)
-    value = float(np.concatenate(strata).mean())
-    error = math.sqrt(sum((len(rows) / n) ** 2 * float(rows.var(ddof=1)) / len(rows) for rows in strata))
-    half = float(t.ppf((1 + LEVEL) / 2, n - len(strata))) * error
-    return Score(metric, scope, value, max(0.0, value - half), min(100.0, value + half), n)
+    value, note = float(np.concatenate(strata).mean()), ""
+    units = [rows / n for rows in strata]
+    if batches is not None:
+        sums = [np.bincount(np.unique(b, return_inverse=True)[1], u) for b, u in zip(batches, units, strict=True)]
+        if sum(map(len, sums)) - len(sums) >= MIN_BATCHES - 1 and min(map(len, sums)) >= MIN_N:
+            units = [np.asarray(u, dtype=np.float64) for u in sums]
+        else:
+            note = FEW_BATCHES
+    if n < INTERVAL_N:
+        return Estimate(value, note=f"no interval: it needs {INTERVAL_N} images").score(metric, scope, n, note)
+    # Deviations whose squares sum to the variance of the mean: sum over strata of m / (m - 1) sum (u - mean u)^2.
+    deviations = np.concatenate([math.sqrt(u.size / (u.size - 1)) * (u - u.mean()) for u in units])
+    error = math.sqrt(float((deviations**2).sum()))
+    if error == 0.0:
+        return Estimate(value, note=NO_SPREAD).score(metric, scope, n, note)
+    skewness = float(((deviations / error) ** 3).sum()) * math.sqrt(deviations.size)
+    low, high = skewed_interval(value, error, skewness, deviations.size, deviations.size - len(units))
+    return Estimate(value, max(0.0, low), min(100.0, high)).score(metric, scope, n, note)

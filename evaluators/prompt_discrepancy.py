@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute, marginal, product
-from bench.core.intervals import LEVEL, percentile_interval, redraw_shares, wilson_interval
+from bench.core.distances import l2
+from bench.core.intervals import LEVEL, at_most, percentile_interval
 from bench.protocols.evaluator import PARAMETRIC_BOOTSTRAP, WILSON, Column, MetricCard, Reference, Sample, Score
-from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, l2, tally, why_undefined
+from evaluators.classifiers.share_draws import N_DRAWS, simplex
+from evaluators.classifiers.shares import MIN_CLASSIFIED, MIN_N, Tally, distance, tally, why_undefined
 
 Floats = npt.NDArray[np.float64]
-N_DRAWS = 2000
 SEED = 20_240_218
 NO_PROMPTS = "the suite has no prompts; name a prompt set with its key `prompts`"
 PER_PROMPT, SHARE = "fd_l2_by_prompt", "share_by_prompt"
@@ -132,13 +133,15 @@ def _scores(sample: Sample, attributes: tuple[Attribute, ...], r: Floats) -> lis
 
 def _rows(sample: Sample, rows: slice) -> Sample:
     """Return the predicted classes of a prompt's samples."""
-    return Sample({name: array[rows] for name, array in sample.probabilities.items()}, {}, sample.assigned_class[rows])
+    predicted = {name: array[rows] for name, array in sample.probabilities.items()}
+    design = None if sample.design is None else sample.design.rows(rows)
+    return Sample(predicted, {}, sample.assigned_class[rows], design=design)
 
 
 def _draws(counted: Tally, r: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Draw distances from the bootstrap of a prompt's samples, and from the target itself: float64 [N_DRAWS] each."""
+    """Draw the shares of a prompt's samples, and of as many of the target: float64 [N_DRAWS, K] each."""
     perfect = rng.multinomial(counted.n, r, size=N_DRAWS) / counted.n
-    return l2(redraw_shares(counted.counts, r, N_DRAWS, rng), r), l2(perfect, r)
+    return counted.hard.draw(rng), perfect
 
 
 def _of_prompt(
@@ -149,12 +152,13 @@ def _of_prompt(
     if draws is None:
         reason = why_undefined(counted)
         return [Score(metric, scope, None, n=counted.n, status="undefined", reason=reason) for metric, scope in scopes]
-    shares = counted.counts / counted.n
-    ends = [wilson_interval(int(count), counted.n) for count in counted.counts]
+    shares, (drawn, perfect) = counted.counts / counted.n, draws
+    ends = [counted.hard.share_interval(k, drawn) for k in range(len(r))]
+    first = ends[0] if len(r) == 2 else None
     return [
-        distance(PER_PROMPT, scopes[0][1], counted.n, l2(shares, r), *draws),
+        distance(PER_PROMPT, scopes[0][1], l2, r, (shares, drawn), perfect, counted, first),
         *(
-            Score(SHARE, scope, float(share), low, high, counted.n)
+            Score(SHARE, scope, float(share), low, high, counted.n, reason=counted.hard.note)
             for (_, scope), share, (low, high) in zip(scopes[1:], shares, ends, strict=True)
         ),
     ]
@@ -167,13 +171,17 @@ def _over(scope: str, tallies: dict[str, Tally], draws: dict[str, tuple[Floats, 
         reason = f"prompt {missing}: {why_undefined(tallies[missing])}"
         return [Score(metric, scope, None, n=n, status="undefined", reason=reason) for metric in OVER]
     values = l2(np.stack([t.counts / t.n for t in tallies.values()]), r)
-    bootstrap, perfect = (np.stack(distances, axis=-1) for distances in zip(*draws.values(), strict=True))
-    return [_summary(metric, scope, n, f(values), f(bootstrap), f(perfect)) for metric, f in OVER.items()]
-
-
-def _summary(metric: str, scope: str, n: int, value: Floats, draws: Floats, perfect: Floats) -> Score:
-    """Return a score over prompts; its interval is that of the value at this n, so the draws are centred on it."""
-    low, high = percentile_interval(draws - draws.mean() + value)
-    noise_floor = float(np.quantile(perfect, LEVEL))
-    low = 0.0 if value <= noise_floor else max(0.0, min(low, float(value)))
-    return Score(metric, scope, float(value), low, max(high, float(value)), n, noise_floor)
+    bootstrap, perfect = (np.stack([l2(s, r) for s in shares], axis=-1) for shares in zip(*draws.values(), strict=True))
+    null = perfect
+    if not all(t.hard.independent for t in tallies.values()):  # a perfect sampler with the cell's own design
+        null = np.stack([l2(simplex(s - s.mean(axis=0) + r), r) for s, _ in draws.values()], axis=-1)
+    note = next((t.hard.note for t in tallies.values() if t.hard.note), "")
+    scores = []
+    for metric, f in OVER.items():
+        value, drawn = float(f(values)), f(bootstrap)
+        # The interval is that of the value at this n, so the draws are centred on it.
+        low, high = percentile_interval(drawn - drawn.mean() + value)
+        low = 0.0 if at_most(value, np.quantile(f(null), LEVEL)) else max(0.0, min(low, value))
+        floor = float(np.quantile(f(perfect), LEVEL))
+        scores.append(Score(metric, scope, value, low, max(high, value), n, floor, reason=note))
+    return scores

@@ -10,15 +10,16 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from bench.core.design import Design
 from bench.core.errors import Undefined
-from bench.core.intervals import jackknife_interval
+from bench.core.gaussian import check_features
 from bench.protocols.evaluator import CHUNK, GROUP_JACKKNIFE, Column, MetricCard, Reference, Sample, Score
-from evaluators.features.comparisons import undefined
+from evaluators.features.comparisons import jackknifed, undefined
+from evaluators.features.groups import FEW, Groups, groups_of
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
-GROUPS = 10  # groups of the jackknife; sample i is in group i % GROUPS
-MIN_N = 2 * GROUPS
+MIN_N = 2 * FEW
 
 
 def effective_number(matrix: Floats) -> float:
@@ -37,47 +38,45 @@ def effective_number(matrix: Floats) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def replicates(features: Features) -> Floats:
-    """Return the score of features [n, d] under the cosine kernel, then that without each group; float64 [1 + GROUPS].
+def replicates(features: Features, groups: Groups) -> Floats:
+    """Return the score of features [n, d] under the cosine kernel, then that without each group; float64 [1 + groups].
 
     K / n, with K = X X' of unit rows X, has the same non-zero eigenvalues as X'X / n; the smaller matrix is used, so
     memory is bounded by d^2.
 
     Raises:
-        Undefined: an entry is not finite, or a row is zero.
+        Undefined: an entry is not finite or too large, or a row is zero.
     """
     n, d = features.shape
-    return _from_gram(features) if n <= d else _from_dual(features)
+    return (_from_gram if n <= d else _from_dual)(features, groups)
 
 
 def _unit(features: Features) -> Iterator[tuple[int, Floats]]:
     for start in range(0, len(features), CHUNK):
         rows = np.asarray(features[start : start + CHUNK], dtype=np.float64)
+        check_features(rows)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not np.isfinite(norms).all():
-            raise Undefined("the features must be finite, got NaN or infinity")
         if (norms == 0).any():
             raise Undefined("the features must have a direction, got a row of zeros")
         yield start, rows / norms
 
 
-def _from_gram(features: Features) -> Floats:
+def _from_gram(features: Features, groups: Groups) -> Floats:
     x = np.concatenate([rows for _, rows in _unit(features)])
-    kernel, index = x @ x.T, np.arange(len(x))
-    selections = [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
+    kernel = x @ x.T
+    selections = [np.arange(len(x)), *(np.flatnonzero(groups.labels != group) for group in range(groups.count))]
     return np.array([effective_number(kernel[np.ix_(rows, rows)] / rows.size) for rows in selections])
 
 
-def _from_dual(features: Features) -> Floats:
+def _from_dual(features: Features, groups: Groups) -> Floats:
     n, d = features.shape
-    duals = np.zeros((GROUPS, d, d))
+    duals = np.zeros((groups.count, d, d))
     for start, rows in _unit(features):
-        for group in range(GROUPS):
-            members = rows[(group - start) % GROUPS :: GROUPS]
+        for group in range(groups.count):
+            members = rows[groups.members(group, slice(start, start + len(rows)))]
             duals[group] += members.T @ members
-    counts = np.array([len(range(group, n, GROUPS)) for group in range(GROUPS)])
     total = duals.sum(axis=0)
-    left = [effective_number((total - duals[g]) / (n - counts[g])) for g in range(GROUPS)]
+    left = [effective_number((total - duals[g]) / (n - groups.sizes[g])) for g in range(groups.count)]
     return np.array([effective_number(total / n), *left])
 
 
@@ -104,24 +103,24 @@ class Evaluator:
         classifier="none",
         min_n=f"{MIN_N}",
         bias="Too small: it rises with n, up to min(n, number of features). Compare at equal n only.",
-        interval="That of the score at this n, including its bias.",
+        interval="That of the score at this n, including its bias. Measured (4 features): 95 to 100 % at n = 20 and "
+        "200; conservative near the largest score, where the replicates differ by their bias alone.",
         limits="Quality: it uses no reference, and noise is diverse too. Features without negative entries, e.g. after "
         "a ReLU, have cosines far above 0 and so low scores: compare within one extractor only.",
     )
 
     def evaluate(self, sample: Sample, reference: Reference) -> list[Score]:
         """Return `vendi_<features>` of all samples, one score per extractor in the order of `sample.features`."""
-        return [_score(f"vendi_{name}", features) for name, features in sample.features.items()]
+        return [_score(f"vendi_{name}", features, sample.design) for name, features in sample.features.items()]
 
 
-def _score(metric: str, features: Features) -> Score:
+def _score(metric: str, features: Features, design: Design | None) -> Score:
     n = len(features)
+    groups = groups_of(design, np.arange(n), few=True)
     try:
         if n < MIN_N:
             raise Undefined(f"needs {MIN_N} samples or more, got {n}")
-        values = replicates(features)
+        values = replicates(features, groups)
     except Undefined as error:
         return undefined(metric, "all", n, error)
-    value = float(values[0])
-    low, high = jackknife_interval(value, values[1:])
-    return Score(metric, "all", value, max(low, 1.0), high, n)
+    return jackknifed(values, groups, 1.0).score(metric, "all", n, groups.note)

@@ -34,7 +34,7 @@ from bench.protocols.model import Bottleneck
 from methods.hspace.adp import Heads, load_or_fit
 from methods.hspace.guidance import check_fields, check_finite
 from methods.hspace.shares import class_shares, smoothed, unguided
-from methods.targeting.edits import edit_probabilities, edited_class, stratified
+from methods.targeting.edits import Ints, edit_probabilities, edited_class, stratified
 
 
 def direction(heads: Heads, step: int, source: Tensor, goal: Tensor, kind: str) -> Tensor:
@@ -106,8 +106,11 @@ class Method:
         heads = heads.with_prior(smoothed(shares, self.calibration))
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
+        def assigned(index: Ints) -> Ints:
+            return edited_class(keep, edit, stratified(seed, index))
+
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-            classes = torch.from_numpy(edited_class(keep, edit, stratified(seed, batch.index.cpu().numpy())))
+            classes = torch.from_numpy(assigned(batch.index.cpu().numpy()))
             active = self.strength != 0 and low <= t < high
             rows = []
             for piece in micro_batches(len(x), batch.micro):
@@ -117,7 +120,7 @@ class Method:
             return torch.cat(rows)
 
         notes = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), **heads.notes()}
-        return Guided(denoise, cost=heads.cost + calibration_cost, notes={joint.name: notes})
+        return Guided(denoise, assigned, cost=heads.cost + calibration_cost, notes={joint.name: notes})
 
     def _move(self, heads: Heads, t: int, classes: Tensor) -> Bottleneck:
         """Return the move of h at timestep t, for the classes int64 [n] that the rows get (-1 for none)."""

@@ -20,8 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -33,7 +31,7 @@ from methods.hspace.adp import Heads
 from methods.hspace.guidance import check_fields, check_finite
 from methods.hspace.inversion import load_or_train
 from methods.hspace.shares import joint_shares, unguided
-from methods.targeting.edits import edit_probabilities, edited_class, stratified
+from methods.targeting.edits import Ints, edit_probabilities, edited_class, stratified
 
 
 def direction(heads: list[Heads], t: int) -> Tensor:
@@ -90,11 +88,11 @@ class Method:
         keep, edit = edit_probabilities(shares, task.target)
         low, high = (round(fraction * len(model.alphas_cumprod)) for fraction in self.window)
 
-        def classes_of(index: npt.NDArray[np.int64]) -> Tensor:
-            return torch.from_numpy(edited_class(keep, edit, stratified(seed, index)))
+        def assigned(index: Ints) -> Ints:
+            return edited_class(keep, edit, stratified(seed, index))
 
         def denoise(x: Tensor, t: int, batch: Batch) -> Tensor:
-            classes = classes_of(batch.index.cpu().numpy()).to(x.device)
+            classes = torch.from_numpy(assigned(batch.index.cpu().numpy())).to(x.device)
             active = self.scale != 0 and low <= t < high and t != task.timesteps[0]
             rows = []
             for piece in micro_batches(len(x), batch.micro):
@@ -105,7 +103,8 @@ class Method:
 
         notes: dict[str, object] = {head.attribute.name: head.notes() for head in heads}
         notes["edits"] = {"shares": shares.tolist(), "kept": keep, "given": edit.tolist(), "joint": joint.name}
-        return Guided(denoise, cost=heads[0].cost + calibration_cost, notes=notes)
+        cost = heads[0].cost + calibration_cost
+        return Guided(denoise, assigned_classes=assigned, cost=cost, notes=notes)
 
     def _move(self, heads: list[Heads], t: int, classes: Tensor) -> Bottleneck:
         """Return the move of h at timestep t, for the classes int64 [n] that the rows get (-1 for none)."""

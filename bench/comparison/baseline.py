@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.errors import ConfigError
+from bench.core.value import Value
 from bench.results.read import ONE_RUN
 from bench.results.run import Run
-from bench.results.score_row import ScoreRow
 from bench.storage.files import write_bytes
 
 SETTINGS = (*ONE_RUN, "classifier", "classifier_sha256", "bench_version", "commit")
@@ -43,7 +42,7 @@ def changes(new: Run, baseline: Run) -> list[str]:
     for method in dict.fromkeys((*baseline.methods, *new.methods)):
         lines += _of_method(new, baseline, method)
     for key in dict.fromkeys((*baseline.by_key, *new.by_key)):
-        before, after = (_mean(run.good(key)) for run in (baseline, new))
+        before, after = (_text(run.value(key)) for run in (baseline, new))
         if before != after:
             lines.append(f"{key.task.name}, {key.method}: {key.label}: {before} -> {after}")
     return lines
@@ -58,5 +57,5 @@ def _of_method(new: Run, baseline: Run, method: str) -> list[str]:
     return [f"{method}: {name} {before.get(name)} -> {after.get(name)}" for name in names]
 
 
-def _mean(rows: Sequence[ScoreRow]) -> str:
-    return f"{sum(row.value for row in rows) / len(rows):.6g}" if rows else "none"
+def _text(value: Value | None) -> str:
+    return "none" if value is None else f"{value.value:.6g}"

@@ -19,7 +19,6 @@ PROTOCOL = {
     "spacing": "spacing of the steps",
     "precision": "precision",
     "n_asked": "number of samples",
-    "n": "number of samples scored",
 }
 CLASSIFIER = {
     "classifier": "classifier",
@@ -30,13 +29,23 @@ CLASSIFIER = {
 
 def why_not(a: Sequence[ScoreRow], b: Sequence[ScoreRow]) -> str:
     """Return why two scores of a metric, one row per seed each, are not comparable; empty where they are."""
+    return other_settings(a, b) or no_interval(a, b)
+
+
+def other_settings(a: Sequence[ScoreRow], b: Sequence[ScoreRow]) -> str:
+    """Return the first setting in which two scores of a metric differ, one row per seed each; empty for equal ones."""
     names = {**PROTOCOL, **(CLASSIFIER if metric(a[0].metric).classified else {})}
     settings = attrgetter(*names)
     columns = (map(set, zip(*map(settings, rows), strict=True)) for rows in (a, b))
     for name, first, second in zip(names.values(), *columns, strict=True):
         if first != second:
             return f"other {name}: {_short(sorted(first))} and {_short(sorted(second))}"
-    for row in (a[0], b[0]):
+    return ""
+
+
+def no_interval(a: Sequence[ScoreRow], b: Sequence[ScoreRow]) -> str:
+    """Return that a score has no interval to test it by, if some seed of either has none; else an empty text."""
+    for row in (*a, *b):
         if not metric(row.metric).exact and math.isnan(row.ci_low):
             return f"{row.metric} has no interval, so there is no test of it"
     return ""

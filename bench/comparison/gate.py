@@ -11,14 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from bench.comparison.comparability import why_not
+from bench.comparison.comparability import no_interval, other_settings
 from bench.comparison.differences import EXACT, Compared, compare_lines
 from bench.comparison.gate_config import Gates
 from bench.comparison.latency_ratio import ratios
 from bench.core.errors import ConfigError
+from bench.core.intervals import at_most
 from bench.core.stats import holm_adjusted
 from bench.results.key import Key
 from bench.results.run import Run
+from bench.results.score_row import mean_value
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -113,8 +115,8 @@ def decide(worsening: Floats, p: Floats, gate: Floats, gates: Gates) -> tuple[Fl
     """
     correct = holm_adjusted if gates.correction == "holm" else _benjamini_hochberg
     p_worse, p_better = (correct(np.where(side > 0, p / 2, 1 - p / 2)) for side in (worsening, -worsening))
-    worse = (p_worse <= gates.alpha) & (worsening > gate)
-    better = (p_better <= gates.alpha) & (-worsening > gate)
+    worse = (p_worse <= gates.alpha) & ~at_most(worsening, gate)
+    better = (p_better <= gates.alpha) & ~at_most(-worsening, gate)
     return worse, better, np.where(worsening >= 0, p_worse, p_better)
 
 
@@ -160,18 +162,21 @@ def _draft(new: Run, baseline: Run, key: Key, gates: Gates) -> Draft | None:
         return None
     gate = gates.gate(key.metric, key.scope, key.classifier)
     assert gate is not None
-    old = float(np.mean([row.value for row in before]))
+    old = mean_value(before).value
     item = Item(*name, "same", baseline=old, gate=gate.size(old))
     status, reason = new.reason(key)
     if status:
         verdict = "missing" if status == "missing" else "failed"
         line = new.by_key[key][0].line if key in new.by_key else 0
         return replace(item, verdict=verdict, reason=reason, line=line), None, 0.0
-    item = replace(item, new=float(np.mean([row.value for row in after])), line=after[0].line)
-    reason = why_not(before, after)
-    if reason:
-        return replace(item, verdict="not comparable", reason=reason), None, 0.0
+    item = replace(item, new=mean_value(after).value, line=after[0].line)
+    reason, untested = other_settings(before, after), no_interval(before, after)
     sign = 1.0 if gates.better(key.metric, gate) == "lower" else -1.0
+    # A change within the gate is no regression, with or without a test.
+    if untested and not reason and at_most(sign * (mean_value(after).value - old), gate.size(old)):
+        return replace(item, reason=untested), None, 0.0
+    if reason or untested:
+        return replace(item, verdict="not comparable", reason=reason or untested), None, 0.0
     return item, compare_lines(baseline, before, new, after), sign
 
 
@@ -187,7 +192,8 @@ def _classified(drafts: Sequence[Draft], gates: Gates) -> list[Item]:
         p = np.array([float(c.difference.p) for _, c, _ in group])
         limit = np.array([items[i].gate for i, _, _ in group], dtype=np.float64)
         if exact:
-            worse, better, adjusted = worsening > limit, -worsening > limit, np.full(len(group), np.nan)
+            worse, better = ~at_most(worsening, limit), ~at_most(-worsening, limit)
+            adjusted = np.full(len(group), np.nan)
         else:
             worse, better, adjusted = decide(worsening, p, limit, gates)
         for k, (i, c, _) in enumerate(group):

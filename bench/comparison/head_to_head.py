@@ -79,6 +79,7 @@ class Line:
             "n": compared.n if compared else None,
             "seeds": "/".join(map(str, dict.fromkeys(compared.seeds))) if compared else None,
             "reason": self.reason,
+            "note": compared.note if compared else "",
         }
 
 
@@ -141,7 +142,8 @@ class Comparison:
 
         Columns: task, method_a, method_b, metric, scope, classifier, value_a, value_b, difference (B - A), ci_low and
         ci_high (95 %), p_holm (two-sided, Holm's correction over all lines), detectable (the smallest true difference
-        that such a test finds in 80 of 100 runs), verdict, test, n, seeds, reason.
+        that such a test finds in 80 of 100 runs), verdict, test, n, seeds, reason, note (what the test neglects, and
+        the shares of samples that the classifier abstained on).
         """
         return pd.DataFrame([line.record() for line in self.lines])
 
@@ -217,7 +219,7 @@ def _line(a: Key, b: Key, compared: Compared | None, reason: str, p: float, test
         return Line(*common, None, None, None, "not comparable", reason)
     exact = compared.test == EXACT
     difference = float(compared.difference.value)
-    different = difference != 0 if exact else p <= ALPHA
+    different = float(compared.difference.p) == 0 if exact else p <= ALPHA
     better = metric(a.metric).better
     verdict = "tie"
     if different:

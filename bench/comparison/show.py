@@ -33,6 +33,8 @@ def show(lines: Sequence[Line], sides: tuple[Side, Side], console: Console) -> N
             for line in shown:
                 table.add_row(*map(escape, _cells(line)))
             console.print(table)
+            for note in _notes(shown):
+                console.print(note, markup=False, soft_wrap=True)
     table = Table(title="over the tasks", caption=NOTE)
     for head in ("A", "B", "metric", "A wins", "ties", "A loses", "other"):
         table.add_column(head)
@@ -80,6 +82,15 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
 
 
+def _notes(lines: Sequence[Line]) -> list[str]:
+    """Return the notes of lines, each once, after the names of the metrics that it is about."""
+    metrics: dict[str, list[str]] = {}
+    for line in lines:
+        if line.compared and line.compared.note:
+            metrics.setdefault(line.compared.note, []).append(line.metric)
+    return [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in metrics.items()]
+
+
 def _wins(lines: Sequence[Line]) -> list[tuple[str, ...]]:
     rows = []
     for a, b, name, counts in tally(lines):
@@ -98,5 +109,7 @@ def _markdown(lines: Sequence[Line], sides: tuple[Side, Side]) -> str:
             )
         )
         parts.append(markdown_table(("task", *HEADS), [(line.task, *_cells(line)) for line in of_pair]))
+        for task in dict.fromkeys(line.task for line in of_pair):
+            parts += [f"{task}: {note}" for note in _notes([line for line in of_pair if line.task == task])]
     parts.append(markdown_table(("A", "B", "metric", "A wins", "ties", "A loses", "other"), _wins(lines)))
     return "\n\n".join([*parts, NOTE]) + "\n"

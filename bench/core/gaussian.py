@@ -14,6 +14,7 @@ Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
 
 CHUNK = 4096  # rows of features read at a time
+LARGEST = 1e150  # largest magnitude of a feature: float64 holds its square, and sums of these
 NEGATIVE = 1e-8  # negative eigenvalues smaller than this share of the largest one count as rounding
 
 
@@ -53,42 +54,64 @@ def fit(features: Features) -> Gaussian:
     return Gaussian(mean, scatter / (len(features) - 1))
 
 
+def check_features(rows: Features) -> None:
+    """Check that statistics of features, which take their squares, can be computed in float64.
+
+    Args:
+        rows: float [m, d].
+
+    Raises:
+        Undefined: an entry is not finite, or above 1e150.
+    """
+    largest = float(np.abs(rows).max(initial=0.0))
+    if not np.isfinite(largest):
+        raise Undefined("the features must be finite, got NaN or infinity")
+    if largest > LARGEST:
+        raise Undefined(f"the features must be below {LARGEST:g}, whose square float64 holds, got {largest:.3g}")
+
+
 def streamed_mean(features: Features) -> Floats:
     """Return the mean row of features [n, d], n >= 1, as float64 [d], read in chunks.
 
     Raises:
-        Undefined: an entry is not finite.
+        Undefined: an entry is not finite, or too large (see `check_features`).
     """
-    starts = range(0, len(features), CHUNK)
-    total = sum(np.sum(features[start : start + CHUNK], axis=0, dtype=np.float64) for start in starts)
-    mean = np.asarray(total / len(features))
-    if not np.isfinite(mean).all():
-        raise Undefined("the features must be finite, got NaN or infinity")
-    return mean
+    total = np.zeros(features.shape[1])
+    for start in range(0, len(features), CHUNK):
+        rows = features[start : start + CHUNK]
+        check_features(rows)
+        total += np.sum(rows, axis=0, dtype=np.float64)
+    return np.asarray(total / len(features))
 
 
 class GroupedMoments:
-    """Sums and scatter matrices of interleaved groups of rows, from which any union of groups can be fitted.
+    """Sums and scatter matrices of groups of rows, from which any union of groups can be fitted.
 
     Attributes:
-        counts: int64 [groups], number of rows of each group; row i is in group i % groups.
+        counts: int64 [groups], number of rows of each group.
         centre: float64 [d], the mean of all rows, about which sums and scatters are taken.
         sums: float64 [groups, d].
         scatters: float64 [groups, d, d].
     """
 
-    def __init__(self, features: Features, groups: int) -> None:
-        """Read features [n, d] twice, in chunks: memory is groups * d^2 numbers for any n."""
+    def __init__(self, features: Features, labels: npt.NDArray[np.int64]) -> None:
+        """Read the features twice, in chunks: memory is groups * d^2 numbers for any n.
+
+        Args:
+            features: float [n, d].
+            labels: int64 [n], the group of every row, in [0, groups).
+        """
         n, d = features.shape
+        self.counts = np.bincount(labels)
+        groups = self.counts.size
         self.centre = streamed_mean(features)
         self.sums, self.scatters = np.zeros((groups, d)), np.zeros((groups, d, d))
         for start in range(0, n, CHUNK):
             rows = features[start : start + CHUNK] - self.centre
             for group in range(groups):
-                members = rows[(group - start) % groups :: groups]
+                members = rows[labels[start : start + CHUNK] == group]
                 self.sums[group] += members.sum(axis=0)
                 self.scatters[group] += members.T @ members
-        self.counts = np.array([len(range(group, n, groups)) for group in range(groups)])
 
     def fit(self, groups: list[int]) -> Gaussian:
         """Fit a Gaussian to the rows of some groups, at least 2 rows."""

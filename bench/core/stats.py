@@ -15,36 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from bench.core.intervals import LEVEL, percentile_interval, redraw_mean
+from bench.core.design import MIN_BATCHES, Design
+from bench.core.intervals import LEVEL, at_most, percentile_interval, redraw_mean
+from bench.core.value import Value
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-def paired_discrepancy_p(
-    a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], target: Floats, rng: np.random.Generator, n_draws: int = 4000
-) -> float:
-    """Two-sided p of "both methods have the same fairness discrepancy", by paired bootstrap.
-
-    Sample i of both methods began from the same noise, so the pairs (a_i, b_i) are redrawn together: multinomial
-    redraws of their contingency table.
-
-    Args:
-        a: int64 [n], classes of the samples of one method, in [0, K).
-        b: int64 [n], classes of the other's, in the same order.
-        target: float64 [K], the distribution wanted.
-        rng: source of randomness.
-        n_draws: number of redraws; the smallest p is 2 / (n_draws + 1).
-
-    Returns:
-        p in (0, 1].
-    """
-    k = len(target)
-    table = np.bincount(a * k + b, minlength=k * k)
-    draws = rng.multinomial(len(a), table / len(a), size=n_draws).reshape(n_draws, k, k) / len(a)
-    gap_a, gap_b = (np.linalg.norm(draws.sum(axis) - target, axis=1) for axis in (2, 1))
-    fewer = min((gap_a <= gap_b).sum(), (gap_a >= gap_b).sum())
-    return min(1.0, 2 * (int(fewer) + 1) / (n_draws + 1))
+SEED, N_DRAWS = 20_080_101, 20_000  # of the paired test
+TOO_FEW_BATCHES = (
+    f"The samples of a guidance batch depend on one another. With fewer than {MIN_BATCHES} batches, or one batch of a "
+    "seed and prompt, they are tested as independent ones."
+)
 
 
 def holm(p: list[float], alpha: float) -> list[bool]:
@@ -100,6 +81,19 @@ class Estimate:
         quantile = float(t.ppf((1 + LEVEL) / 2, freedom))
         return cls(value, (value - low) / quantile, (high - value) / quantile, freedom)
 
+    @classmethod
+    def of_seeds(cls, values: Sequence[Value], freedom: float) -> Estimate:
+        """Return the mean over seeds with the errors of their own intervals, which every value has.
+
+        Args:
+            values: one per seed.
+            freedom: degrees of freedom behind the interval of one seed.
+        """
+        value, low, high = (
+            np.array(side, dtype=np.float64) for side in zip(*((v.value, v.low, v.high) for v in values), strict=True)
+        )
+        return cls.of_interval(value, np.minimum(low, value), np.maximum(high, value), freedom).mean()
+
     def mean(self) -> Estimate:
         """Return the mean over the last axis, whose entries are independent."""
         n = self.value.shape[-1]
@@ -140,7 +134,7 @@ def independent_difference(a: Estimate, b: Estimate) -> Difference:
     level = (1 + LEVEL) / 2
     towards = np.where(value > 0, down, up)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(value == 0, 0.0, np.abs(value) / towards)
+        z = np.where(at_most(np.abs(value), 0.0), 0.0, np.abs(value) / towards)
     p = 2 * t.sf(z, np.where(value > 0, freedom_low, freedom_high))
     low, high = value - t.ppf(level, freedom_low) * down, value + t.ppf(level, freedom_high) * up
     return Difference(value, low, high, np.asarray(p))
@@ -152,67 +146,149 @@ def _freedom(a: Floats, b: Floats, freedom_a: float, freedom_b: float) -> Floats
     return np.where(np.isfinite(freedom), freedom, np.inf)
 
 
-def paired_difference(
-    pairs: Sequence[tuple[Ints, Ints]],
-    statistic: Callable[[Floats], Floats],
-    n_classes: int,
-    rng: np.random.Generator,
-    n_draws: int = 20_000,
-) -> Difference:
-    """Difference of a statistic of class shares between two methods on the same noise, by paired bootstrap.
+@dataclass(frozen=True)
+class Answers:
+    """The classifier's answers to the samples of one method, of one seed and, in a suite with prompts, one prompt.
 
-    As `paired_discrepancy_p`, for any statistic and several seeds: pairs are redrawn together, within their seed, and
-    the statistic's differences averaged over seeds. Percentile interval; the smallest p is 2 / (n_draws + 1).
+    Attributes:
+        rows: float64 [n, K]: probabilities of the classes, or 1 for the predicted class and 0 for the others; a row of
+            NaN where the classifier abstained. Row i began from the same noise in every method.
+        design: how the samples depend on one another.
+    """
+
+    rows: Floats
+    design: Design
+
+    @classmethod
+    def of_labels(cls, labels: Ints, n_classes: int, design: Design) -> Answers:
+        """Return the answers of predicted classes, int64 [n] in [0, n_classes), -1 where the classifier abstained."""
+        return cls(np.where(labels[:, None] < 0, np.nan, np.eye(n_classes)[labels]), design)
+
+    def by_part(self, ends: npt.ArrayLike) -> list[Answers]:
+        """Return the answers of consecutive parts, such as prompts, given the number after the last sample of each."""
+        rows = np.split(self.rows, np.asarray(ends)[:-1])
+        return [Answers(*part) for part in zip(rows, self.design.split(ends), strict=True)]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired test.
+
+    Attributes:
+        difference: second minus first, with interval and two-sided p; the smallest p is 2 / (N_DRAWS + 1).
+        note: a sentence where the test treats samples as independent that are not; else empty.
+    """
+
+    difference: Difference
+    note: str
+
+
+def paired_test(pairs: Sequence[tuple[Answers, Answers]], statistic: Callable[[Floats], Floats]) -> PairedTest | None:
+    """Test the difference of a statistic of class shares between two methods on the same noise.
+
+    The one test behind the marks of a leaderboard and `compare`. Its statistic is the mean over the pairs (seeds, and
+    prompts) of the difference. Draws of both methods' mean rows give the percentile interval, and p as twice the
+    smaller share of draws on either side of 0. Samples are redrawn as they were sampled:
+
+    - within seed, prompt, and the cross of both methods' strata: labels from the multinomial of m - 1 of the m pairs of
+      a stratum (Rao & Wu 1988, "Resampling inference with complex survey data": unbiased variance in small strata),
+      probabilities as normal means with their joint covariance;
+    - where a method steers whole guidance batches, and there are at least `MIN_BATCHES` in all and two or more per
+      seed and prompt: Student-t draws with the covariance of the batches' mean rows.
+
+    Draws are the same for the same samples, whichever method is first. Samples on which either classifier abstained are
+    left out.
 
     Args:
-        pairs: one a seed: the classes, int64 [n] in [0, n_classes), of one method's samples and of the other's.
-        statistic: shares float64 [..., n_classes] to values [...].
-        n_classes: number of classes.
-        rng: source of randomness.
-        n_draws: number of redraws.
+        pairs: one per seed and prompt: the first method's answers, and the second's in the same order.
+        statistic: shares float64 [..., K] to values [...].
 
     Returns:
-        Of 0-dimensional arrays: second minus first.
+        The test; None where a seed or prompt has fewer than two samples that were classified for both methods.
     """
-    value, draws = 0.0, np.zeros(n_draws)
-    for a, b in pairs:
-        table = np.bincount(a * n_classes + b, minlength=n_classes**2)
-        cells = np.flatnonzero(table)  # an empty cell is never drawn
-        shares = rng.multinomial(len(a), table[cells] / len(a), size=n_draws) / len(a)
-        first, second = np.eye(n_classes)[cells // n_classes], np.eye(n_classes)[cells % n_classes]
-        draws += (statistic(shares @ second) - statistic(shares @ first)) / len(pairs)
-        measured = table[cells] / len(a)
-        value += float(statistic(measured @ second) - statistic(measured @ first)) / len(pairs)
-    return _of_draws(value, draws)
+    sign = -1.0 if [a.rows.tobytes() for a, _ in pairs] > [b.rows.tobytes() for _, b in pairs] else 1.0
+    pieces = [_piece(*(pair if sign > 0 else pair[::-1])) for pair in pairs]
+    if not pieces or min(len(piece.rows) for piece in pieces) < 2:
+        return None
+    rng = np.random.default_rng(SEED)
+    coupled = [piece.batches for piece in pieces if piece.batches is not None]
+    counts = [len(np.unique(batches)) for batches in coupled]
+    by_batch = len(coupled) == len(pieces) and min(counts) > 1 and sum(counts) >= MIN_BATCHES
+    freedom = sum(counts) - len(pieces)
+    # One scale for all pieces: their covariances together have that many degrees of freedom.
+    scale = np.sqrt(freedom / rng.chisquare(freedom, N_DRAWS)) if by_batch else None
+    value, draws = 0.0, np.zeros(N_DRAWS)
+    for piece in pieces:
+        k = piece.rows.shape[1] // 2
+        means = piece.redraw(rng) if scale is None else piece.redraw_batches(scale, rng)
+        draws += (statistic(means[:, k:]) - statistic(means[:, :k])) / len(pieces)
+        mean = piece.rows.mean(0)
+        value += float(statistic(mean[k:]) - statistic(mean[:k])) / len(pieces)
+    return PairedTest(_of_draws(sign * value, sign * draws), TOO_FEW_BATCHES if coupled and not by_batch else "")
 
 
-def paired_mean_difference(
-    pairs: Sequence[tuple[Floats, Floats]],
-    statistic: Callable[[Floats], Floats],
-    rng: np.random.Generator,
-    n_draws: int = 20_000,
-) -> Difference:
-    """Test a statistic of mean rows by normal draws of both means with their joint covariance.
+@dataclass(frozen=True)
+class _Piece:
+    """The pairs of one seed and prompt: rows of both methods side by side, float64 [n, 2 K], and their joint design."""
 
-    Args:
-        pairs: one a seed: rows float64 [n, K], n >= 2, of one method's samples and of the other's.
-        statistic: means float64 [..., K] to values [...].
-        rng: source of randomness.
-        n_draws: number of redraws.
-    """
-    value, draws = 0.0, np.zeros(n_draws)
-    for a, b in pairs:
-        both = np.hstack([a, b])
-        mean, k = both.mean(axis=0), a.shape[1]
-        means = redraw_mean(mean, np.cov(both, rowvar=False), len(a), n_draws, rng)
-        draws += (statistic(means[:, k:]) - statistic(means[:, :k])) / len(pairs)
-        value += float(statistic(mean[k:]) - statistic(mean[:k])) / len(pairs)
-    return _of_draws(value, draws)
+    rows: Floats
+    strata: Ints
+    batches: Ints | None = None
+
+    def redraw(self, rng: np.random.Generator) -> Floats:
+        """Return draws of the mean row, float64 [N_DRAWS, 2 K], of samples independent within their stratum."""
+        means = np.zeros((N_DRAWS, self.rows.shape[1]))
+        for stratum in np.unique(self.strata):
+            rows = self.rows[self.strata == stratum]
+            means += len(rows) / len(self.rows) * _redraw_rows(rows, rng)
+        return means
+
+    def redraw_batches(self, scale: Floats, rng: np.random.Generator) -> Floats:
+        """Return normal draws of the mean row with the covariance of the batches' means, times `scale` [N_DRAWS]."""
+        _, batch_of, sizes = np.unique(np.asarray(self.batches), return_inverse=True, return_counts=True)
+        mean = self.rows.mean(0)
+        sums = np.zeros((len(sizes), self.rows.shape[1]))
+        np.add.at(sums, batch_of, self.rows - mean)
+        parts = sums / len(self.rows)  # of each batch in the deviation of the mean
+        covariance = parts.T @ parts * len(sizes) / (len(sizes) - 1)
+        return np.asarray(mean + scale[:, None] * redraw_mean(np.zeros_like(mean), covariance, 1, N_DRAWS, rng))
+
+
+def _piece(a: Answers, b: Answers) -> _Piece:
+    both = np.hstack([a.rows, b.rows])
+    answered = ~np.isnan(both).any(axis=1)
+    strata = _cross(a.design.strata[answered], b.design.strata[answered])
+    of_batches = [d.batches[answered] for d in (a.design, b.design) if d.batches is not None]
+    if not of_batches:
+        return _Piece(both[answered], strata)
+    # Batches are consecutive samples: those of both methods end where a batch of each ends.
+    ends = np.all([np.diff(batches) != 0 for batches in of_batches], axis=0)
+    return _Piece(both[answered], strata, np.concatenate([[0], np.cumsum(ends)])[: answered.sum()])
+
+
+def _cross(a: Ints, b: Ints) -> Ints:
+    """Return the stratum of each sample in the cross of two strata; those of one sample are joined with another."""
+    _, strata, sizes = np.unique(a * (b.max(initial=0) + 1) + b, return_inverse=True, return_counts=True)
+    order = np.argsort(sizes, kind="stable")
+    alone = int((sizes == 1).sum())
+    joined = np.arange(len(sizes))
+    if alone:
+        joined[order[: max(alone, 2)]] = order[0]  # all of them in one stratum, a single one with the smallest other
+    return np.asarray(joined[strata])
+
+
+def _redraw_rows(rows: Floats, rng: np.random.Generator) -> Floats:
+    """Return draws of the mean of m >= 2 independent rows, float64 [N_DRAWS, columns]."""
+    m = len(rows)
+    if not ((rows == 0) | (rows == 1)).all():
+        return redraw_mean(rows.mean(0), np.cov(rows, rowvar=False), m, N_DRAWS, rng)
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    draws: Floats = rng.multinomial(m - 1, counts / m, size=N_DRAWS) / (m - 1) @ kinds
+    return draws
 
 
 def _of_draws(value: float, draws: Floats) -> Difference:
-    draws = draws.round(12)  # equal distances on either side of the target differ by rounding
-    fewer = min((draws <= 0).sum(), (draws >= 0).sum())
+    fewer = min(at_most(draws, 0.0).sum(), at_most(-draws, 0.0).sum())
     low, high = percentile_interval(draws)
     p = min(1.0, 2 * (int(fewer) + 1) / (draws.size + 1))
     return Difference(*(np.asarray(x) for x in (value, min(low, value), max(high, value), p)))

@@ -89,6 +89,7 @@ class CellJob:
         n: number of samples; of a cell of several prompts, of all of them together.
         sample_key: hash of everything that decides the samples; of a cell of several prompts, of the prompts' keys.
         guided_by_classifier: whether the method guides with a network that classifies the cell.
+        couples_batch: whether the method's samples depend on the other samples of their guidance batch.
         paired_baseline: vanilla on the same noises; None where no metric needs it or the suite has none.
         prompt: the prompt, where this is one of several prompts of a cell.
         prompt_jobs: of a cell of several prompts, the job of each, in the prompt set's order: model, seed, sample key
@@ -102,6 +103,7 @@ class CellJob:
     n: int
     sample_key: str
     guided_by_classifier: bool = False
+    couples_batch: bool = False
     paired_baseline: CellJob | None = None
     prompt: Prompt | None = None
     prompt_jobs: tuple[CellJob, ...] = ()

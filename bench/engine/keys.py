@@ -16,6 +16,7 @@ from bench.engine.context import RunContext
 if TYPE_CHECKING:
     from bench.protocols.method import Traits
 
+INTERVALS = 3  # raise when the intervals of bench/core change: the scores of the store are then computed anew
 PROTOCOL = 2  # raise when the sampling loop or the meaning of a stored array changes
 
 LEARNT_FROM = ("labelled", "observed", "unbiased")  # keys of a suite, needs of a method and fields of a task alike
@@ -75,6 +76,7 @@ def scores_key(job: CellJob, context: RunContext) -> str:
             "classifiers": [[c.title, c.digest, dict(c.confusion)] for c in context.classifiers],
             "features": [[f.title for f in scoring.features], context.feature_digests, scoring.unavailable],
             "references": [*context.reference_digests, *(file.record for file in context.statistics)],
+            "design": [job.couples_batch, job.sampling.guidance_batch, INTERVALS],
             "metrics": [[m, source_digest("evaluator", m)] for m in scoring.metrics],
             **needed,
         }

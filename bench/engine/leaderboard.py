@@ -8,60 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.schema import BY_PROMPT, POOLED
+from bench.core.schema import BY_PROMPT, OVER_PROMPTS, POOLED
 from bench.core.value import Value, mean_over_seeds
 from bench.engine.cell_result import CellResult
 from bench.engine.resources import Resources
-from bench.engine.scoring import predicted_labels
+from bench.engine.scoring import CellScore, predicted_answers
+from bench.results import metric_info
+from bench.results.noise_floors import BY_PROMPT as OF_PROMPT
+from bench.results.read import target_shares, target_text
 
 OF_JOINT = ("fd_l2_soft", "fd_l2_corrected")  # of the leaderboard, beside the ranking_metric
 
-Ints = npt.NDArray[np.int64]
-
-Floats = npt.NDArray[np.float64]
 Row = dict[str, str | float | None]  # of leaderboard.csv, by its columns
-
-
-def p_pooled(first: Sequence[Ints], second: Sequence[Ints], target: Floats, rng: np.random.Generator) -> float:
-    """Return the two-sided p of "both methods have the same discrepancy over all samples".
-
-    Args:
-        first: classes of the joint of one method, int64 [n] per seed, -1 where the classifier abstained.
-        second: the other method's, in the same order.
-        target: float64 [K].
-        rng: source of randomness.
-    """
-    from bench.core.stats import paired_discrepancy_p
-
-    a, b = np.concatenate(first), np.concatenate(second)
-    both = (a >= 0) & (b >= 0)
-    return paired_discrepancy_p(a[both], b[both], target, rng) if both.any() else 1.0
-
-
-def p_by_prompt(first: Sequence[Ints], second: Sequence[Ints], target: Floats, rng: np.random.Generator) -> float:
-    """Return p as `p_pooled`, of the mean of the discrepancies of prompts: pairs are redrawn per prompt and seed.
-
-    1 where a prompt has no pair that was classified twice: the mean is then undefined.
-    """
-    from bench.core.stats import paired_difference
-
-    pairs = []
-    for a, b in zip(first, second, strict=True):
-        both = (a >= 0) & (b >= 0)
-        if not both.any():
-            return 1.0
-        pairs.append((a[both], b[both]))
-
-    def distance(shares: Floats) -> Floats:
-        return np.asarray(np.linalg.norm(shares - target, axis=-1))
-
-    return float(paired_difference(pairs, distance, len(target), rng, n_draws=4000).p)
 
 
 def leaderboard(results: Sequence[CellResult], resources: Resources) -> list[Row]:
     """Return one row per method and task, best ranking metric first within a task; failed and skipped ones last.
 
-    With several seeds, value and interval are the mean over seeds and Student's t of it; with one, the cell's own.
+    With several seeds, value and interval are the mean over seeds (`bench.core.value.mean_over_seeds`), and a column
+    METRIC_seeds says how many seeds have the score; with one seed, they are the cell's own.
     """
     tasks: dict[str, dict[str, list[CellResult]]] = {}
     for r in results:
@@ -78,26 +43,30 @@ def leaderboard(results: Sequence[CellResult], resources: Resources) -> list[Row
 
 
 def _rank(row: Row, ranking_metric: str) -> float:
-    """Return the ranking metric of a row that has one; what is undefined comes last of those that ran."""
+    """Return the ranking metric of a row that has one; what is undefined comes last of those that ran.
+
+    Equal values that differ by rounding keep the order of the suite.
+    """
     value = row[ranking_metric]
-    return math.inf if value is None else float(value)
+    return math.inf if value is None else round(float(value), 12)
 
 
 def _line(task: str, title: str, results: list[CellResult]) -> Row:
     good = [r for r in results if r.status == "ok"]
     bad = [r for r in results if r.status != "ok"]
     job, scope, ranking_metric = results[0].job, results[0].scope, results[0].ranking_metric
-    row: Row = {"task": task, "method": title}
+    several, row = len(results) > 1, Row({"task": task, "method": title})
     for metric in dict.fromkeys((ranking_metric, *(BY_PROMPT if job.prompt_jobs else ()), POOLED, *OF_JOINT)):
-        row |= _average(metric, metric, scope, good)
-    for classifier in job.scoring.classifiers[1:]:
-        row |= _average(f"{ranking_metric} by {classifier.title}", ranking_metric, scope, good, classifier.title)
+        row |= _columns(metric, _mean(good, metric, scope), several)
+    for classifier in (c.title for c in job.scoring.classifiers[1:]):
+        mean = _mean(good, ranking_metric, scope, classifier)
+        row |= _columns(f"{ranking_metric} by {classifier}", mean, several)
     for metric, over in sorted({(s.metric, s.scope) for r in good for s in r.scores}):
         if metric.startswith("frechet_"):
-            row |= _average(f"{metric} to {over}", metric, over, good)
+            row |= _columns(f"{metric} to {over}", _mean(good, metric, over), several)
         elif _has_column(metric, over, scope):
-            row |= _average(metric, metric, over, good)
-    ranked = good[0].score(ranking_metric, scope) if good else None
+            row |= _columns(metric, _mean(good, metric, over), several)
+    ranked = _mean(good, ranking_metric, scope)
     costs = [r.cost for r in good if r.cost is not None]
     return row | {
         "fd_noise_floor": ranked.noise_floor if ranked else None,
@@ -128,44 +97,80 @@ def last_line(reason: str) -> str:
     return stripped.splitlines()[-1] if stripped else ""
 
 
-def _average(column: str, metric: str, scope: str, results: list[CellResult], classifier: str | None = None) -> Row:
-    values = [
-        Value(s.value, s.ci_low, s.ci_high)
-        for r in results
-        if (s := r.score(metric, scope, classifier)) is not None and s.value is not None
-    ]
-    keys = (column, f"{column}_low", f"{column}_high")
-    if not values:
-        return dict.fromkeys(keys)
-    mean = mean_over_seeds(values, nonnegative=True)  # no metric of the leaderboard can be below 0
-    return dict(zip(keys, (mean.value, mean.low, mean.high), strict=True))
+def _columns(column: str, mean: Value | None, several: bool) -> Row:
+    """Return the columns of a score: value, interval and, in a suite of several seeds, the number of seeds with it."""
+    numbers = (mean.value, mean.low, mean.high) if mean else (None, None, None)
+    row: Row = dict(zip((column, f"{column}_low", f"{column}_high"), numbers, strict=True))
+    return row | ({f"{column}_seeds": mean.seeds if mean else 0} if several else {})
+
+
+def _mean(results: Sequence[CellResult], metric: str, scope: str, classifier: str | None = None) -> Value | None:
+    """Return a score over the seeds that have it, with the noise floor of their mean; None where none has it."""
+    scored = [(r, s) for r in results if (s := r.score(metric, scope, classifier)) is not None]
+    if not scored:
+        return None
+    floor = None
+    if len(scored) > 1 and scope == results[0].scope:
+        from bench.core.distances import mean_noise_floor
+
+        sizes = tuple(_sizes(r, s) for r, s in scored)
+        floor = mean_noise_floor(metric, tuple(_target(results[0]).tolist()), sizes)
+    return mean_over_seeds([_value(s) for _, s in scored], metric_info.metric(metric).scale, floor)
+
+
+def _value(score: CellScore) -> Value:
+    assert score.value is not None
+    return Value(score.value, score.ci_low, score.ci_high, score.n, noise_floor=score.noise_floor)
+
+
+def _sizes(result: CellResult, score: CellScore) -> tuple[int, ...]:
+    """Return the number of samples behind a score, by prompt where it is a mean over prompts."""
+    if score.metric != OVER_PROMPTS:
+        return (score.n,)
+    scope, classifier = f"{score.scope} at ", score.classifier
+    of_prompts = [s for s in result.scores if (s.metric, s.classifier) == (OF_PROMPT, classifier)]
+    return tuple(s.n for s in of_prompts if s.scope.startswith(scope))
+
+
+def _target(result: CellResult) -> npt.NDArray[np.float64]:
+    """Return the target of a task as results.csv has it, so that comparisons of finished runs give the same numbers."""
+    return target_shares(target_text(result.job.cell.target))
 
 
 def tied_with_best(lines: Sequence[Row], results: Sequence[CellResult], resources: Resources) -> list[str]:
     """Return "yes" where a row does not differ significantly from the best row of its task, else "no".
 
-    Paired bootstrap over the samples: sample i of every method began from the same noise, so both methods are
-    redrawn with the same sample numbers (per seed, and per prompt where there are several). Differences are tested at
-    5 % with Holm's correction over the methods of the task. The best row itself is "best".
+    The test is that of `compare` (`bench.core.stats.paired_test`): sample i of every method began from the same noise,
+    so both methods are redrawn together. Differences of the ranking metric are tested at 5 % with Holm's correction
+    over the methods of the task. The best row itself is "best"; rows without the ranking metric have no mark.
     """
     from bench.core.stats import holm
 
-    good = [line for line in lines if line["status"] == "ok"]
-    if not good:
-        return [""] * len(lines)
-    target = np.array(results[0].job.cell.target)
-    labels = {
-        line["method"]: _labels([r for r in results if r.job.cell.title == line["method"]], resources) for line in good
-    }
-    best = labels[good[0]["method"]]
-    rng = np.random.default_rng(0)
-    p_same = p_by_prompt if results[0].job.prompt_jobs else p_pooled
-    p = [p_same(best, labels[line["method"]], target, rng) for line in good[1:]]
+    of_method: dict[str, list[CellResult]] = {}
+    for r in sorted(results, key=lambda r: r.job.cell.seed):
+        of_method.setdefault(r.job.cell.title, []).append(r)
+    ranked = [line for line in lines if line["status"] == "ok" and line[results[0].ranking_metric] is not None]
+    titles = [str(line["method"]) for line in ranked]
+    p = [_p(of_method[titles[0]], of_method[title], resources) for title in titles[1:]]
     verdicts = iter(["best", *("no" if rejected else "yes" for rejected in holm(p, 0.05))])
-    return [next(verdicts) if line["status"] == "ok" else "" for line in lines]
+    return [next(verdicts) if line["method"] in titles else "" for line in lines]
 
 
-def _labels(results: list[CellResult], resources: Resources) -> list[Ints]:
-    """Return predicted classes of the joint, int64 [n], -1 for none, of every seed, and of every prompt of it."""
-    ordered = sorted(results, key=lambda r: r.job.cell.seed)
-    return [predicted_labels(resources, part) for r in ordered for part in r.job.parts]
+def _p(a: Sequence[CellResult], b: Sequence[CellResult], resources: Resources) -> float:
+    """Return the two-sided p of "both methods have the same ranking metric", as `compare` gives it."""
+    from bench.core.distances import l2
+    from bench.core.stats import Estimate, independent_difference, paired_test
+
+    metric, scope, target = a[0].ranking_metric, a[0].scope, _target(a[0])
+    sides = [[(r, s) for r in side if (s := r.score(metric, scope)) is not None] for side in (a, b)]
+    seeds = [[r.job.cell.seed for r, _ in side] for side in sides]
+    if seeds[0] == seeds[1]:
+        first, second = (
+            [answers for r, _ in side for answers in predicted_answers(resources, r.job)] for side in sides
+        )
+        test = paired_test(list(zip(first, second, strict=True)), lambda shares: l2(shares, target))
+        if test is not None:
+            return float(test.difference.p)
+    freedom = metric_info.metric(metric).scale.freedom
+    estimates = (Estimate.of_seeds([_value(s) for _, s in side], freedom) for side in sides)
+    return float(independent_difference(*estimates).p)

@@ -120,22 +120,25 @@ def _default_rows(traits: Traits, sampling: SamplingSpec) -> int:
 
 def _job(cell: Cell, traits: Traits, shared: Shared, guided: bool, baseline: CellJob | None) -> CellJob:
     """Return the job of a cell; in a suite with prompts, with the jobs of its prompts, each of `shared.n` samples."""
-    sampling, context = shared.sampling, shared.context
+    sampling, context, coupled = shared.sampling, shared.context, traits.couples_batch
 
     def key_of(prompt_cell: Cell, model_digest: str = "") -> str:
         return sample_key(prompt_cell, traits, sampling.sampler, sampling.guidance_batch, context, model_digest)
 
     if not context.prompts:
         key = key_of(cell)
-        return CellJob(cell, sampling, shared.scoring, shared.store, shared.n, key, guided, baseline)
+        return CellJob(cell, sampling, shared.scoring, shared.store, shared.n, key, guided, coupled, baseline)
     parts = []
     for prompt in context.prompts:
         of_prompt = dataclasses.replace(cell, seed=prompt_seed(cell.seed, prompt.text))
         asked_so = dataclasses.replace(sampling, model=prompt.model)
         key = key_of(of_prompt, prompt.model_digest)
-        parts.append(CellJob(of_prompt, asked_so, shared.scoring, shared.store, shared.n, key, guided, prompt=prompt))
+        job = CellJob(of_prompt, asked_so, shared.scoring, shared.store, shared.n, key, guided, coupled, prompt=prompt)
+        parts.append(job)
     key, n = joined_key([part.sample_key for part in parts]), shared.n * len(parts)
-    return CellJob(cell, sampling, shared.scoring, shared.store, n, key, guided, baseline, prompt_jobs=tuple(parts))
+    return CellJob(
+        cell, sampling, shared.scoring, shared.store, n, key, guided, coupled, baseline, prompt_jobs=tuple(parts)
+    )
 
 
 def _guided_by_classifier(suite: Suite, title: str, method: Any, context: RunContext) -> bool:

@@ -24,6 +24,7 @@ from bench.engine.plan import Shared, guides, learnt_from, needs, plan
 from bench.engine.prompts import Prompt, read_prompts
 from bench.engine.reference_statistics import reference_statistics
 from bench.engine.resources import Resources
+from bench.models.bf16 import slow_sentence
 from bench.protocols.images import LabelledImages
 from bench.sampling.loop import Sampler
 
@@ -163,8 +164,12 @@ def _available_extractors(suite: Suite, options: Options, resources: Resources) 
 
 
 def _check_model(suite: Suite, options: Options, prompts: tuple[Prompt, ...], resources: Resources) -> tuple[int, str]:
-    """Return the side of the model's images and its digest; refuse more steps than the model has."""
+    """Return the side of the model's images and its digest; refuse steps that do not fit, say what makes it slow."""
     model = resources.model(prompts[0].model if prompts else suite.model.spec, options.device)
+    settings = {"precision": suite.sampler.precision, "dtype": dict(suite.model.spec.fields).get("dtype")}
+    slow = slow_sentence(settings, options.device)
+    if slow is not None:
+        console.print(slow, markup=False, soft_wrap=True)
     Sampler.of(suite.sampler.spec).timesteps(model)
     digest = joined_key([p.model_digest for p in prompts]) if prompts else model.digest
     return int(model.image_size), str(digest)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.config.components import DownstreamChoice
-from bench.core.attributes import joint_labels
+from bench.core.attributes import product
+from bench.core.design import BLOCK, INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
+from bench.core.probability_rows import predicted_classes
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
 from bench.engine.plan import needs
 from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.store import Rows, Store
+
+if TYPE_CHECKING:  # SciPy's tests start slowly
+    from bench.core.stats import Answers
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,11 @@ class CellScore(Score):
 
     Attributes:
         classifier: title of the attribute classifier that it is computed by.
+        design: how the cell's samples depend on one another, see `bench.core.design`.
     """
 
     classifier: str = ""
+    design: str = INDEPENDENT
 
 
 def evaluate(resources: Resources, job: CellJob, key: str) -> tuple[CellScore, ...]:
@@ -59,15 +67,16 @@ def score(resources: Resources, job: CellJob) -> tuple[CellScore, ...]:
         for metric in scoring.metrics:
             evaluator = resources.evaluator(metric)
             if classifier == scoring.classifier or evaluator.card.classifier == "each":
-                scores += [_of(classifier, one) for one in evaluator.evaluate(sample, reference)]
+                scores += [_of(classifier, sample, one) for one in evaluator.evaluate(sample, reference)]
     for title, reason in scoring.unavailable:
         skipped = Score("", title, None, n=job.n, status="skipped", reason=reason)
-        scores.append(_of(scoring.classifier, skipped))
+        scores.append(_of(scoring.classifier, samples[scoring.classifier], skipped))
     return tuple(scores)
 
 
-def _of(classifier: ExtractorSpec, score: Score) -> CellScore:
-    return CellScore(**dataclasses.asdict(score), classifier=classifier.title)
+def _of(classifier: ExtractorSpec, sample: Sample, score: Score) -> CellScore:
+    design = INDEPENDENT if sample.design is None else sample.design.name
+    return CellScore(**dataclasses.asdict(score), classifier=classifier.title, design=design)
 
 
 def _reference(resources: Resources, job: CellJob, features: Sequence[ExtractorSpec]) -> Reference:
@@ -113,6 +122,7 @@ def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
     scoring = job.scoring
     ends = np.cumsum([0, *(part.n for part in job.parts)]).tolist()
     prompts = {p.prompt.name: slice(*rows) for p, *rows in zip(job.parts, ends, ends[1:], strict=False) if p.prompt}
+    assigned_class = _assigned_classes(job)
     arrays: dict[ExtractorSpec, Any] = {spec: _gather(resources, job, spec) for spec in scoring.extractors}
     classified = {
         s: {a.name: arrays[s][a.name] for a in resources.extractor(s).attributes} for s in scoring.classifiers
@@ -125,12 +135,13 @@ def _samples(resources: Resources, job: CellJob) -> dict[ExtractorSpec, Sample]:
         classifier: Sample(
             probabilities=classified[classifier],
             features=features,
-            assigned_class=_assigned_classes(job),
+            assigned_class=assigned_class if (assigned_class >= 0).all() else np.full(job.n, -1),
             confusion=resources.extractor(classifier).confusion,
             detected={spec.title: one["detected"] for spec, one in arrays.items() if "detected" in one},
             other_classifiers={s.title: classified[s] for s in scoring.classifiers if s != classifier},
             perceptual=perceptual,
             prompts=prompts,
+            design=sampling_design(job, assigned_class),
         )
         for classifier in scoring.classifiers
     }
@@ -156,15 +167,55 @@ def _assigned_classes(job: CellJob) -> npt.NDArray[np.int64]:
     return np.concatenate([stored(store, folder)["assigned_class"] for folder in job.folders])
 
 
+def sampling_design(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> Design:
+    """Return how the samples of a cell depend on one another.
+
+    Args:
+        job: the job of the cell, which says whether its method steers whole guidance batches.
+        assigned_class: int64 [n], the class assigned to each sample, -1 where there is none. A method that assigns
+            classes fixes their numbers, and that of samples without one.
+    """
+    block = 0 if job.couples_batch else fixed_block(job, assigned_class)
+    if job.couples_batch:
+        sizes = [size for part in job.parts for _, size in part.shards()]
+        return Design(np.zeros(job.n, dtype=np.int64), np.repeat(np.arange(len(sizes)), sizes))
+    return Design(assigned_class + 1, block=block) if block else Design.independent(job.n)
+
+
+def fixed_block(job: CellJob, assigned_class: npt.NDArray[np.int64]) -> int:
+    """Return BLOCK where all whole blocks of a prompt's samples have equal numbers of classes, up to one, else 0."""
+    if (assigned_class < 0).all():
+        return 0
+    ends, k = np.cumsum([0, *(part.n for part in job.parts)]).tolist(), int(assigned_class.max()) + 2
+    blocks = [
+        np.bincount(assigned_class[start : start + BLOCK] + 1, minlength=k)
+        for first, end in pairwise(ends)
+        for start in range(first, end - BLOCK + 1, BLOCK)
+    ]
+    return BLOCK if not blocks or int(np.ptp(blocks, axis=0).max()) <= 1 else 0
+
+
 def _gather(resources: Resources, job: CellJob, spec: ExtractorSpec) -> dict[str, Rows]:
     store, digest = Store(job.store), resources.extractor(spec).digest
     entries = [stored(store, store.features(spec.name, digest, folder)) for folder in job.folders]
     return {key: Rows([entry[key] for entry in entries]) for key in entries[0]}
 
 
+def predicted_answers(resources: Resources, job: CellJob) -> list[Answers]:
+    """Return the predicted classes of the task's joint, of each prompt of a cell, or of all its samples."""
+    from bench.core.stats import Answers
+
+    return [
+        Answers.of_labels(
+            predicted_labels(resources, part),
+            product(job.cell.attributes).n_classes,
+            sampling_design(part, _assigned_classes(part)),
+        )
+        for part in job.parts
+    ]
+
+
 def predicted_labels(resources: Resources, job: CellJob) -> npt.NDArray[np.int64]:
     """Return the class of the task's joint that the classifier gives every sample, int64 [n]; -1 where it abstained."""
     classified = _gather(resources, job, job.scoring.classifier)
-    probabilities = [classified[a.name][:] for a in job.cell.attributes]
-    labels = joint_labels(np.stack([p.argmax(1) for p in probabilities], axis=1), job.cell.attributes)
-    return np.where(np.any([np.isnan(p).any(1) for p in probabilities], axis=0), -1, labels)
+    return predicted_classes([classified[a.name][:] for a in job.cell.attributes], job.cell.attributes)

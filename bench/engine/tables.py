@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.config.suite import Suite
 from bench.core.attributes import product
 from bench.core.csv_text import csv_fields, csv_line, escape, to_csv
+from bench.core.design import BY_BATCH, INDEPENDENT
 from bench.core.gc_pause import gc_paused
 from bench.core.provenance import bench_version, commit
 from bench.core.schema import PROMPTS
@@ -21,6 +22,7 @@ from bench.engine.keys import PROTOCOL
 from bench.engine.leaderboard import last_line, leaderboard
 from bench.engine.resources import Resources
 from bench.engine.scoring import CellScore
+from bench.results.read import target_text
 from bench.storage.files import write_bytes, write_pieces
 
 SCORE = ("metric", "scope", "value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")  # what rows differ in
@@ -49,7 +51,7 @@ def _cell_columns(job: CellJob) -> dict[str, str | int]:
     cell = job.cell
     return {
         "attributes": "+".join(a.name for a in cell.attributes),
-        "target": "/".join(f"{share:.6g}" for share in cell.target),
+        "target": target_text(cell.target),
         "method": cell.title,
         "seed": cell.seed,
     }
@@ -80,23 +82,25 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
             classifiers[alike] = {c.title: csv_line(_classifier_columns(c, job)) for c in r.context.classifiers}
         before = f"{start},{csv_line(columns.values())}"
         cost = (None, None) if r.cost is None else (r.cost.nfe, r.cost.backward)
-        sampled = csv_line([job.n, suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
+        sampled = csv_line([suite.guidance_batch, *(sampler[name] for name in SAMPLER), *cost])
         after = (
             f"{sampled},{methods[cell.title, cell.fields]},{csv_line([r.context.model_digest, job.sample_key])},{end}"
         )
         for score in r.scores or (_no_score(r),):
-            yield f"{before},{_score_columns(score)},{after},{classifiers[alike][score.classifier]}\n"
+            numbers = f"{job.n},{score.design}"
+            yield f"{before},{_score_columns(score)},{numbers},{after},{classifiers[alike][score.classifier]}\n"
 
 
 def _header(first: Sequence[str], build: Iterable[str]) -> str:
     by_cell = ("nfe_per_image", "backward_per_image", "method_file", "fields", "model_sha256", "sample_key")
-    names = [*first, *SCORE, "n_asked", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
+    names = [*first, *SCORE, "n_asked", "design", "guidance_batch", "sampler", *SAMPLER[1:], *by_cell, *build]
     return csv_line([*names, "classifier", "guided_by_classifier", "classifier_confusion", "classifier_sha256"]) + "\n"
 
 
 def _no_score(r: CellResult) -> CellScore:
     """Return the line of a cell without scores: its status and reason."""
-    return CellScore("", "", None, status=r.status, reason=r.reason, classifier=r.job.scoring.classifier.title)
+    title, design = r.job.scoring.classifier.title, BY_BATCH if r.job.couples_batch else INDEPENDENT
+    return CellScore("", "", None, status=r.status, reason=r.reason, classifier=title, design=design)
 
 
 def _score_columns(score: CellScore) -> str:

@@ -87,7 +87,11 @@ def _extractors() -> list[Finding]:
 def _devices() -> list[Finding]:
     import torch
 
+    from bench.models.bf16 import slow_sentence
+
     rows = [Finding("device cpu", f"{torch.get_num_threads()} threads", "ok")]
+    slow = slow_sentence({"precision": "bf16"})
+    rows.append(Finding("bf16 on cpu", slow or "not slower than fp32", "unavailable" if slow else "ok"))
     gpus = range(torch.cuda.device_count())
     rows += [Finding(f"device cuda:{i}", torch.cuda.get_device_name(i), "ok") for i in gpus]
     if not torch.cuda.is_available():

@@ -295,16 +295,17 @@ def _pace(resources: Resources, job: CellJob, backward: bool) -> Pace:
     """Time the model with a few calls on noise, on one thread as a worker has it."""
     import torch
 
+    from bench.models.bf16 import cast_weights
     from bench.protocols.method import timestep
     from bench.sampling.timing import now_on
 
     model = resources.model(job.sampling.model, job.sampling.device)
     t = len(model.alphas_cumprod) // 2
+    bf16 = job.sampling.sampler.precision == "bf16"
 
     def call(rows: int, gradient: bool = False) -> float:
         x = torch.randn(rows, *model.shape, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
         start = now_on(model.device)
-        bf16 = job.sampling.sampler.precision == "bf16"
         with torch.set_grad_enabled(gradient), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             out = model.denoise(
                 x.requires_grad_(gradient), timestep(t, rows, x.device), timestep(0, rows, x.device), None
@@ -313,7 +314,7 @@ def _pace(resources: Resources, job: CellJob, backward: bool) -> Pace:
             torch.autograd.grad(out.float().sum(), x)
         return now_on(model.device) - start
 
-    with _one_thread():
+    with _one_thread(), cast_weights(getattr(model, "network", None) if bf16 else None):
         rows = 1
         call(rows)
         while rows < job.sampling.compute_batch and call(rows) < LONG_ENOUGH:

@@ -26,6 +26,7 @@ from bench.core.errors import ConfigError
 from bench.core.units import GIB
 from bench.engine.jobs import out_of_memory
 from bench.models.adapter import Adapter
+from bench.models.bf16 import castable_bytes
 from bench.models.latent import LatentModel
 from bench.models.offload import device_of
 
@@ -40,7 +41,8 @@ class MemoryEstimate:
     """Approximate bytes of a model on its device.
 
     Attributes:
-        network: of the denoiser's weights; of its largest layer, where layers visit the device one by one.
+        network: of the denoiser's weights, with their copies in bf16 where the run computes so; of its largest layer,
+            where layers visit the device one by one.
         autoencoder: of the autoencoder's likewise; 0 without one.
         together: True if both are on the device at once.
         row: of what a call on one row keeps alive at most.
@@ -81,15 +83,16 @@ def estimate_of(plan: RunPlan) -> MemoryEstimate:
     gradient = any(method.traits.backward for method in built_settings(plan.suite))
     sampling = plan.jobs[0].parts[0].sampling
     model: Any = plan.resources.model(sampling.model, sampling.device).model
-    return estimate_memory(model, gradient)
+    return estimate_memory(model, gradient, bf16=sampling.sampler.precision == "bf16")
 
 
-def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
+def estimate_memory(model: Adapter, gradient: bool, bf16: bool = False) -> MemoryEstimate:
     """Estimate the memory of a model, from one call on one row of noise and one decoded image.
 
     Args:
         model: loaded; an accelerator's memory is asked for as a run does.
         gradient: whether a method of the run needs a backward pass through the network.
+        bf16: whether the run computes in bf16.
     """
     x = torch.randn(1, *model.shape, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
     t = torch.full((1,), len(model.alphas_cumprod) // 2, dtype=torch.int64, device=model.device)
@@ -107,6 +110,8 @@ def estimate_memory(model: Adapter, gradient: bool) -> MemoryEstimate:
     networks = [network for network in (model.network, second) if network is not None]
     visiting = [next(n.parameters()).device != device_of(n) for n in networks]
     held = [_largest_layer(n) if away else _bytes(_tensors(n)) for n, away in zip(networks, visiting, strict=True)]
+    if bf16 and not visiting[0]:
+        held[0] += castable_bytes(model.network)
     apart = len(networks) > 1 and device_of(networks[0]) != device_of(networks[1])
     return MemoryEstimate(
         held[0], held[1] if second is not None else 0, not (apart or any(visiting)), row, image, decode_batch, gradient

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.errors import ConfigError
+from bench.models.bf16 import forget_copies
 
 Offload = Literal["none", "model", "sequential"]
 
@@ -89,6 +90,7 @@ def taking_turns(resting: nn.Module, working: nn.Module) -> Iterator[None]:
         yield
         return
     idle_device = device_of(working)
+    forget_copies(resting)
     resting.to(idle_device)
     working.to(device)
     try:

@@ -22,10 +22,14 @@ SCHEDULE_KEYS = (
     "variance_type",
 )
 
+# A start within this part of the schedule's end is noise enough. Ten steps of "leading" spacing start 98 timesteps
+# before the last of 1000, at sqrt(a) = 0.118 on Stable Diffusion's schedule (0.068 at its last timestep), and 20, 30 or
+# 50 steps of any sampler start later. One stride alone would refuse those that do not divide the schedule, although
+# 30 steps start at sqrt(a) = 0.087.
+START = 10
 
 # Range of the steps of "logsnr", as log(a / (1 - a)): below it a sample shows nothing of the image, above it
-# differences
-# are below eight bits. A model's range may be narrower.
+# differences are below eight bits. A model's range may be narrower.
 LOG_SNR = (-8.0, 6.0)
 
 
@@ -64,7 +68,7 @@ def make_scheduler(sampler: str, config: Mapping[str, object], steps: int, spaci
     Raises:
         ConfigError: an unknown sampler or spacing, a number of steps out of range, a configuration without a noise
             schedule, or a number of steps for which the model's spacing repeats a timestep, leaves the table, or
-            starts more than a stride before the last timestep.
+            starts before the last timestep by more than a stride and more than a tenth of the schedule.
     """
     if sampler not in SAMPLERS:
         raise ConfigError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
@@ -79,7 +83,7 @@ def make_scheduler(sampler: str, config: Mapping[str, object], steps: int, spaci
         scheduler.visit(timesteps) if sampler == "ddim" else scheduler.set_timesteps(timesteps=timesteps)
         return scheduler
     scheduler.set_timesteps(steps)
-    problem = _problem(scheduler.timesteps.tolist(), limit)
+    problem = _problem(scheduler.timesteps.tolist(), limit, limit // START)
     if problem:
         chosen = scheduler.config.timestep_spacing
         raise ConfigError(
@@ -100,12 +104,13 @@ def _check_schedule(config: Mapping[str, object]) -> int:
     return limit
 
 
-def _problem(timesteps: list[int], limit: int) -> str:
+def _problem(timesteps: list[int], limit: int, slack: int = 0) -> str:
     """Return what is wrong with the timesteps that a scheduler visits, in decreasing order, "" if nothing is.
 
     Args:
         timesteps: of the scheduler.
         limit: number of training timesteps.
+        slack: distance of the first timestep from the last one that is accepted in any case, in timesteps.
     """
     first, last = timesteps[0], timesteps[-1]
     if first >= limit or last < 0:
@@ -114,16 +119,16 @@ def _problem(timesteps: list[int], limit: int) -> str:
     if repeated is not None:
         return f"visits timestep {repeated} more than once"
     stride = max((t - following for t, following in itertools.pairwise(timesteps)), default=limit)
-    if limit - 1 - first > stride:
+    if limit - 1 - first > max(stride, slack):
         return (
-            f"starts at timestep {first}, more than one stride ({stride}) from the model's last, {limit - 1}; samples "
-            "start as noise alone, which the model does not expect there"
+            f"starts at timestep {first}, more than one stride ({stride}) and more than a tenth of the schedule before "
+            f"the model's last, {limit - 1}; samples start as noise alone, which the model does not expect there"
         )
     return ""
 
 
 def _good_counts(scheduler: Any, steps: int, limit: int) -> str:
-    """Return the nearest numbers of steps without a problem, below and above `steps`, such as "49 or 62"."""
+    """Return the nearest numbers of steps that start within one stride, below and above `steps`: "49 or 62"."""
 
     def good(count: int) -> bool:
         scheduler.set_timesteps(count)

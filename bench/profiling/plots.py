@@ -133,14 +133,14 @@ def trade_off(rows: Sequence[Row], run: Run, look: Mapping[str, Look]) -> Figure
     for ax, task in zip(axes, run.tasks, strict=True):
         ranking = (task, run.ranking_metric, task.attributes, "")
         for key in (k for k in run.by_key if (k.task, k.metric, k.scope, k.classifier) == ranking):
-            good = run.good(key)
-            if key.method not in seconds or not good:
+            mean = run.value(key)
+            if key.method not in seconds or mean is None:
                 continue
             shown[key.method] = look[key.method]
-            value = sum(row.value for row in good) / len(good)
-            # With several seeds only the mean: the interval of one seed is not that of the mean.
-            ends = [[value - good[0].ci_low], [good[0].ci_high - value]] if len(good) == 1 else None
-            ax.errorbar(seconds[key.method], value, yerr=ends, elinewidth=0.6, **look[key.method].points())
+            ends = None
+            if mean.low is not None and mean.high is not None:
+                ends = [[mean.value - mean.low], [mean.high - mean.value]]
+            ax.errorbar(seconds[key.method], mean.value, yerr=ends, elinewidth=0.6, **look[key.method].points())
         ax.set(title=text(task.name), xlabel=label("seconds per image", "lower"), ylim=(0, None))
     axes[0].set_ylabel(label(run.ranking_metric, "lower"))
     legend(fig, [(text(m), method_look) for m, method_look in shown.items()])

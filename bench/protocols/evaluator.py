@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.core.attributes import Attribute
+from bench.core.design import Design
 
 if TYPE_CHECKING:  # reports read the cards, and start without torch
     from torch import Tensor
@@ -86,6 +87,7 @@ class Sample:
             images.
         paired_baseline: vanilla's samples from the same starting noise, row by row; None if the suite has no vanilla.
         prompts: prompt name to its rows, in order and together all rows; empty if the suite has no prompts.
+        design: how the samples depend on one another; None for independent draws.
 
     >>> sample = Sample(
     ...     probabilities={"eyeglasses": np.array([[0.9, 0.1], [0.2, 0.8]])},
@@ -105,6 +107,7 @@ class Sample:
     perceptual: Mapping[str, Features] = field(default_factory=dict)
     paired_baseline: Sample | None = None
     prompts: Mapping[str, slice] = field(default_factory=dict)
+    design: Design | None = None
 
 
 @dataclass(frozen=True)
@@ -201,16 +204,18 @@ JACKKNIFE = Interval(
     "jackknife",
     math.inf,
     "for means and for U- and V-statistics, whose value without one sample follows from its row sums at no cost "
-    "(delete-one jackknife, Student's t of n - 1 degrees of freedom; Efron & Stein 1981); it does not depend on the "
-    "order of the samples",
+    "(delete-one jackknife, Student's t of n - 1 degrees of freedom; Efron & Stein 1981), the end on the side that the "
+    "contributions are skewed to moved out as far as Hall's transformation puts it (Hall 1992); it does not depend on "
+    "the order of the samples. Where a method steers whole batches and there are 8 or more, it leaves out batches. A "
+    "value that is the same without any sample has no interval",
 )
 GROUP_JACKKNIFE = Interval(
     "group jackknife",
     9.0,
     "for statistics that are biased in n or count different samples (delete-a-group jackknife over 10 groups, sample i "
-    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001): a bootstrap draws about 63 % of the samples, "
-    "some repeatedly, and so estimates the statistic of a smaller sample; the group jackknife only leaves samples out, "
-    "and its interval is that of the value at this n",
+    "in group i % 10, Student's t of 9 degrees of freedom; Kott 2001), of whole batches where the jackknife is: a "
+    "bootstrap draws about 63 % of the samples, some repeatedly, and so estimates the statistic of "
+    "a smaller sample; the group jackknife only leaves samples out, and its interval is that of the value at this n",
 )
 NO_INTERVAL = Interval("none", math.inf, "for numbers that are themselves about an error, such as a standard error")
 

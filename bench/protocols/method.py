@@ -211,8 +211,9 @@ class Guided:
     Attributes:
         denoise: the guided denoiser.
         assigned_classes: maps sample numbers int64 [n] to the class of the joint that the method assigns to each
-            sample before sampling, int64 [n]: the class that it conditions on, steers towards or starts from. None for
-            methods that assign no classes.
+            sample before sampling, int64 [n]: the class that it conditions on, steers towards or starts from; -1 for a
+            sample that it leaves alone. None for methods that assign no classes. Intervals take the numbers of classes
+            as fixed where every 60 samples have the same, up to one.
         repeats: how often the sampler takes each step (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section
             3.3). After all but the last repeat it noises the result back to the step's noise level.
         cost: the cost of what `build` learnt.

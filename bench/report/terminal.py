@@ -43,12 +43,16 @@ def task_table(rows: Sequence[Mapping[str, str]], costs: Sequence[Mapping[str, s
     accuracy = _percent(first["classifier_accuracy"])
     title = f"{first['task']}  (n {first['n']}, seeds {first['seeds']}, attribute classifier accuracy {accuracy})"
     floor = float(first["fd_noise_floor"] or "nan")
+    several = int(first["seeds"]) > 1
+    mean = " of the mean over seeds" if several else ""
     notes = [
         *(f"{method_name(row)} {row['status']} ({row['reason']})." for row in rows if row["status"] != "ok"),
         f"{ranking_metric}: lower is better; noise floor {floor:.3f}, the 95th percentile for a sampler that matches "
-        "the target exactly at this n. Values below it cannot be told from zero.",
+        f"the target exactly at this n{' and number of seeds' if several else ''}. Values below it cannot be told from "
+        "zero.",
         *([EPSILON] if any(head.startswith("epsilon") for head in shown) else []),
-        "tied: not significantly different from the best (paired bootstrap, Holm, 5 %).",
+        f"tied: not significantly different from the best (paired bootstrap{mean}, Holm, 5 %).",
+        *(["In brackets: sampling errors of the seeds, and their spread where it is larger."] if several else []),
         "NFE and backward: network function evaluations and backward passes per image.",
         "s/image and fit s: seconds on this machine, one thread per worker.",
     ]

@@ -62,7 +62,7 @@ def _frame(records: Sequence[Record], texts: Sequence[str]) -> pd.DataFrame:
             columns[name] = pd.Series([record[name] for record in records], dtype=object)
         elif name == "guided_by_classifier":
             columns[name] = np.array([record[name] == "True" for record in records])
-        elif name in WHOLE:
+        elif name in WHOLE or name.endswith("_seeds"):
             wholes = [record.whole(name) if record[name] else pd.NA for record in records]
             columns[name] = pd.Series(wholes, dtype="Int64")
         else:

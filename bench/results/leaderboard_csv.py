@@ -23,8 +23,8 @@ def frechet_head(column: str, beside: Sequence[str]) -> str:
 
 
 def columns(row: Mapping[str, str], prefix: str) -> list[str]:
-    """Return the columns of the metrics that begin so, without those of their intervals."""
-    return [c for c in row if c.startswith(prefix) and not c.endswith(("_low", "_high"))]
+    """Return the columns of the metrics that begin so, without those of their intervals and numbers of seeds."""
+    return [c for c in row if c.startswith(prefix) and not c.endswith(("_low", "_high", "_seeds"))]
 
 
 def method_name(row: Mapping[str, str]) -> str:
@@ -33,10 +33,10 @@ def method_name(row: Mapping[str, str]) -> str:
 
 
 def interval(row: Mapping[str, str], column: str, digits: int) -> str:
-    """Return a value with its interval, or a dash where there is none."""
+    """Return a value with its interval, and the number of seeds where some have none; a dash without a value."""
     if not row[column]:
         return "-"
-    value = f"{float(row[column]):.{digits}f}"
-    if not row[f"{column}_low"]:
-        return value
-    return f"{value} [{float(row[f'{column}_low']):.{digits}f}, {float(row[f'{column}_high']):.{digits}f}]"
+    value, seeds = f"{float(row[column]):.{digits}f}", row.get(f"{column}_seeds", "")
+    if row[f"{column}_low"]:
+        value += f" [{float(row[f'{column}_low']):.{digits}f}, {float(row[f'{column}_high']):.{digits}f}]"
+    return value if seeds in ("", row["seeds"]) else f"{value} ({seeds} of {row['seeds']} seeds)"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from bench.core.plugins import load, with_member
 from bench.core.text import ARROWS
-from bench.protocols.evaluator import Better, Column
+from bench.core.value import Scale
+from bench.protocols.evaluator import WILSON, Better, Column
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,14 @@ class Metric:
     Attributes:
         better: the better direction; None where there is none, as of a share, or where it is not known.
         classified: whether it is computed from the classifier's classes.
-        freedom: degrees of freedom behind its interval.
         exact: whether it is counted, not estimated: any difference is a difference.
-        nonnegative: whether its card says that it cannot be below 0.
+        scale: its range and the kind of its intervals.
     """
 
     better: Better | None
     classified: bool = True
-    freedom: float = math.inf
     exact: bool = False
-    nonnegative: bool = False
+    scale: Scale = field(default_factory=Scale)
 
 
 COUNTED = ("nfe_per_image", "backward_per_image")
@@ -41,7 +40,7 @@ DEFAULT = ("fd_l2_hard", "fd_l2_prompt_mean", "clip_score_*", "frechet_*", "epsi
 def metric(name: str) -> Metric:
     """Return the properties of a metric from its evaluator's card; of a name without a card, the cautious ones."""
     if name in COUNTED:
-        return Metric("lower", classified=False, exact=True, nonnegative=True)
+        return Metric("lower", classified=False, exact=True, scale=Scale(low=0.0))
     fits = [pattern for pattern in _of_cards() if fnmatchcase(name, pattern)]
     return _of_cards()[max(fits, key=len)] if fits else Metric(None)  # "kid_se_*" says more than "kid_*"
 
@@ -51,12 +50,16 @@ def _of_cards() -> dict[str, Metric]:
     """Pattern to metric, of every evaluator that is found."""
     cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
     return {
-        column.pattern: Metric(
-            column.better, card.classifier != "none", column.interval.degrees_of_freedom, nonnegative=column.low >= 0
-        )
+        column.pattern: Metric(column.better, card.classifier != "none", scale=_scale(column))
         for card in cards
         for column in card.columns
     }
+
+
+def _scale(column: Column) -> Scale:
+    share = column.interval == WILSON
+    distance = column.better == "lower" and column.low == 0 and not share
+    return Scale(column.low, column.high, share, distance, column.interval.degrees_of_freedom)
 
 
 def score_name(column: Column) -> str:

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.core.csv_text import unescape
+from bench.core.design import BY_BATCH, BY_CLASS, INDEPENDENT
 from bench.core.errors import ConfigError
 from bench.core.gc_pause import gc_paused
 from bench.results.tables import ADVICE, COMMAND, current_metric, read_lines
@@ -24,7 +25,7 @@ NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "eta", "nfe_per_image", 
 TEXTS = (
     *("suite", "model", "attributes", "target", "method", "metric", "scope", "status", "reason", "sampler", "spacing"),
     *("precision", "method_file", "fields", "classifier", "classifier_confusion", "model_sha256", "classifier_sha256"),
-    *("sample_key", "bench_version", "commit"),
+    *("sample_key", "bench_version", "commit", "design"),
 )
 COLUMNS = (*TEXTS, *WHOLE, *NUMBERS, "n", "guided_by_classifier")
 STATUSES = ("ok", "undefined", "skipped", "failed")
@@ -76,6 +77,8 @@ def read_results(path: Path) -> pd.DataFrame:
     with gc_paused():
         path = results_file(path)
         frame = _texts(path)
+        if "design" not in frame.columns:  # files of earlier versions, which treated all samples as independent
+            frame["design"] = pd.Categorical([INDEPENDENT] * len(frame))
         missing = [c for c in COLUMNS if c not in frame.columns]
         if missing:
             raise ConfigError(
@@ -83,6 +86,8 @@ def read_results(path: Path) -> pd.DataFrame:
                 "all columns"
             )
         _check_texts(path, frame, "status", lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}")
+        designs = (INDEPENDENT, BY_CLASS, BY_BATCH)
+        _check_texts(path, frame, "design", lambda text: text in designs, f"must be one of {', '.join(designs)}")
         for column in TEXTS:
             if column not in BLANK:
                 _check_texts(path, frame, column, bool, "must not be blank")
@@ -153,7 +158,9 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str) -> pd.Series[float]:
     places, texts = frame[column].cat.codes.to_numpy(), frame[column].cat.categories
     blank = texts == ""
     values = pd.to_numeric(np.where(blank, "nan", texts), errors="coerce").astype(np.float64)
-    bad = (~np.isfinite(values) & ~blank)[places]
+    finite = np.isfinite(values)
+    values[finite] = [float(text) for text in texts[finite]]  # exact; pandas before 3.1 is off in the last bit
+    bad = (~finite & ~blank)[places]
     if bad.any():
         line = _first(frame, bad)
         _refuse(path, line, column, f"must be a finite number or blank, got {frame.at[line, column]!r:.60}")
@@ -178,14 +185,24 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def target_shares(text: str) -> np.ndarray:
-    """Return the target of a row as float64 [K], from its shares separated by "/"."""
+def target_shares(text: str) -> npt.NDArray[np.float64]:
+    """Return the target of a row as float64 [K] that sums to 1, from its shares separated by "/"."""
+    shares = _shares(text)
+    return np.asarray(shares / shares.sum())
+
+
+def target_text(target: Sequence[float]) -> str:
+    """Return the text of a target in results.csv: its shares with six digits, separated by "/"."""
+    return "/".join(f"{share:.6g}" for share in target)
+
+
+def _shares(text: str) -> npt.NDArray[np.float64]:
     return np.array([float(part) for part in text.split("/")])
 
 
 def _is_distribution(text: str) -> bool:
     try:
-        shares = target_shares(text)
+        shares = _shares(text)
     except ValueError:
         return False
     return bool((shares >= 0).all() and abs(shares.sum() - 1) < SHARES * shares.size)

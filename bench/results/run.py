@@ -20,6 +20,7 @@ from bench.results.frames import costs_frame, leaderboard_frame, scores_frame
 from bench.results.key import Key, Task
 from bench.results.leaderboard_csv import MARKS
 from bench.results.metric_info import COUNTED, metric
+from bench.results.noise_floors import NoiseFloors
 from bench.results.read import read_results, results_file
 from bench.results.run_record import NAME, RunRecord, read_run_record
 from bench.results.score_row import ScoreRow, mean_value, score_rows
@@ -252,9 +253,13 @@ class Run:
         return [row for row in self.by_key.get(key, []) if row.status == "ok"]
 
     def value(self, key: Key) -> Value | None:
-        """Return a score over its seeds; None where it has no value."""
+        """Return a score over the seeds that have it, with the noise floor of their mean; None where none has it."""
         good = self.good(key)
-        return mean_value(good) if good else None
+        return mean_value(good, self._noise_floors.of(key, good)) if good else None
+
+    @cached_property
+    def _noise_floors(self) -> NoiseFloors:
+        return NoiseFloors(self.by_key)
 
     def mark(self, task: Task, method: str) -> str:
         """Return how a method ranks on a task by the leaderboard's test: "best", "tied" or "".

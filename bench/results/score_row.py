@@ -46,6 +46,7 @@ class ScoreRow(NamedTuple):
     status: str
     reason: str
     n_asked: int
+    design: str
     guidance_batch: int
     sampler: str
     steps: int
@@ -74,18 +75,19 @@ class ScoreRow(NamedTuple):
     @property
     def measured(self) -> Value:
         """The number with its interval; of a row whose status is "ok"."""
-        if math.isnan(self.ci_low):
-            return Value(self.value, n=self.n)
-        return Value(self.value, self.ci_low, self.ci_high, self.n)
+        low, high = (None, None) if math.isnan(self.ci_low) else (self.ci_low, self.ci_high)
+        floor = None if math.isnan(self.noise_floor) else self.noise_floor
+        return Value(self.value, low, high, self.n, noise_floor=floor)
 
 
-def mean_value(rows: Sequence[ScoreRow]) -> Value:
+def mean_value(rows: Sequence[ScoreRow], noise_floor: float | None = None) -> Value:
     """Return the value of a score over its seeds.
 
     Args:
         rows: the rows of one score that have a value, one per seed.
+        noise_floor: of the mean over several seeds; None where it is not known.
     """
-    return mean_over_seeds([row.measured for row in rows], nonnegative=metric(rows[0].metric).nonnegative)
+    return mean_over_seeds([row.measured for row in rows], metric(rows[0].metric).scale, noise_floor)
 
 
 def score_rows(frame: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[ScoreRow]:

@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.attributes import Attribute, joint_labels
+from bench.core.attributes import Attribute
+from bench.core.design import BY_BATCH, BY_CLASS, Design
 from bench.core.errors import ConfigError
+from bench.core.probability_rows import predicted_classes
 from bench.core.schema import PROMPTS
 from bench.results.tables import read_records
 from bench.storage.files import read_arrays
@@ -39,6 +41,8 @@ class CellRow(Protocol):
     @property
     def guidance_batch(self) -> int: ...  # noqa: D102
     @property
+    def design(self) -> str: ...  # noqa: D102
+    @property
     def sample_key(self) -> str: ...  # noqa: D102
     @property
     def classifier_sha256(self) -> str: ...  # noqa: D102
@@ -64,8 +68,11 @@ class Part:
 
     def folders(self, store: Store, batch: int) -> list[Path]:
         """Return the folder of every shard, given the size of a guidance batch."""
-        starts = enumerate(range(0, self.n, batch))
-        return [store.shard(self.sample_key, i, min(batch, self.n - start)) for i, start in starts]
+        return [store.shard(self.sample_key, i, size) for i, size in enumerate(self.batches(batch))]
+
+    def batches(self, batch: int) -> list[int]:
+        """Return the number of samples of every shard, given the size of a guidance batch."""
+        return [min(batch, self.n - start) for start in range(0, self.n, batch)]
 
 
 @dataclass(frozen=True)
@@ -133,14 +140,16 @@ class StoredSamples:
 
         -1 where the classifier, which is the row's, abstained. None where the store lacks some of its answers or they
         are damaged.
+
+        Raises:
+            ConfigError: a row is neither probabilities nor NaN throughout; or as `parts`.
         """
         answers = self.answers(row)
         if answers is None:
             return None
         chosen = [p[self.places(row, n)] for p in answers.values()]
         attributes = tuple(Attribute(name, tuple(map(str, range(p.shape[1])))) for name, p in answers.items())
-        joint = joint_labels(np.stack([p.argmax(axis=1) for p in chosen], axis=1), attributes)
-        return np.where(np.any([np.isnan(p).any(axis=1) for p in chosen], axis=0), -1, joint)
+        return predicted_classes(chosen, attributes)
 
     def places(self, row: CellRow, n: int) -> npt.NDArray[np.int64]:
         """Return the samples that stand for a cell, int64 [at most n]: the first ones, spread equally over prompts."""
@@ -156,19 +165,25 @@ class StoredSamples:
             (prompt_samples, min(prompt_samples.n, share + (i < rest_of_n))) for i, prompt_samples in enumerate(parts)
         ]
 
-    def probabilities(self, row: CellRow) -> dict[str, Floats] | None:
+    def answers(self, row: CellRow) -> dict[str, Floats] | None:
         """Return the classifier's probabilities for a cell: attribute to float64 [n, K], row i of sample i.
 
-        None where the store lacks some of them, they are damaged, or the classifier left samples without an answer.
+        Rows are NaN for samples on which the classifier abstained. None where the store lacks some of them or they are
+        damaged.
         """
-        answers = self.answers(row)
-        return answers if answers is not None and all(np.isfinite(p).all() for p in answers.values()) else None
-
-    def answers(self, row: CellRow) -> dict[str, Floats] | None:
-        """Return the same with rows of NaN for samples that the classifier left without an answer."""
         stored = _features(self.root, row.classifier_sha256, tuple(self.shards(row)))
         names = row.attributes.split("+")
         return {name: stored[name] for name in names} if stored is not None and stored.keys() >= set(names) else None
+
+    def design(self, row: CellRow) -> Design | None:
+        """Return how the samples of a cell depend on one another; None where the store lacks the assigned classes."""
+        if row.design == BY_CLASS:
+            return _by_class(tuple(self.shards(row)))
+        batches = [size for part in self.parts(row) for size in part.batches(int(row.guidance_batch))]
+        n = sum(batches)
+        if row.design == BY_BATCH:
+            return Design(np.zeros(n, dtype=np.int64), np.repeat(np.arange(len(batches)), batches))
+        return Design.independent(n)
 
 
 @lru_cache(maxsize=8)
@@ -179,6 +194,14 @@ def _prompt_parts(path: Path, _modified_ns: int) -> dict[tuple[str, str, str, in
         prompt_samples = Part(row["sample_key"], row.whole("n"), row["prompt"], row["text"], row["model_sha256"])
         cells.setdefault(cell, []).append(prompt_samples)
     return cells
+
+
+@lru_cache(maxsize=512)
+def _by_class(folders: tuple[Path, ...]) -> Design | None:
+    # Read without the store's own mending: a report removes nothing. The checksums are those of the images too.
+    stored = [read_arrays(folder, verify=False) for folder in folders]
+    assigned = [arrays["assigned_class"] for arrays in stored if arrays is not None and "assigned_class" in arrays]
+    return Design(np.concatenate(assigned)) if len(assigned) == len(folders) else None
 
 
 @lru_cache(maxsize=512)  # a cell is read again for every metric of it

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.core.errors import Incompatible, NotFinite
 from bench.core.seeds import derive_seed
 from bench.core.specs import SamplerSpec
+from bench.models.bf16 import cast_weights
 from bench.models.schedule import make_scheduler
 from bench.protocols.method import Batch, GuidedDenoiser
 from bench.protocols.model import DiffusionModel
@@ -79,8 +80,9 @@ def sample_batch(
     options: dict[str, Any] = {"generator": sources}
     if sampler.name == "ddim":
         options["eta"] = sampler.eta
-    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=sampler.precision == "bf16")
-    with torch.no_grad():
+    bf16 = sampler.precision == "bf16"
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=bf16)
+    with torch.no_grad(), cast_weights(getattr(model, "network", None) if bf16 else None):
         for t in scheduler.timesteps:
             for again in reversed(range(repeats)):
                 with autocast:

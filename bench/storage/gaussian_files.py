@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from bench.core.errors import ConfigError, Undefined
-from bench.core.gaussian import Gaussian, not_negative
+from bench.core.gaussian import LARGEST, Gaussian, not_negative
 from bench.storage.files import write_bytes
 
 MAX_WIDTH = 8192  # largest number of features; their covariance takes 512 MiB
@@ -103,6 +103,11 @@ def _checked(mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64],
         raise ConfigError(f"mu and sigma of {path} must be of one width, got {len(mean)} and {len(covariance)}")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise ConfigError(f"mu and sigma of {path} must be finite, got NaN or infinity; compute them again")
+    if np.abs(mean).max() > LARGEST or np.abs(covariance).max() > LARGEST**2:
+        raise ConfigError(
+            f"mu of {path} must be below {LARGEST:g} and sigma below its square, got {np.abs(mean).max():.3g} and "
+            f"{np.abs(covariance).max():.3g}; scale the features down and compute them again"
+        )
     asymmetry = float(np.abs(covariance - covariance.T).max())
     if asymmetry > ASYMMETRY * float(np.abs(covariance).max()):
         raise ConfigError(f"sigma of {path} must be symmetric, got entries that differ by {asymmetry:.3g}; {HINT}")

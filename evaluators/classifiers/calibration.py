@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.errors import ConfigError, Undefined
+from bench.core.errors import ConfigError, NotFinite, Undefined
 
 Floats = npt.NDArray[np.floating]
 LOWEST, HIGHEST = 1e-3, 1e3  # range of the temperatures
@@ -25,10 +25,30 @@ def check_temperature(temperature: float) -> float:
     return temperature
 
 
+def check_finite(outputs: Floats) -> Floats:
+    """Return the outputs [n, ...] of a classifier's network.
+
+    Raises:
+        NotFinite: one is NaN or infinite.
+    """
+    bad = np.asarray(~np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))))
+    if bad.any():
+        raise NotFinite(
+            f"the attribute classifier returned NaN or infinity for {int(bad.sum())} of {len(bad)} images; its weights "
+            "are damaged, or too large for their precision"
+        )
+    return outputs
+
+
 def softmax(logits: Floats) -> Floats:
-    """Return probabilities [n, K] of logits [n, K], in their precision."""
+    """Return probabilities [n, K] of logits [n, K], in their precision.
+
+    Raises:
+        NotFinite: a logit is NaN or infinite, whose row of NaN would read as an abstention.
+    """
     from scipy.special import softmax as scipy_softmax
 
+    check_finite(logits)
     probabilities: Floats = scipy_softmax(logits, axis=1)
     return probabilities
 

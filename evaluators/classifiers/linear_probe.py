@@ -46,8 +46,12 @@ class LinearProbe:
     digest: str
 
     def probabilities(self, features: Floats) -> dict[str, Floats]:
-        """Return attribute name to float32 softmax(W x + b) [n, K] of features [n, d]; a NaN row stays NaN."""
-        classified = np.isfinite(features).all(axis=1)
+        """Return attribute name to float32 softmax(W x + b) [n, K] of features [n, d]; a row all NaN stays NaN.
+
+        Raises:
+            NotFinite: a row holds infinity, or NaN beside numbers.
+        """
+        classified = ~np.isnan(features).all(axis=1)
         probabilities: dict[str, Floats] = {}
         for a in self.attributes:
             rows = np.full((len(features), a.n_classes), np.nan, dtype=np.float32)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import ConfigError, Incompatible
+from evaluators.classifiers.calibration import check_finite
 from evaluators.classifiers.network import AttributeNetwork
 
 CHUNK = 500  # batch size
@@ -27,6 +28,7 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.ND
 
     Raises:
         ConfigError: the images are of another size or type than the network's.
+        NotFinite: the network returned NaN or infinity.
     """
     side = network.size
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != (3, side, side):
@@ -42,6 +44,7 @@ def probabilities(network: AttributeNetwork, images: Tensor) -> dict[str, npt.ND
         for chunk in images.split(CHUNK):
             logits = network(to_input(chunk.to(device)))
             for name, values in logits.items():
+                check_finite(values.float().cpu().numpy())
                 parts[name].append(values.softmax(-1).cpu().numpy())
     return {name: np.concatenate(values) for name, values in parts.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bench.assets import asset_folder, list_assets
 from bench.core.digest import digest_of
 from bench.core.errors import ConfigError, Incompatible, UnknownName
 from bench.core.json_text import read_object
+from bench.core.progress import console
 from bench.storage.hub import FileChoice, fetch
 from evaluators.pretrained.images import check_images
 from evaluators.pretrained.weights import first_line
@@ -117,7 +119,27 @@ def load_checkpoint(model: str, pretrained: str | None = None) -> Checkpoint:
         raise ConfigError(
             f"pretrained of {model} must be a file or one of {', '.join(tags) or '(none)'}, got {pretrained}"
         )
+    if pretrained not in tags:
+        _warn_of_activation(model, pretrained)
     return _load(model, pretrained, None)
+
+
+@functools.cache
+def _warn_of_activation(model: str, file: str) -> None:
+    """Say that a file under the plain name of an architecture may be of its QuickGELU form; the weights look alike."""
+    from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
+
+    quickgelu = f"{model}-quickgelu"
+    if quickgelu not in list_models():
+        return
+    tags = [t for t in list_pretrained_tags_by_model(quickgelu) if get_pretrained_cfg(quickgelu, t).get("quick_gelu")]
+    console.print(
+        f"warning: {file} is read as {model}, and the file does not say which activation it was trained with. Weights "
+        f"of {', '.join(tags) or 'this architecture'} were trained with QuickGELU: for those give model: {quickgelu}. "
+        "Under the plain name they load without an error and give worse embeddings",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _folder(kind: str, address: str) -> Path:

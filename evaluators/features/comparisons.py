@@ -2,22 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.core.errors import ConfigError, Incompatible, Undefined
 from bench.core.gaussian import Gaussian
+from bench.core.intervals import jackknife_interval
 from bench.protocols.evaluator import Reference, Sample, Score
-from evaluators.features.subset import head
+from evaluators.features.groups import Groups, groups_of
+from evaluators.features.subset import drawn_note, drawn_rows, subset
 
 T = TypeVar("T")
 Features = npt.NDArray[np.floating]
-Estimate = tuple[float, float | None, float | None]  # value, low, high; None without an interval
+Floats = npt.NDArray[np.float64]
+NO_SPREAD = "no interval: the value is the same without any of the samples"
+# Samples that the interval of a metric with tails needs: with 20 to 50 the intervals of Fréchet distances and of shares
+# near 1 hold the truth in 85 to 92 % of simulated samples of two clusters, with 100 in 93 % or more. Samples that a few
+# images dominate have intervals as well: refusing those leaves the samples that hold none of a rare class, whose
+# intervals are too narrow.
+INTERVAL_N = 100
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval.
+
+    Attributes:
+        value: the point estimate.
+        low: lower end of the interval; None if there is none.
+        high: upper end; None if there is none.
+        note: remark, e.g. why there is no interval; may be empty.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    def if_enough(self, n: int) -> Estimate:
+        """Return this estimate; without its interval if it is of n < `INTERVAL_N` samples."""
+        if n >= INTERVAL_N or self.low is None:
+            return self
+        return Estimate(self.value, note=f"no interval: at n = {n} it would be too narrow, it needs {INTERVAL_N}")
+
+    def score(self, metric: str, scope: str, n: int, *notes: str) -> Score:
+        """Return the score of this estimate; undefined if a number is not finite.
+
+        Args:
+            metric: name of the score.
+            scope: what it was computed over.
+            n: number of samples.
+            notes: further remarks, put before the estimate's own; empty ones are left out.
+        """
+        if not all(np.isfinite(v) for v in (self.value, self.low, self.high) if v is not None):
+            reason = "the features are too large to compute it in float64"
+            return Score(metric, scope, None, n=n, status="undefined", reason=reason)
+        reason = "; ".join(note for note in (*notes, self.note) if note)
+        return Score(metric, scope, self.value, self.low, self.high, n, reason=reason)
+
+
+def jackknifed(
+    replicates: Floats,
+    groups: Groups,
+    low: float = -np.inf,
+    high: float = np.inf,
+    *,
+    squared: bool = False,
+    pairs: float = 0.0,
+) -> Estimate:
+    """Return an estimate from its jackknife replicates; without interval where they do not differ.
+
+    A squared distance v varies little where it is small by chance, so that an upper end v + h is below the truth too
+    often. It is raised to that of the distance itself, (sqrt(v) + h / (2 sqrt(v)))^2 = v + h + h^2 / (4 v), by h / 2 at
+    most.
+
+    Args:
+        replicates: float64 [1 + groups], the value, then that without each group.
+        groups: the groups of the samples.
+        low: smallest possible value, at which the interval ends.
+        high: largest possible value.
+        squared: whether the value is a squared distance.
+        pairs: see `jackknife_interval`.
+    """
+    value, left = float(replicates[0]), replicates[1:]
+    if (left == value).all():
+        return Estimate(value, note=NO_SPREAD)
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite becomes undefined
+        below, above = jackknife_interval(value, left, groups.sizes, pairs)
+    if squared:
+        above += (above - value) ** 2 / (4 * max(value, (above - value) / 2))
+    return Estimate(value, max(below, low), min(above, high))
 
 
 @dataclass(frozen=True)
@@ -82,8 +160,10 @@ def compare_sets(
     reference: Reference,
     metrics: tuple[str, ...],
     min_n: int,
-    prepare: Callable[[Features], T],
+    prepare: Callable[[Features, Groups], T],
     compare: Callable[[T, Compared], tuple[Estimate, ...]],
+    *,
+    few: bool,
     cap: int | None = None,
     compare_fit: Callable[[T, Gaussian], tuple[Estimate, ...]] | None = None,
 ) -> list[Score]:
@@ -94,9 +174,11 @@ def compare_sets(
         reference: its `features` are the sets to compare with.
         metrics: names of the metrics; a score's name is followed by "_" and the extractor, and its scope is the set.
         min_n: smallest number of samples that has a value.
-        prepare: computes intermediate results of the samples' features [n, d], once per extractor.
+        prepare: computes intermediate results of the samples' features [n, d] and the groups of their jackknife, once
+            per extractor.
         compare: returns value and interval of each of `metrics`, from intermediate results and a reference set.
-        cap: largest number of samples used, the first ones; None uses all.
+        few: whether the jackknife leaves out one of few groups at a time, or one sample (or guidance batch).
+        cap: largest number of samples used, see `drawn_rows`; None uses all.
         compare_fit: like `compare`, for the fits of `reference.statistics`; None if the metric needs the features
             themselves, and has no score for fits.
 
@@ -111,13 +193,16 @@ def compare_sets(
         whole = checked(sample, extractor, sets, fits)
         if not (sets or fits):
             continue
-        features = whole if cap is None else head(whole, cap)
-        n, names = len(features), [f"{metric}_{extractor}" for metric in metrics]
-        note = "" if n == len(whole) else f"the first {n} of {len(whole)} samples"
+        rows = drawn_rows(len(whole), len(whole) if cap is None else cap)
+        features = whole if rows.size == len(whole) else subset(whole, rows)
+        groups = groups_of(sample.design, rows, few=few)
+        n, names = rows.size, [f"{metric}_{extractor}" for metric in metrics]
+        notes = drawn_note(n, len(whole)), groups.note
         try:
             if n < min_n:
                 raise Undefined(f"needs {min_n} samples or more, got {n}")
-            prepared = prepare(features)
+            with np.errstate(over="ignore", invalid="ignore"):  # a value that is not finite becomes undefined
+                prepared = prepare(features, groups)
         except Undefined as error:
             scores += [undefined(metric, name, n, error) for name in (*sets, *fits) for metric in names]
             continue
@@ -125,10 +210,16 @@ def compare_sets(
         if compare_fit is not None:
             comparisons |= {name: partial(compare_fit, prepared, fit) for name, fit in fits.items()}
         for name, compared in comparisons.items():
-            try:
-                values = compared()
-            except Undefined as error:
-                scores += [undefined(metric, name, n, error) for metric in names]
-                continue
-            scores += [Score(m, name, *value, n, reason=note) for m, value in zip(names, values, strict=True)]
+            scores += _scores(compared, names, name, n, notes)
     return scores
+
+
+def _scores(
+    compared: Callable[[], tuple[Estimate, ...]], metrics: Sequence[str], scope: str, n: int, notes: Sequence[str]
+) -> list[Score]:
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            estimates = compared()
+    except Undefined as error:
+        return [undefined(metric, scope, n, error) for metric in metrics]
+    return [estimate.score(metric, scope, n, *notes) for metric, estimate in zip(metrics, estimates, strict=True)]

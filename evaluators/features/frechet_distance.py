@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from bench.core.errors import Undefined
 from bench.core.gaussian import Features, Floats, Gaussian, GroupedMoments, factor, not_negative, streamed_mean
-from evaluators.features.neighbours import without_each
+from evaluators.features.groups import FEW, Groups
 
-GROUPS = 10  # groups of the jackknife; sample i is in group i % GROUPS
-MIN_N = 2 * GROUPS
+MIN_N = 2 * FEW
+TOO_LARGE = "the features are too large to compute their distance in float64"
 
-# The squared distance of the whole sample, then of the sample without each group, float64 [1 + GROUPS].
+# The squared distance of the whole sample, then of the sample without each group, float64 [1 + groups].
 Distances = Callable[[Gaussian], Floats]
 
 
@@ -53,17 +53,20 @@ def distance_to(reference: Gaussian, fitted: Gaussian) -> float:
     return _combine(fitted.mean - reference.mean, *traces, root.T @ fitted.covariance @ root)
 
 
-def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats) -> float:
-    cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner))).sum())
+def _combine(shift: Floats, trace1: float, trace2: float, inner: Floats, zeros: int = 0) -> float:
+    """Return the distance from its parts; `zeros` eigenvalues of inner are 0 in exact arithmetic, the smallest."""
+    if not np.isfinite(inner).all():
+        raise Undefined(TOO_LARGE)
+    cross = float(np.sqrt(not_negative(np.linalg.eigvalsh(inner)[zeros:])).sum())
     return max(float(shift @ shift) + trace1 + trace2 - 2 * cross, 0.0)  # below 0 only by rounding
 
 
-def replicated(features: Features) -> Distances:
+def replicated(features: Features, groups: Groups) -> Distances:
     """Return the distances of features [n, d], n >= MIN_N, in the form that is faster for their shape."""
-    return from_gram(features) if len(features) < features.shape[1] else from_moments(features)
+    return (from_gram if len(features) < features.shape[1] else from_moments)(features, groups)
 
 
-def from_gram(features: Features) -> Distances:
+def from_gram(features: Features, groups: Groups) -> Distances:
     """Return the distances computed with n x n matrices: exact, and faster if n < d.
 
     With X the centred rows, the sample's covariance is X'X / (n - 1), and s1 s2 has the non-zero eigenvalues of
@@ -75,7 +78,7 @@ def from_gram(features: Features) -> Distances:
     def distances(reference: Gaussian) -> Floats:
         gram = rows @ reference.covariance @ rows.T
         trace = float(np.trace(reference.covariance))
-        return np.array([without(keep, gram, reference.mean, trace) for keep in _jackknife_rows(len(rows))])
+        return np.array([without(keep, gram, reference.mean, trace) for keep in _jackknife_rows(groups)])
 
     def without(keep: npt.NDArray[np.intp], gram: Floats, reference_mean: Floats, reference_trace: float) -> float:
         selected = rows[keep]
@@ -84,22 +87,22 @@ def from_gram(features: Features) -> Distances:
         inner = inner - inner.mean(axis=0)
         inner = (inner - inner.mean(axis=1, keepdims=True)) / (keep.size - 1)
         trace = float(((selected - shift) ** 2).sum()) / (keep.size - 1)
-        return _combine(mean + shift - reference_mean, trace, reference_trace, inner)
+        return _combine(mean + shift - reference_mean, trace, reference_trace, inner, zeros=1)  # centred rows sum to 0
 
     return distances
 
 
-def _jackknife_rows(n: int) -> list[npt.NDArray[np.intp]]:
+def _jackknife_rows(groups: Groups) -> list[npt.NDArray[np.intp]]:
     """Return the indices of all rows, then those without each group."""
-    index = np.arange(n)
-    return [index, *(index[index % GROUPS != group] for group in range(GROUPS))]
+    left = [np.flatnonzero(groups.labels != group) for group in range(groups.count)]
+    return [np.arange(groups.labels.size), *left]
 
 
-def from_moments(features: Features) -> Distances:
+def from_moments(features: Features, groups: Groups) -> Distances:
     """Return the distances computed with d x d matrices: memory does not grow with n; the features are read twice."""
-    moments = GroupedMoments(features, GROUPS)
+    moments = GroupedMoments(features, groups.labels)
 
     def distances(reference: Gaussian) -> Floats:
-        return np.array([distance_to(reference, moments.fit(groups)) for groups in without_each(GROUPS)])
+        return np.array([distance_to(reference, moments.fit(left)) for left in groups.without_each()])
 
     return distances

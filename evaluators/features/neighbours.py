@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from evaluators.features.groups import Groups
+
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating]
 BLOCK = 1024  # rows of a block; a block of distances is BLOCK^2 numbers
@@ -41,23 +43,19 @@ def distance_blocks(x: Features, y: Features, centre: Floats) -> Iterator[tuple[
             yield rows, columns, squared
 
 
-def in_group(block: Floats, columns: slice, group: int, groups: int) -> Floats:
-    """Return the columns of a block whose row of y is in a group; row i of y is in group i % groups."""
-    return block[:, (group - columns.start) % groups :: groups]
-
-
-def nearest(features: Features, k: int, groups: int, centre: Floats) -> Floats:
+def nearest(features: Features, k: int, groups: Groups, centre: Floats) -> Floats:
     """Return squared distances of every row of features [n, d] to its k nearest neighbours in each group.
 
     Returns:
         float64 [n, groups, k], unordered; infinite for missing neighbours if a group has fewer than k others.
     """
-    smallest = np.full((len(features), groups, k), np.inf)
+    smallest = np.full((len(features), groups.count, k), np.inf)
     for rows, columns, squared in distance_blocks(features, features, centre):
         if rows == columns:
             np.fill_diagonal(squared, np.inf)  # a row is not its own neighbour; an equal row is
-        for group in range(groups):
-            both = np.concatenate([smallest[rows, group], in_group(squared, columns, group, groups)], axis=1)
+        for group in range(groups.count):
+            among = squared[:, groups.members(group, columns)]
+            both = np.concatenate([smallest[rows, group], among], axis=1)
             smallest[rows, group] = np.partition(both, k - 1, axis=1)[:, :k]
     return smallest
 
@@ -68,30 +66,23 @@ def radii(neighbours: Floats, k: int) -> Floats:
     return np.asarray(np.partition(flat, k - 1, axis=1)[:, k - 1])
 
 
-def nearest_across(x: Features, y: Features, groups: int, centre: Floats) -> Floats:
+def nearest_across(x: Features, y: Features, groups: Groups, centre: Floats) -> Floats:
     """Return float64 [n, groups]: squared distances of rows of x [n, d] to the nearest row of y [m, d] per group."""
-    smallest = np.full((len(x), groups), np.inf)
+    smallest = np.full((len(x), groups.count), np.inf)
     for rows, columns, squared in distance_blocks(x, y, centre):
-        keep_nearest(smallest[rows], squared, columns)
+        keep_nearest(smallest[rows], squared, columns, groups)
     return smallest
 
 
-def keep_nearest(smallest: Floats, squared: Floats, columns: slice) -> None:
+def keep_nearest(smallest: Floats, squared: Floats, columns: slice, groups: Groups) -> None:
     """Lower `smallest` [rows, groups] to the nearest of each group in a block of distances, in place."""
-    groups = smallest.shape[1]
-    for group in range(groups):
-        distances = in_group(squared, columns, group, groups)
+    for group in range(groups.count):
+        distances = squared[:, groups.members(group, columns)]
         if distances.shape[1]:
             np.minimum(smallest[:, group], distances.min(axis=1), out=smallest[:, group])
 
 
-def without_each(groups: int) -> list[list[int]]:
-    """Return all groups, then all without each one: the samples of the jackknife."""
-    every = list(range(groups))
-    return [every, *([g for g in every if g != left_out] for left_out in every)]
-
-
-def covered(nearest_of: Floats, radius: Floats) -> Floats:
+def covered(nearest_of: Floats, radius: Floats, groups: Groups) -> Floats:
     """Return the coverage of real images by samples, then by those without each group; float64 [1 + groups].
 
     Source: Naeem et al. 2020, arXiv 2002.09797, Eq. 9: the share of real images whose k-nearest-neighbour ball
@@ -100,6 +91,7 @@ def covered(nearest_of: Floats, radius: Floats) -> Floats:
     Args:
         nearest_of: float64 [m, groups], squared distance of every real image to the nearest sample of each group.
         radius: float64 [m], squared distance of every real image to its k-th nearest neighbour.
+        groups: the groups of the samples.
     """
-    selections = without_each(nearest_of.shape[1])
-    return np.array([np.mean(nearest_of[:, groups].min(axis=1) <= TIE * radius) for groups in selections])
+    selections = groups.without_each()
+    return np.array([np.mean(nearest_of[:, left].min(axis=1) <= TIE * radius) for left in selections])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-BLOCK = 60  # samples whose assigned classes meet the target together; 60 is a multiple of 2, 3, 4, 5, 6, 10 and 12
+from bench.core.design import BLOCK
 
 
 def largest_remainder(r: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.int64]:

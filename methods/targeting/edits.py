@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from methods.targeting.assigned_classes import BLOCK
+from bench.core.design import BLOCK
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

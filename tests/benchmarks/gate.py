@@ -14,7 +14,7 @@ from scipy.stats import t
 
 from bench.comparison.gate import decide
 from bench.comparison.gate_config import Gates
-from bench.core.intervals import LEVEL, percentile_interval, redraw_shares
+from bench.core.intervals import LEVEL, at_most, wilson_interval
 from bench.core.stats import Estimate, independent_difference
 from evaluators.fairness_discrepancy import N_DRAWS, SEED
 
@@ -34,9 +34,11 @@ def shown(n: int, present: int) -> tuple[float, float, float]:
     rng, r = np.random.default_rng(SEED), np.full(2, 0.5)
     null = np.linalg.norm(rng.multinomial(n, r, size=N_DRAWS) / n - r, axis=1)
     counts = np.array([n - present, present])
-    low, high = percentile_interval(np.linalg.norm(redraw_shares(counts, r, N_DRAWS, rng) - r, axis=1))
+    ends = wilson_interval(n - present, n)
+    low, high = sorted(float(np.linalg.norm(np.array([end, 1 - end]) - r)) for end in ends)
     value = float(np.linalg.norm(counts / n - r))
-    return value, 0.0 if value <= np.quantile(null, LEVEL) else min(low, value), max(high, value)
+    within = ends[0] <= 0.5 <= ends[1] or bool(at_most(value, np.quantile(null, LEVEL)))
+    return value, 0.0 if within else min(low, value), max(high, value)
 
 
 def discrepancies(shares: np.ndarray, n: int, runs: int, rng: np.random.Generator) -> Estimate:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -92,6 +93,26 @@ def sampling_methods() -> list[str]:
     """Every method that acts while sampling, but the plain one."""
     found = {name: build_method(name, {}) for name in names("method")}
     return [name for name, method in found.items() if method.traits.stage == "sampling" and name != "vanilla"]
+
+
+@pytest.mark.benchmark(group="bf16 with weights cast once against autocast, and against fp32, on this CPU")
+@pytest.mark.parametrize("rows", [1, N])
+@pytest.mark.parametrize("other", ["autocast", "fp32"])
+def test_bf16(benchmark: BenchmarkFixture, rows: int, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model("avatars-unet")
+    denoise = build_method("vanilla", {}).build(Task(model, (), np.array([]), ()), 0).denoise
+    half, whole = Sampler("ddim", STEPS.steps, precision="bf16"), STEPS
+    batch = Batch(torch.arange(rows), torch.zeros(rows, dtype=torch.long), rows)
+
+    def autocast_alone() -> torch.Tensor:
+        with monkeypatch.context() as m:
+            m.setattr("bench.sampling.loop.cast_weights", lambda _network: nullcontext())
+            return sample_batch(model, denoise, half, batch, 0)
+
+    if other == "autocast":
+        assert torch.equal(sample_batch(model, denoise, half, batch, 0), autocast_alone())
+    theirs = autocast_alone if other == "autocast" else lambda: sample_batch(model, denoise, whole, batch, 0)
+    compare(benchmark, f"bf16, {rows} rows, {other}", lambda: sample_batch(model, denoise, half, batch, 0), theirs)
 
 
 @pytest.mark.benchmark(group="a step of each method against vanilla's, its fit excluded")

@@ -23,10 +23,14 @@ from bench.comparison.show import show
 from bench.core import plugins
 from bench.core.stats import holm_adjusted
 from bench.protocols.evaluator import Reference, Sample
+from bench.report.page.ties import marks
 from bench.results import stored
+from bench.results.key import Key
 from bench.results.metric_info import metric
 from bench.results.run import Run
+from bench.storage.files import write_arrays
 from tests.support.runs import (
+    BATCH,
     GLASSES,
     Call,
     caller,
@@ -47,6 +51,7 @@ call = pytest.fixture(caller)
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
     stored._features.cache_clear()
+    stored._by_class.cache_clear()
 
 
 def made(folder: Path, *more: Rows, store: bool = False, **changes: Any) -> Path:
@@ -123,8 +128,6 @@ def test_a_store_that_does_not_give_the_csvs_values_is_not_used(tmp_path: Path, 
         array[0] = np.nan
         folder = files[0].parent
         shutil.rmtree(folder)
-        from bench.storage.files import write_arrays
-
         write_arrays(folder, {"eyeglasses": array})
     found = lines(f"{run}:vanilla", f"{run}:other")["fd_l2_hard", "eyeglasses"]
     assert found.compared
@@ -373,10 +376,96 @@ def test_directions_are_those_of_the_cards(name: str) -> None:
 )
 def test_what_is_known_of_a_metric_by_its_name(name: str, better: str | None, classified: bool, freedom: float) -> None:
     known = metric(name)
-    assert (known.better, known.classified, known.freedom) == (better, classified, freedom)
+    assert (known.better, known.classified, known.scale.freedom) == (better, classified, freedom)
 
 
 def test_reports_of_finished_runs_import_no_torch() -> None:
     modules = "ci, show, baseline, head_to_head, gate"
     code = f"import sys, bench.cli; from bench.comparison import {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=plugins.ROOT, check=True)
+
+
+def stored_run(folder: Path, cells: dict[str, list[np.ndarray]], design: str = "independent", **changes: Any) -> Path:
+    """A run whose store has the classes of every method, one array per seed, -1 where the classifier abstained."""
+    rows: Rows = []
+    for method, seeds in cells.items():
+        for seed, labels in enumerate(seeds):
+            changes |= {"seed": seed, "design": design if method == "other" else "independent", "n_asked": len(labels)}
+            rows += classified(method, labels, store=folder.parent / "store", **changes)
+    return write_run(folder, rows).parent
+
+
+def test_a_classifier_that_abstains_is_tested_and_its_shares_are_shown(call: Call, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, b = half_and_half(200, 46), half_and_half(200, 90)
+    a[rng.choice(200, 11, replace=False)] = b[rng.choice(200, 19, replace=False)] = -1
+    run = stored_run(tmp_path / "made", {"vanilla": [a], "other": [b]})
+    assert {row["n"] for row in read_rows(run / "results.csv")} == {"189", "181"}
+    line = lines(f"{run}:vanilla", f"{run}:other")["fd_l2_hard", "eyeglasses"]
+    note = "The classifier abstained on 5.5 % of A's samples and on 9.5 % of B's."
+    assert line.compared
+    paired = f"{note} B - A is over the samples that have a class on both sides."
+    assert (line.verdict, line.compared.test, line.compared.note) == ("B better", "paired bootstrap", paired)
+    assert line.record()["note"] == paired
+
+    code, printed, _ = call("compare", f"{run}:vanilla", f"{run}:other", "--out", tmp_path / "ab.md")
+    assert (code, f"fd_l2_hard: {note}" in printed) == (0, True)
+    assert note in (tmp_path / "ab.md").read_text()
+    again = stored_run(tmp_path / "again", {"vanilla": [b]})
+    shutil.rmtree(tmp_path / "store")
+    stored._features.cache_clear()
+    line = lines(f"{run}:vanilla", f"{again}:vanilla")["fd_l2_hard", "eyeglasses"]
+    assert line.compared
+    assert (line.compared.test, line.compared.note) == ("intervals (MOVER)", note)
+
+
+def test_the_design_of_the_csv_decides_how_samples_are_redrawn(tmp_path: Path) -> None:
+    """Half of the samples are assigned to each class and show it: 90 and 70 of 100, against 100 of 200 by chance."""
+    assigned = np.tile([0, 1], 100)
+    b = assigned.copy()
+    b[np.flatnonzero(assigned == 0)[:10]] = 1
+    b[np.flatnonzero(assigned == 1)[:30]] = 0
+    a = np.random.default_rng(1).permutation(half_and_half(200, 100))
+    p, error = {}, {}
+    for design in ("independent", "by class", "by batch"):
+        folder = tmp_path / design.replace(" ", "-")
+        run = stored_run(folder / "made", {"vanilla": [a], "other": [b]}, design)
+        for row in Run.open(run).cells:
+            for i, shard in enumerate(Run.open(run).stored.shards(row)):
+                write_arrays(shard, {"assigned_class": assigned[i * BATCH : (i + 1) * BATCH]})
+        compared = lines(f"{run}:vanilla", f"{run}:other", metrics=["share_hard"])["share_hard", "eyeglasses=present"]
+        assert compared.compared
+        assert compared.compared.test == "paired bootstrap"
+        p[design], error[design] = (
+            float(compared.compared.difference.p),
+            float(compared.compared.difference.standard_error),
+        )
+        assert ("fewer than 8 batches" in compared.compared.note) == (design == "by batch")
+    # The variance of b's share falls from p (1 - p) / n to the mean within the classes; a's stays.
+    assert error["independent"] ** 2 * 200 == pytest.approx(0.5 * 0.5 + 0.4 * 0.6, rel=0.15)
+    assert error["by class"] ** 2 * 200 == pytest.approx(0.5 * 0.5 + (0.9 * 0.1 + 0.7 * 0.3) / 2, rel=0.15)
+    assert p["by batch"] == p["independent"]
+
+
+def test_without_assigned_classes_a_design_by_class_has_no_paired_test(tmp_path: Path) -> None:
+    labels = half_and_half(200, 90)
+    run = stored_run(tmp_path / "made", {"vanilla": [labels], "other": [labels]}, "by class")
+    compared = lines(f"{run}:vanilla", f"{run}:other")["fd_l2_hard", "eyeglasses"].compared
+    assert compared
+    assert compared.test == "intervals (MOVER)"
+
+
+def test_seeds_that_are_fair_only_when_pooled_are_not_tied(tmp_path: Path) -> None:
+    """One method at 50 %, the other at 80 and 20 %: `compare` and the marks test the mean over seeds."""
+    rng = np.random.default_rng(0)
+    even, swing = ([rng.permutation(half_and_half(60, k)) for k in counts] for counts in ((30, 29), (48, 12)))
+    run = stored_run(tmp_path / "made", {"vanilla": even, "other": swing})
+    line = lines(f"{run}:vanilla", f"{run}:other")["fd_l2_hard", "eyeglasses"]
+    assert line.compared
+    assert (line.verdict, line.compared.test, line.compared.seeds) == ("A better", "paired bootstrap", (2, 2))
+    opened = Run.open(run)
+    keys = [Key(opened.tasks[0], method, "fd_l2_hard", "eyeglasses") for method in opened.methods]
+    assert marks(opened, keys) == {"vanilla": "best", "other": ""}
+    value = opened.value(keys[0])
+    assert value
+    assert value.noise_floor == pytest.approx(0.141, abs=0.001)

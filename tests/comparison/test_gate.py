@@ -88,6 +88,13 @@ def test_the_rule_wants_both_a_significant_and_a_large_change() -> None:
     assert adjusted[:3] == pytest.approx([0.0025, 0.3, 0.0025])
 
 
+def test_a_change_of_a_gates_size_is_not_over_it_whatever_the_rounding() -> None:
+    changes = np.array([0.35 - 0.3, 0.55 - 0.5, 0.15 - 0.1, 0.05 + 1e-9])  # above and below 0.05 by rounding
+    assert min(changes[:3]) < 0.05 < max(changes[:3])
+    worse, _, _ = decide(changes, np.full(4, 1e-6), np.full(4, 0.05), Gates())
+    assert worse.tolist() == [False, False, False, True]
+
+
 def test_the_correction_is_over_the_table() -> None:
     p, change = np.full(20, 0.005), np.full(20, 1.0)
     alone = decide(change[:1], p[:1] * 2, np.zeros(1), Gates())[0]
@@ -214,6 +221,15 @@ def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path
     assert call("check", new, "--baseline", base)[0] == 0
 
 
+def test_a_rerun_with_other_abstentions_is_checked(call: Call, tmp_path: Path) -> None:
+    labels, fewer = half_and_half(200, 88), half_and_half(200, 88)
+    labels[:5] = fewer[:12] = -1
+    base = write_run(tmp_path / "a" / "suite", classified("m", labels, store=tmp_path / "a" / "store", n_asked=200))
+    new = write_run(tmp_path / "b" / "suite", classified("m", fewer, store=tmp_path / "b" / "store", n_asked=200))
+    code, printed, _ = call("check", new, "--baseline", base)
+    assert (code, "passed: 3 same" in printed) == (0, True), printed
+
+
 def without(rows: Rows, **those: Any) -> Rows:
     return [row for row in rows if not all(row[k] == v for k, v in those.items())]
 
@@ -293,15 +309,15 @@ def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, st
 def test_a_gate_is_for_the_first_classifier_unless_another_is_named(call: Call, tmp_path: Path) -> None:
     rows = read_rows(QUICK / "results.csv")
     planted = [
-        new if row["classifier"] == "clip" else row for row, new in zip(rows, worse_fd(rows, 1.2), strict=True)
-    ]  # the other classifier alone sees a change
+        new if row["classifier"] == "clip" else row for row, new in zip(rows, worse_fd(rows, 1.4), strict=True)
+    ]  # the other classifier alone sees a change, one that its intervals tell from chance
     run, gates = write_run(tmp_path / "run", planted), tmp_path / "gates.yaml"
     gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05}}\nlatency: null\n")
     command = ("check", run, "--baseline", QUICK / "results.csv", "--gates", gates)
     assert call(*command)[0] == 0
     gates.write_text("metrics: {fd_l2_hard: {absolute: 0.05, classifier: clip}}\nlatency: null\n")
     code, printed, _ = call(*command)
-    assert (code, "by clip" in printed) == (1, True)
+    assert (code, "over eyeglasses by" in printed) == (1, True)
 
 
 GATES: dict[str, tuple[str, str]] = {

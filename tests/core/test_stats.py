@@ -1,6 +1,7 @@
 """Intervals, tests and corrections against theory: coverage, closed forms, degenerate samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,50 +9,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm, t, ttest_ind
 
+from bench.core import stats
+from bench.core.design import Design
+from bench.core.distances import l2
 from bench.core.errors import Undefined
 from bench.core.intervals import (
     bootstrap_interval,
     jackknife_interval,
     percentile_interval,
     redraw_mean,
-    redraw_shares,
     wilson_interval,
 )
 from bench.core.stats import (
+    Answers,
     Estimate,
+    PairedTest,
+    _cross,
     holm,
     holm_adjusted,
     independent_difference,
     minimum_detectable_difference,
-    paired_difference,
-    paired_discrepancy_p,
-    paired_mean_difference,
+    paired_test,
 )
 
 
 def test_percentile_interval_is_the_central_95_percent() -> None:
     assert percentile_interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
-
-
-def test_redrawn_shares_have_the_multinomial_mean_and_covariance() -> None:
-    counts, n = np.array([600, 300, 100]), 1000
-    draws = redraw_shares(counts, np.full(3, 1 / 3), 40_000, np.random.default_rng(0))
-    p = counts / n
-    np.testing.assert_allclose(draws.sum(axis=1), 1.0)
-    np.testing.assert_allclose(draws.mean(axis=0), p, atol=1e-3)
-    np.testing.assert_allclose(np.cov(draws.T) * n, np.diag(p) - np.outer(p, p), atol=6e-3)
-
-
-def test_redrawn_shares_of_a_class_never_seen_have_width() -> None:
-    draws = redraw_shares(np.array([100, 0]), np.array([0.5, 0.5]), 2000, np.random.default_rng(0))
-    low, high = percentile_interval(draws[:, 1])
-    assert low == 0.0
-    assert 0.01 <= high <= 0.04  # the exact one-sided bound at 0 of 100 is 0.036
-
-
-def test_redrawn_shares_never_enter_a_class_without_count_and_prior() -> None:
-    draws = redraw_shares(np.array([5, 5, 0]), np.array([0.5, 0.5, 0.0]), 2000, np.random.default_rng(0))
-    assert (draws[:, 2] == 0).all()
 
 
 def test_redrawn_means_have_the_covariance_of_a_mean_also_where_it_is_singular() -> None:
@@ -82,7 +65,8 @@ def test_jackknife_of_a_mean_is_the_t_interval_of_its_group_means() -> None:
     groups = np.random.default_rng(0).standard_normal((10, 7)).mean(axis=1)
     mean = groups.mean()
     half = t.ppf(0.975, 9) * groups.std(ddof=1) / np.sqrt(10)
-    assert jackknife_interval(mean, (10 * mean - groups) / 9) == pytest.approx((mean - half, mean + half), rel=1e-12)
+    low, high = jackknife_interval(mean, (10 * mean - groups) / 9)
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=1e-12)  # ten groups tell nothing of skewness
 
 
 def test_jackknife_interval_covers_at_its_rate() -> None:
@@ -150,49 +134,226 @@ def test_the_mean_over_seeds_has_the_error_of_a_mean() -> None:
     assert (float(mean.value), float(mean.below), float(mean.above)) == pytest.approx((3.0, 3**0.5, 2.0))
 
 
-def l2(r: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda shares: np.linalg.norm(shares - r, axis=-1)
+def test_the_p_of_an_asymmetric_difference_below_1_takes_the_side_that_faces_0() -> None:
+    """A difference of 0.5, errors 0.1 towards 0 and 10 away from it: z = 5. Of the opposite sign, the other sides."""
+    a, b = (Estimate(*map(np.array, e)) for e in ((0.0, 10.0, 0.06), (0.5, 0.08, 10.0)))
+    assert float(independent_difference(a, b).p) == pytest.approx(2 * norm.sf(5.0))
+    assert float(independent_difference(b, a).p) == pytest.approx(2 * norm.sf(5.0))
+    few = Estimate(np.array(0.0), np.array(10.0), np.array(0.06), freedom=5)
+    expected = 2 * t.sf(5.0, 5 * (0.06**2 + 0.08**2) ** 2 / 0.06**4)  # Welch: of the errors that face each other
+    assert float(independent_difference(few, b).p) == pytest.approx(expected)
+    assert float(independent_difference(b, few).p) == pytest.approx(expected)
 
 
-def test_paired_difference_of_a_share_is_mcnemars() -> None:
+def test_equal_values_that_differ_by_rounding_are_no_difference() -> None:
+    a, b = (Estimate(np.array(v), np.array(0.0), np.array(0.0)) for v in (0.1 + 0.2, 0.3))
+    assert float(independent_difference(a, b).p) == 1.0
+
+
+TWO = np.array([0.5, 0.5])
+
+
+def drawn(labels: np.ndarray, k: int = 2, design: Design | None = None) -> Answers:
+    return Answers.of_labels(labels, k, design or Design.independent(len(labels)))
+
+
+def fd(pairs: Sequence[tuple[Answers, Answers]], r: np.ndarray = TWO) -> PairedTest:
+    test = paired_test(pairs, lambda shares: l2(shares, r))
+    assert test is not None
+    return test
+
+
+def p_of(pairs: Sequence[tuple[Answers, Answers]], r: np.ndarray = TWO) -> float:
+    return float(fd(pairs, r).difference.p)
+
+
+def test_the_paired_test_of_a_share_is_mcnemars() -> None:
     """40 of 400 turn one way and 15 the other: 25 / 400 with a variance of (55 - 25^2 / 400) / 400^2."""
-    a = np.repeat([0, 0, 1, 1], [200, 40, 15, 145])
-    b = np.repeat([0, 1, 0, 1], [200, 40, 15, 145])
-    found = paired_difference([(a, b)], lambda shares: shares[..., 1], 2, np.random.default_rng(0))
-    se = (55 - 25**2 / 400) ** 0.5 / 400
-    assert float(found.value) == pytest.approx(25 / 400)
-    assert (float(found.low), float(found.high)) == pytest.approx((0.0625 - 1.96 * se, 0.0625 + 1.96 * se), abs=0.003)
-    assert float(found.p) == pytest.approx(2 * norm.sf(25 / 400 / se), abs=6e-4)
-    both = paired_difference([(a, b), (b, a)], lambda shares: shares[..., 1], 2, np.random.default_rng(0))
-    assert abs(float(both.value)) < 1e-12  # seeds are averaged
-    assert float(both.p) > 0.9
+    a, b = (drawn(np.repeat(classes, [200, 40, 15, 145])) for classes in ([0, 0, 1, 1], [0, 1, 0, 1]))
+    found = paired_test([(a, b)], lambda shares: shares[..., 1])
+    assert found
+    one, se = found.difference, (55 - 25**2 / 400) ** 0.5 / 400
+    assert float(one.value) == pytest.approx(25 / 400)
+    assert (float(one.low), float(one.high)) == pytest.approx((0.0625 - 1.96 * se, 0.0625 + 1.96 * se), abs=0.003)
+    assert float(one.p) == pytest.approx(2 * norm.sf(25 / 400 / se), abs=6e-4)
+    both = paired_test([(a, b), (b, a)], lambda shares: shares[..., 1])
+    assert both
+    assert abs(float(both.difference.value)) < 1e-12  # seeds are averaged
+    assert float(both.difference.p) > 0.9
 
 
-def test_paired_difference_of_the_discrepancy_is_the_leaderboards_test() -> None:
-    rng, r = np.random.default_rng(5), np.array([0.2, 0.3, 0.5])
-    a = rng.choice(3, 300, p=[0.4, 0.3, 0.3])
-    b = np.where(rng.random(300) < 0.1, rng.integers(0, 3, 300), a)
-    p = paired_discrepancy_p(a, b, r, np.random.default_rng(1), n_draws=20_000)
-    found = paired_difference([(a, b)], l2(r), 3, np.random.default_rng(2))
-    assert 0.05 < p < 0.2
-    assert float(found.p) == pytest.approx(p, abs=0.02)
+def test_the_paired_test_finds_a_difference_that_an_unpaired_one_would_miss() -> None:
+    """600 samples at 60/40; the other method turns 18 of the majority over and none back."""
+    a = np.repeat([0, 1], [360, 240])
+    b = a.copy()
+    b[:18] = 1
+    assert p_of([(drawn(a), drawn(b))]) < 0.01
+    assert p_of([(drawn(a), drawn(np.random.default_rng(0).permutation(b)))]) > 0.05
 
 
-def test_paired_difference_of_the_same_samples_is_none() -> None:
-    a = np.repeat([0, 1], [70, 30])
-    found = paired_difference([(a, a)], l2(np.array([0.5, 0.5])), 2, np.random.default_rng(0))
+def test_the_paired_test_tests_the_mean_over_seeds_and_not_the_pooled_samples() -> None:
+    """Seeds at 70/30 and 30/70 are even when pooled, and twice unfair; 60/40 twice is as unfair as 60/40 and 40/60."""
+
+    def seeds(*shares: float) -> list[Answers]:
+        rng = np.random.default_rng(0)
+        return [drawn(rng.permutation(np.repeat([0, 1], [round(500 * s), round(500 * (1 - s))]))) for s in shares]
+
+    even, swing = seeds(0.5, 0.5), seeds(0.7, 0.3)
+    assert p_of(list(zip(even, swing, strict=True))) < 0.001
+    assert p_of(list(zip(seeds(0.6, 0.4), seeds(0.6, 0.6), strict=True))) > 0.5
+
+
+def test_the_paired_test_gives_the_same_p_whichever_method_is_first() -> None:
+    rng = np.random.default_rng(2)
+    a, b = (drawn(rng.choice(3, 200, p=p), 3) for p in ([0.4, 0.3, 0.3], [0.5, 0.2, 0.3]))
+    one, other = fd([(a, b)], np.ones(3) / 3).difference, fd([(b, a)], np.ones(3) / 3).difference
+    assert float(one.p) == float(other.p)
+    assert [float(x) for x in (one.value, one.low, one.high)] == pytest.approx([-other.value, -other.high, -other.low])
+
+
+@pytest.mark.parametrize("n", [20, 30, 50, 100])
+@pytest.mark.parametrize("target", [[0.1, 0.9], [0.3, 0.7], [1 / 3] * 3, [0.25] * 4])
+def test_equal_distances_that_differ_by_rounding_count_for_both_sides(n: int, target: list[float]) -> None:
+    """Shifted by an unequal rounding of either side, the test is that of exact arithmetic."""
+    r, k, rng = np.array(target), len(target), np.random.default_rng(n)
+    for _ in range(5):
+        a = rng.choice(k, n, p=rng.dirichlet(np.full(k, 3.0)))
+        b = np.where(rng.random(n) < 0.6, a, rng.choice(k, n))
+        plain = p_of([(drawn(a, k), drawn(b, k))], r)
+        for shift in (1e-15, -1e-15):
+            test = paired_test([(drawn(a, k), drawn(b, k))], lambda shares, s=shift: l2(shares, r) + s * shares[..., 0])  # type: ignore[misc]
+            assert test
+            assert float(test.difference.p) == plain
+
+
+def test_the_paired_test_of_the_same_samples_is_none() -> None:
+    a = drawn(np.repeat([0, 1], [70, 30]))
+    found = fd([(a, a)]).difference
     assert (float(found.value), float(found.low), float(found.high), float(found.p)) == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_paired_mean_difference_of_a_coordinate_is_the_paired_z_test() -> None:
+def test_the_paired_test_of_mean_probabilities_is_the_paired_z_test() -> None:
     rng = np.random.default_rng(4)
     x = rng.normal(0, 1, 300)
     a, b = np.stack([x, -x], 1), np.stack([x + rng.normal(0.05, 0.3, 300), -x], 1)
-    found = paired_mean_difference([(a, b)], lambda means: means[..., 0], np.random.default_rng(0))
+    found = paired_test(
+        [(Answers(a, Design.independent(300)), Answers(b, Design.independent(300)))], lambda m: m[..., 0]
+    )
+    assert found
     change = (b - a)[:, 0]
     se = change.std(ddof=1) / 300**0.5
-    assert float(found.value) == pytest.approx(change.mean())
-    assert float(found.p) == pytest.approx(2 * norm.sf(change.mean() / se), abs=0.01)
+    assert float(found.difference.value) == pytest.approx(change.mean())
+    assert float(found.difference.p) == pytest.approx(2 * norm.sf(change.mean() / se), abs=0.01)
+
+
+def test_samples_that_a_classifier_abstained_on_are_in_no_pair() -> None:
+    rng = np.random.default_rng(3)
+    a, b = (rng.integers(0, 2, 200) for _ in range(2))
+    gone = [rng.random(200) < 0.1 for _ in range(2)]
+    both = ~(gone[0] | gone[1])
+    pairs = [(drawn(np.where(gone[0], -1, a)), drawn(np.where(gone[1], -1, b)))]
+    assert p_of(pairs) == p_of([(drawn(a[both]), drawn(b[both]))])
+    nothing = drawn(np.full(200, -1))
+    assert paired_test([(nothing, pairs[0][1])], lambda shares: shares[..., 0]) is None
+
+
+def test_strata_and_batches_leave_the_variance_that_the_design_has() -> None:
+    """Shares of stratum h have the variance sum_h (n_h / n)^2 p_h (1 - p_h) / (n_h - 1); those of equal batches, of
+    which one is one of 10, s^2 / 10 with Student's t of 9."""
+    strata = np.repeat([0, 1], [150, 50])
+    b = np.concatenate([np.repeat([0, 1], [15, 135]), np.repeat([0, 1], [40, 10])])
+    none = drawn(np.zeros(200, dtype=np.int64))
+    found = paired_test([(none, drawn(b, 2, Design(strata)))], lambda shares: shares[..., 1])
+    assert found
+    variance = 0.75**2 * 0.9 * 0.1 / 149 + 0.25**2 * 0.2 * 0.8 / 49
+    assert float(found.difference.standard_error) == pytest.approx(variance**0.5, rel=0.05)
+
+    counts = np.array([9, 11, 12, 8, 10, 10, 13, 9, 11, 7])
+    c = np.concatenate([np.repeat([1, 0], [x, 20 - x]) for x in counts])
+    batches = Design(np.zeros(200, dtype=np.int64), np.repeat(np.arange(10), 20))
+    coupled = paired_test([(none, drawn(c, 2, batches))], lambda shares: shares[..., 1])
+    assert coupled
+    half = t.ppf(0.975, 9) * (counts / 20).std(ddof=1) / 10**0.5
+    assert float(coupled.difference.high - coupled.difference.low) == pytest.approx(2 * half, rel=0.05)
+    assert coupled.note == ""
+
+
+def test_few_batches_are_tested_as_independent_samples_and_the_test_says_so() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 2, 140) for _ in range(2))
+    few = Design(np.zeros(140, dtype=np.int64), np.repeat(np.arange(7), 20))
+    test = fd([(drawn(a), drawn(b, 2, few))])
+    assert float(test.difference.p) == p_of([(drawn(a), drawn(b))])
+    assert "fewer than 8 batches" in test.note
+    alone = [Design(np.zeros(14, dtype=np.int64), np.zeros(14, dtype=np.int64))] * 10  # one batch of each of ten seeds
+    parts = [(drawn(x), drawn(y, 2, d)) for x, y, d in zip(np.split(a, 10), np.split(b, 10), alone, strict=True)]
+    assert fd(parts).note == test.note
+
+
+def test_batches_of_two_sizes_end_where_a_batch_of_each_ends() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 2, 480) for _ in range(2))
+    zeros = np.zeros(480, dtype=np.int64)
+    by = {size: Design(zeros, np.repeat(np.arange(480 // size), size)) for size in (20, 30, 60)}
+    p = p_of([(drawn(a, 2, by[60]), drawn(b, 2, by[60]))])
+    assert p_of([(drawn(a, 2, by[20]), drawn(b, 2, by[30]))]) == p
+
+
+def test_strata_of_one_sample_are_joined() -> None:
+    strata = _cross(np.array([0, 0, 0, 1, 2, 3]), np.zeros(6, dtype=np.int64))
+    assert strata.tolist()[:3] == [strata[0]] * 3
+    assert len(set(strata.tolist()[3:])) == 1
+    assert len(set(_cross(np.array([0, 0, 1]), np.zeros(3, dtype=np.int64)).tolist())) == 1
+    assert len(set(_cross(np.array([0, 0, 1, 1]), np.array([5, 5, 5, 5])).tolist())) == 2
+
+
+def by_class(rng: np.random.Generator, n: int, *shown: tuple[float, float]) -> tuple[Answers, Answers]:
+    """Half of the samples are assigned to either class; a class is shown with its probability; the noise is common."""
+    noise, assigned = rng.random(n), rng.permutation(np.arange(n) % 2)
+    sides = []
+    for chances in shown:
+        u = np.where(rng.random(n) < 0.5, noise, rng.random(n))
+        sides.append(drawn(np.where(u < np.array(chances)[assigned], assigned, 1 - assigned), 2, Design(assigned)))
+    return sides[0], sides[1]
+
+
+def by_batch(rng: np.random.Generator, n: int, *means: float) -> tuple[Answers, Answers]:
+    """Ten batches, whose shares of class 1 hardly differ."""
+    size, sides = n // 10, []
+    for mean in means:
+        counts = np.clip(np.round(size * (mean + rng.normal(0, 0.03, 10)) + rng.uniform(-0.5, 0.5, 10)), 0, size)
+        labels = np.concatenate([rng.permutation(np.arange(size) < count).astype(np.int64) for count in counts])
+        sides.append(drawn(labels, 2, Design(np.zeros(n, dtype=np.int64), np.repeat(np.arange(10), size))))
+    return sides[0], sides[1]
+
+
+def independent(rng: np.random.Generator, n: int, *means: float) -> tuple[Answers, Answers]:
+    """Independent samples; half of the noise is common."""
+    noise = rng.random(n)
+    a, b = (drawn((np.where(rng.random(n) < 0.5, noise, rng.random(n)) < mean).astype(np.int64)) for mean in means)
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("draw", "null", "other"),
+    [
+        (independent, (0.35, 0.35), (0.35, 0.25)),
+        (by_class, ((0.9, 0.6), (0.85, 0.55)), ((0.9, 0.6), (0.95, 0.45))),
+        (by_batch, (0.6, 0.6), (0.6, 0.65)),
+    ],
+    ids=["independent", "by class", "by batch"],
+)
+@pytest.mark.parametrize("n", [200, 1000])
+def test_the_paired_test_rejects_a_true_null_at_its_level_in_every_design(
+    draw: Callable[..., tuple[Answers, Answers]], null: Any, other: Any, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Treated as independent samples, designs by class and by batch reject next to no true null."""
+    monkeypatch.setattr(stats, "N_DRAWS", 1000)
+    rng, runs = np.random.default_rng(n), 300
+    rejected = np.mean([p_of([draw(rng, n, *null)]) <= 0.05 for _ in range(runs)])
+    assert 0.05 - 2.5 * (0.05 * 0.95 / runs) ** 0.5 <= rejected <= 0.05 + 2.5 * (0.05 * 0.95 / runs) ** 0.5
+    found = np.mean([p_of([draw(rng, n, *other)]) <= 0.05 for _ in range(50)])
+    assert found > rejected + 0.3
 
 
 def test_the_minimum_detectable_difference_is_found_four_times_in_five() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from bench.core.attributes import Attribute
-from bench.core.errors import Incompatible
+from bench.core.errors import ConfigError, Incompatible
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators import abstained_share, corrected_discrepancy, fairness_discrepancy
 from evaluators.abstained_share import Evaluator
@@ -46,10 +46,17 @@ def test_rows_are_counted_for_each_attribute_and_once_for_the_joint() -> None:
     assert actual["two+three"].n == 40
 
 
-def test_a_row_of_which_a_part_is_nan_is_a_defect_and_no_abstention() -> None:
+@pytest.mark.parametrize("row", [(0.5, np.nan), (np.inf, 0.0), (1.2, -0.2), (0.5, 0.4)])
+def test_a_row_that_is_neither_probabilities_nor_an_abstention_is_refused(row: tuple[float, float]) -> None:
     broken = classified(10)["two"]
-    broken[3, 1] = np.nan
-    assert shares({"two": broken}, (TWO,))["two"].value == 0.0
+    broken[3] = row
+    with pytest.raises(ConfigError, match=r"of two must be in .* for sample 3"):
+        shares({"two": broken}, (TWO,))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_of_another_precision_are_probabilities(dtype: type) -> None:
+    assert shares({"two": classified()["two"].astype(dtype)}, (TWO,))["two"].value == 0.0
 
 
 def test_a_classifier_that_always_answers_has_a_share_of_0_with_an_upper_end() -> None:

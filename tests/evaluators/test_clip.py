@@ -329,6 +329,38 @@ def test_any_architecture_with_any_weights_file(tmp_path, fresh):
         load_checkpoint(name, str(tmp_path / "other.pt"))
 
 
+def test_a_file_under_a_plain_name_may_be_of_the_quickgelu_form(tmp_path, capsys):
+    """The same weights load under both names, and their embeddings differ."""
+    small = {"embed_dim": 8, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}}
+    small["text_cfg"] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    plain = "avatars-gelu"
+    for name, config in ((plain, small), (f"{plain}-quickgelu", {**small, "quick_gelu": True})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(tmp_path / f"{name}.json")
+    torch.save(open_clip.create_model(plain).state_dict(), tmp_path / "weights.pt")
+    image = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)
+    one, other = (load_checkpoint(name, str(tmp_path / "weights.pt")) for name in (plain, f"{plain}-quickgelu"))
+    assert not np.allclose(one.embed_images(image), other.embed_images(image), atol=1e-4)
+    warning = f"is read as {plain}, and the file does not say which activation it was trained with"
+    assert capsys.readouterr().err.count(warning) == 1
+    load_checkpoint(f"{plain}-quickgelu", str(tmp_path / "weights.pt"))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_warning_names_the_weights_that_need_the_other_form(capsys, monkeypatch, tmp_path):
+    (tmp_path / "ViT-B-32.pt").write_bytes(b"of OpenAI")
+    monkeypatch.setattr("evaluators.contrastive.checkpoint._load", lambda *_arguments: "loaded")
+    assert load_checkpoint("ViT-B-32", str(tmp_path / "ViT-B-32.pt")) == "loaded"
+    message = capsys.readouterr().err
+    assert "Weights of openai, laion400m_e31, " in message
+    assert "for those give model: ViT-B-32-quickgelu" in message
+    assert "laion2b" not in message
+    for model in ("ViT-B-32-quickgelu", "ViT-B-32-256"):
+        load_checkpoint(model, str(tmp_path / "ViT-B-32.pt"))
+    load_checkpoint("ViT-B-32", "openai")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "images", [torch.zeros(2, 3, 32, 32), torch.zeros(2, 32, 32, 3).byte(), torch.zeros(3, 8, 8).byte()]
 )

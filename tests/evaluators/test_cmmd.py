@@ -10,6 +10,7 @@ from torch_fidelity.metric_kid import kernel_rbf, mmd2
 from evaluators import cmmd
 from evaluators.cmmd import Evaluator
 from evaluators.features import mmd
+from evaluators.features.subset import drawn_rows
 from tests.support.sets import in_shards, numbers, scores_of
 
 
@@ -104,10 +105,11 @@ def test_what_has_no_value_is_undefined(bad: float | None) -> None:
         assert {s.status for s in scores_of(Evaluator(), x, y).values()} == {"undefined"}
 
 
-def test_of_many_samples_the_first_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_samples_some_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cmmd, "MAX_N", 25)
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((50, 5)), rng.standard_normal((45, 5))
-    actual, expected = scores_of(Evaluator(), x, y), scores_of(Evaluator(), x[:25], y[:25])
+    rows, of_y = drawn_rows(50, 25), drawn_rows(45, 25)
+    actual, expected = scores_of(Evaluator(), x, y), scores_of(Evaluator(), x[rows], y[of_y])
     assert numbers(actual) == pytest.approx(numbers(expected))
-    assert actual["cmmd_u_net"].reason == "the first 25 of 50 samples"
+    assert actual["cmmd_u_net"].reason == "25 of 50 samples, drawn at random with a fixed seed"

@@ -14,6 +14,7 @@ import pytest
 from bench.core import plugins
 from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
+from evaluators.features import comparisons
 
 FOLDER = plugins.ROOT / "docs" / "conformance"
 EXPECTED = list(csv.DictReader((FOLDER / "expected.csv").read_text(encoding="utf-8").splitlines()))
@@ -95,6 +96,12 @@ def owner(score: str) -> str:
         if fnmatchcase(score, c.pattern)
     }
     return fits[max(fits, key=len)]
+
+
+@pytest.fixture(autouse=True)
+def _intervals_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute the intervals of the table's small samples, which a run does not print."""
+    monkeypatch.setattr(comparisons, "INTERVAL_N", 20)
 
 
 @pytest.mark.parametrize(("case", "evaluator"), sorted({(row["case"], owner(row["score"])) for row in EXPECTED}))

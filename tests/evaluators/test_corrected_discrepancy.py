@@ -84,7 +84,7 @@ def test_intervals_cover_the_true_shares_and_a_known_confusion_alone_would_not(
     p: tuple[float, ...], confusion: np.ndarray, attribute: Attribute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1,000 runs: 300 samples, and a classifier measured on 200 images a class."""
-    monkeypatch.setattr("evaluators.corrected_discrepancy.N_DRAWS", 300)
+    monkeypatch.setattr("evaluators.classifiers.share_draws.N_DRAWS", 300)
     monkeypatch.setattr("evaluators.corrected_discrepancy.TOLERANCE", 1e-5)
     rng, true, runs, m = np.random.default_rng(0), np.array(p), 1000, 200
     hits, narrow = 0, 0

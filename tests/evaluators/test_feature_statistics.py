@@ -25,6 +25,7 @@ from bench.storage import gaussian_files
 from bench.storage.gaussian_files import read_statistics, write_statistics
 from evaluators import inception
 from evaluators.fd_infinity import Evaluator as FdInfinity
+from evaluators.features import comparisons
 from evaluators.features.frechet_distance import frechet_distance
 from evaluators.frechet import Evaluator as Frechet
 from evaluators.kid import Evaluator as Kid
@@ -72,7 +73,10 @@ def test_ours_come_back_and_pytorch_fid_finds_the_same_distance(tmp_path: Path) 
     )
 
 
-def test_distances_to_a_file_are_those_to_the_images_it_was_made_of(tmp_path: Path) -> None:
+def test_distances_to_a_file_are_those_to_the_images_it_was_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparisons, "INTERVAL_N", 20)  # so that 60 samples have intervals to compare
     path = tmp_path / "y.npz"
     np.savez(path, mu=Y.mean(axis=0), sigma=np.cov(Y.T))  # as pytorch-fid writes it
     actual = measured(X, read_statistics(path)[0])

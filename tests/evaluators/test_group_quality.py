@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bench.core.attributes import Attribute
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators.features.frechet_distance import frechet_distance
-from evaluators.features.subset import subset
+from evaluators.features.subset import drawn_rows, subset
 from evaluators.group_quality import Evaluator, classified, samples_per_class
 from tests.support.sets import in_shards
 
@@ -59,7 +59,8 @@ def test_every_class_against_its_own_real_images_equally_many_of_each() -> None:
     ]
     for k, name in enumerate(HAIR.classes):
         score = actual["group_frechet_net", f"hair={name} to real"]
-        members, real = x[of_x[:, 0] == k][:n], y[of_y[:, 0] == k][:m]
+        members = x[drawn_rows(400, n, among=np.flatnonzero(of_x[:, 0] == k))]
+        real = y[drawn_rows(300, m, among=np.flatnonzero(of_y[:, 0] == k))]
         assert (score.value, score.n) == (pytest.approx(fid(members, real), rel=1e-6), n)
         squared = ((real[:, None] - np.concatenate([real, members])) ** 2).sum(axis=2)
         radius = np.sort(squared[:, :m], axis=1)[:, 5]  # the first is the image itself
@@ -75,8 +76,8 @@ def test_the_worst_class_is_the_one_that_is_drawn_badly() -> None:
     actual = run(noisy, of_x, y, of_y)
     for metric in ("group_frechet_net", "group_coverage_k5_net"):
         worst, of_class = actual[f"worst_{metric}", "hair to real"], actual[metric, "hair=yes to real"]
-        assert (worst.value, worst.reason) == (of_class.value, "worst class: yes")
-        assert worst.ci_low is not None
+        assert (worst.value, worst.reason) == (of_class.value, f"worst class: yes; {of_class.reason}")
+        assert (worst.ci_low is None) == ("frechet" in metric)  # 33 samples are too few for an interval of a distance
     assert (
         actual["group_frechet_net", "hair=no to real"].value
         == run(x, of_x, y, of_y)["group_frechet_net", "hair=no to real"].value
@@ -88,7 +89,7 @@ def test_the_other_class_s_samples_and_how_many_they_are_change_nothing() -> Non
     (x, of_x), (y, of_y) = two(rng, 400), two(rng, 300)
     key = ("group_frechet_net", "hair=yes to real")
     before = run(x, of_x, y, of_y)[key].value
-    rows = np.flatnonzero(of_x[:, 0] == 1)[40:]
+    rows = np.setdiff1d(np.flatnonzero(of_x[:, 0] == 1), drawn_rows(400, 33, among=np.flatnonzero(of_x[:, 0] == 1)))
     turned, another = of_x.copy(), x.copy()
     turned[rows], another[rows] = 0, -9.0
     assert run(another, turned, y, of_y)[key].value == before

@@ -11,6 +11,7 @@ from bench.core.errors import ConfigError, Incompatible
 from bench.protocols.evaluator import Reference, Sample
 from evaluators import kid
 from evaluators.features import mmd
+from evaluators.features.subset import drawn_rows
 from evaluators.kid import Evaluator, cubic, scaled
 from tests.support.sets import in_shards, numbers, scores_of
 
@@ -69,7 +70,7 @@ def test_unbiased_and_its_standard_error_is_that_of_the_estimate() -> None:
 def test_the_interval_covers() -> None:
     rng = np.random.default_rng(3)
     evaluator, reference = Evaluator(), rng.standard_normal((300, 3))
-    actual = [scores_of(evaluator, rng.standard_normal((80, 3)) + 0.5, reference)["kid_net"] for _ in range(300)]
+    actual = [scores_of(evaluator, rng.standard_normal((100, 3)) + 0.5, reference)["kid_net"] for _ in range(300)]
     truth = np.mean([f.value for f in actual if f.value is not None])
     assert 0.89 <= np.mean([f.ci_low <= truth <= f.ci_high for f in actual]) <= 0.985
 
@@ -103,13 +104,18 @@ def test_shards_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers(scores_of(Evaluator(), in_shards(x, 7), in_shards(y, 11))) == pytest.approx(whole, rel=1e-12)
 
 
-def test_of_many_samples_the_first_are_used_and_the_score_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_samples_some_are_used_and_the_score_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kid, "MAX_N", 30)
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((50, 5)), rng.standard_normal((45, 5))
-    actual, expected = scores_of(Evaluator(), in_shards(x, 8), y), scores_of(Evaluator(), x[:30], y[:30])
+    rows, of_y = drawn_rows(50, 30), drawn_rows(45, 30)
+    actual, expected = scores_of(Evaluator(), in_shards(x, 8), y), scores_of(Evaluator(), x[rows], y[of_y])
     assert numbers(actual) == pytest.approx(numbers(expected))
-    assert (actual["kid_net"].n, actual["kid_net"].reason) == (30, "the first 30 of 50 samples")
+    assert (actual["kid_net"].n, actual["kid_net"].reason) == (
+        30,
+        "30 of 50 samples, drawn at random with a fixed seed; "
+        "no interval: at n = 30 it would be too narrow, it needs 100",
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -10,7 +10,9 @@ from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from evaluators import prdc
 from evaluators.features import neighbours
+from evaluators.features.groups import interleaved
 from evaluators.features.neighbours import nearest, radii
+from evaluators.features.subset import drawn_rows
 from evaluators.prdc import Evaluator, count, reals_of, samples_of
 from tests.support.sets import in_shards, numbers, scores_of
 
@@ -78,17 +80,17 @@ def test_neighbours_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(neighbours, "BLOCK", 13)
     x = np.random.default_rng(3).standard_normal((50, 3)) + 1e4
     theirs = NearestNeighbors(n_neighbors=6).fit(x).kneighbors(x)[0][:, 5]
-    np.testing.assert_allclose(np.sqrt(radii(nearest(x, 5, 10, x.mean(axis=0)), 5)), theirs, rtol=1e-6)
+    np.testing.assert_allclose(np.sqrt(radii(nearest(x, 5, interleaved(50), x.mean(axis=0)), 5)), theirs, rtol=1e-6)
 
 
 def test_every_replicate_is_the_measure_without_that_group() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((47, 3)) + 0.5, rng.standard_normal((40, 3))
     reals = reals_of(y)
-    actual = count(samples_of(x), reals)
+    actual = count(samples_of(x, interleaved(47)), reals)
     for group in range(10):
         selected = x[np.arange(47) % 10 != group]
-        without = count(samples_of(selected), reals)
+        without = count(samples_of(selected, interleaved(len(selected))), reals)
         assert actual.recalled[:, 1 + group].mean() == without.recalled[:, 0].mean()
         remaining = np.delete(actual.nearest, group, axis=1).min(axis=1)
         np.testing.assert_allclose(remaining, without.nearest.min(axis=1), rtol=1e-12)
@@ -139,14 +141,16 @@ def test_shards_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_intervals_cover_the_expected_values_at_this_n() -> None:
     rng, evaluator = np.random.default_rng(8), Evaluator()
     reference = rng.standard_normal((80, 2))
-    actual = [scores_of(evaluator, rng.standard_normal((80, 2)) + 0.7, reference) for _ in range(200)]
+    actual = [scores_of(evaluator, rng.standard_normal((100, 2)) + 0.7, reference) for _ in range(200)]
     for name in NAMES:
         scores = [f[f"{name}_k5_net"] for f in actual]
         truth = np.mean([s.value for s in scores])
-        assert 0.89 <= np.mean([s.ci_low <= truth <= s.ci_high for s in scores]) <= 1, name
+        printed = [s for s in scores if s.ci_low is not None]  # recall may be the same without any group
+        assert len(printed) >= 180, name
+        assert 0.89 <= np.mean([s.ci_low <= truth <= s.ci_high for s in printed]) <= 1, name
 
 
-def test_what_has_no_value_is_undefined_and_of_many_samples_the_first_are_used(
+def test_what_has_no_value_is_undefined_and_of_many_samples_some_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
@@ -158,6 +162,7 @@ def test_what_has_no_value_is_undefined_and_of_many_samples_the_first_are_used(
     assert scores_of(Evaluator(), good, good[:6])["recall_k5_net"].status == "ok"
     monkeypatch.setattr(prdc, "MAX_N", 30)
     y = rng.standard_normal((45, 4))
-    actual, expected = scores_of(Evaluator(), in_shards(good, 8), y), scores_of(Evaluator(), good[:30], y[:30])
+    rows, of_y = drawn_rows(50, 30), drawn_rows(45, 30)
+    actual, expected = scores_of(Evaluator(), in_shards(good, 8), y), scores_of(Evaluator(), good[rows], y[of_y])
     assert numbers(actual) == pytest.approx(numbers(expected))
-    assert actual["density_k5_net"].reason == "the first 30 of 50 samples"
+    assert actual["density_k5_net"].reason == "30 of 50 samples, drawn at random with a fixed seed"

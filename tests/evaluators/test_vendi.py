@@ -8,6 +8,7 @@ from scipy.stats import entropy
 from sklearn.metrics.pairwise import cosine_similarity
 
 from evaluators import vendi
+from evaluators.features.groups import interleaved
 from evaluators.vendi import Evaluator, effective_number, replicates
 from tests.support.sets import in_shards, numbers, scores_of
 
@@ -44,7 +45,7 @@ def test_value_and_replicates_are_those_of_the_kernel_matrix(n: int, d: int, mon
         selected = x if group is None else x[np.arange(n) % 10 != group]
         values = np.linalg.eigvalsh(cosine_similarity(selected) / len(selected))
         expected.append(np.exp(entropy(np.clip(values, 0, None))))
-    np.testing.assert_allclose(replicates(x), expected, rtol=1e-9)
+    np.testing.assert_allclose(replicates(x, interleaved(n)), expected, rtol=1e-9)
 
 
 def test_no_eigenvalue_is_lost_to_rounding() -> None:

@@ -453,6 +453,11 @@ def test_the_notes_hold_the_whole_curve_and_are_json() -> None:
     assert not Method(tau=0.5).build(task_of(line(), Sampler("ddim", 10)), 0).curves
 
 
+@pytest.mark.parametrize("fields", [{"tau": 0.0}, {"tau": 1.0}, {"minibatch": 1}, {"minibatches": 1}])
+def test_the_ends_of_the_fields_ranges_are_accepted(fields: dict) -> None:
+    assert {name: getattr(Method(**fields), name) for name in fields} == fields
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -345,6 +345,17 @@ def test_strength_zero_is_the_model_bit_for_bit(kind: str) -> None:
     assert not torch.equal(neutral, draw(task, Method(direction=kind).build(task, 0), BLOCK))
 
 
+def test_strength_one_moves_and_the_window_holds_its_lower_border() -> None:
+    task, plain = task_of(), vanilla.Method().build(task_of(), 0)
+    x = torch.randn(BLOCK, *task.model.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.arange(BLOCK), torch.zeros(BLOCK, dtype=torch.long), BLOCK)
+    t = task.timesteps[-2]
+    border = t / len(task.model.alphas_cumprod)
+    for window, on in (((border, 1.0), True), ((0.0, border), False)):
+        moved = Method(strength=1.0, window=window).build(task, 0).denoise(x, t, batch)
+        assert torch.equal(moved, plain.denoise(x, t, batch)) != on
+
+
 def test_the_window_leaves_the_rest_of_sampling_alone() -> None:
     task = task_of()
     off = Method(window=(0.0, 0.001)).build(task, 0)

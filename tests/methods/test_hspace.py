@@ -134,6 +134,40 @@ def test_the_push_is_the_gradient_of_the_batchs_loss_through_the_linear_adp(temp
     assert torch.allclose(seen["change"], -0.7 * gradient, atol=1e-12)
 
 
+def pushes(strengths: tuple[float, ...], window: tuple[float, float], times: tuple[int, ...]) -> dict[int, float]:
+    """By timestep of 1,000, how far a loss of slope 1, 10, ... of each part moves h; 0 where h is left alone."""
+    weight = torch.tensor([[[1.0], [-1.0]]] * len(times), dtype=torch.float64)
+    heads = Heads(GROUP, torch.tensor(times), weight, torch.zeros(len(times), 2).double(), weight, torch.ones(1))
+    moved = dict.fromkeys(times, 0.0)
+
+    class Model:
+        alphas_cumprod = torch.linspace(1, 0, 1000)
+
+        def denoise(self, x, t, condition, bottleneck):
+            if bottleneck is not None:
+                moved[int(t[0])] = float(bottleneck(torch.zeros(1, 1).double()))
+            return x
+
+    def slope(size):
+        return lambda p, mean, _index: torch.tensor([[-size, size]], dtype=torch.float64)
+
+    parts = [(heads, slope(10.0**i), strength) for i, strength in enumerate(strengths)]
+    denoise = guide_bottleneck(Model(), parts, 1.0, window, couples_batch=False)
+    for t in times:
+        denoise(torch.zeros(1, 1), t, Batch(torch.arange(1), torch.zeros(1), 1))
+    return moved
+
+
+def test_the_window_holds_its_lower_border_and_not_its_upper_one() -> None:
+    # At h = 0, p = (1/2, 1/2) and dL/dlogits = (-1/2, 1/2): the push is +1 per unit of strength.
+    assert pushes((1.0,), (0.3, 0.6), (299, 300, 599, 600)) == {299: 0.0, 300: 1.0, 599: 1.0, 600: 0.0}
+
+
+def test_only_strength_0_turns_a_part_off() -> None:
+    for strengths, push in (((1.0,), 1.0), ((0.0,), 0.0), ((1.0, 0.0), 1.0), ((0.0, 1.0), 10.0), ((2.0, 1.0), 12.0)):
+        assert pushes(strengths, (0.0, 1.0), (500,))[500] == pytest.approx(push)
+
+
 def test_softmax_gradient_matches_automatic_differentiation() -> None:
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(4, 3, generator=g, dtype=torch.float64).requires_grad_()

@@ -21,7 +21,7 @@ from evaluators.attribute_resnet import Extractor
 from methods import vanilla
 from methods.targeting.assigned_classes import BLOCK, assign_classes
 from methods.targeting.losses import chi_square, kl, relative_flatness, smooth
-from methods.universal_guidance import Method, descend, joint_log_probabilities
+from methods.universal_guidance import Method, Steering, descend, joint_log_probabilities
 from tests.support.mixtures import GROUP, pictures
 
 STEPS = Sampler("ddim", 10)
@@ -304,6 +304,22 @@ def test_assigned_classes_do_not_depend_on_the_batch_and_batch_losses_do() -> No
         parts = torch.cat([draw(task, guided.denoise, 5), draw(task, guided.denoise, 7, start=5)])
         assert method.traits.couples_batch == (loss not in OF_SAMPLES) == (guided.assigned_classes is None)
         assert torch.allclose(parts, one, atol=1e-9) != method.traits.couples_batch
+        assert method.traits.couples_by_mean == method.traits.couples_batch  # the losses take the mean probabilities
+
+
+@pytest.mark.parametrize(("couples", "micro", "rows"), [(True, 4, [4]), (True, 2, [2] * 4), (False, 2, [2, 2])])
+def test_the_classifier_sees_images_twice_only_for_the_mean_of_several_batches(
+    couples: bool, micro: int, rows: list[int]
+) -> None:
+    calls: list[int] = []
+
+    def log_probabilities(images: torch.Tensor) -> torch.Tensor:
+        calls.append(len(images))
+        return images.flatten(1).log_softmax(1)
+
+    steering = Steering(log_probabilities, lambda log_p, p_hat, _index: (log_p.exp() @ p_hat).sum(), couples)
+    steering.gradient(torch.eye(4), Batch(torch.arange(4), torch.zeros(4, dtype=torch.long), micro))
+    assert calls == rows
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,35 @@ def test_steps_that_divide_the_schedule_stay(sampler: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sampler", "steps", "first", "signal"),
+    [
+        ("ddim", 10, 901, 0.118),  # within one stride
+        ("ddim", 30, 958, 0.087),  # more than one stride, and noisier than 10 steps
+        ("ddpm", 60, 945, 0.093),
+        ("dpmsolver++", 20, 941, 0.095),
+        ("dpmsolver++", 25, 951, 0.090),
+        ("dpmsolver++", 50, 951, 0.090),
+        ("dpmsolver++", 100, 901, 0.118),
+    ],
+)
+def test_steps_that_start_as_noisy_as_ten_steps_are_accepted(
+    sampler: str, steps: int, first: int, signal: float
+) -> None:
+    config = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    scheduler = make_scheduler(sampler, {**config, "timestep_spacing": "leading", "steps_offset": 1}, steps)
+    assert int(scheduler.timesteps[0]) == first
+    assert float(scheduler.alphas_cumprod[first].sqrt()) == pytest.approx(signal, abs=5e-4)
+
+
+def test_a_start_more_than_a_tenth_of_the_schedule_from_its_end_is_refused() -> None:
+    """The stride is 1: 900 steps start at 899, 100 before the last timestep, and 899 steps at 898, 101 before it."""
+    config = {**LATENT, "timestep_spacing": "leading", "steps_offset": 0}
+    assert int(make_scheduler("ddim", config, 900).timesteps[0]) == 899
+    with pytest.raises(ConfigError, match=r"starts at timestep 898, more than one .* take 500 or 999 steps"):
+        make_scheduler("ddim", config, 899)
+
+
+@pytest.mark.parametrize(
     ("file", "message"),
     [
         ("diffusion_pytorch_model.bf16.safetensors", r"only the variant bf16 is there .*UNet2DConditionModel.from_pre"),

@@ -6,12 +6,11 @@ import csv
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from bench.core.csv_text import to_csv
-from bench.core.stats import holm, paired_discrepancy_p
+from bench.core.stats import holm
 from bench.report.markdown import leaderboard_markdown
 from bench.report.terminal import show_leaderboard
 from bench.results.leaderboard_csv import frechet_head
@@ -65,32 +64,22 @@ def test_csv_reads_back_to_the_same_numbers_and_is_inert() -> None:
     assert back["list"] == 'a,"b"'
 
 
-def test_paired_test_finds_a_difference_that_an_unpaired_one_would_miss() -> None:
-    """600 samples at 60/40; the other method turns 18 of the majority over and none back."""
-    r, rng = np.array([0.5, 0.5]), np.random.default_rng(0)
-    a = np.repeat([0, 1], [360, 240])
-    b = a.copy()
-    b[:18] = 1
-    assert paired_discrepancy_p(a, b, r, rng) < 0.01
-    shuffled = rng.permutation(b)  # the same shares without the pairing
-    assert paired_discrepancy_p(a, shuffled, r, rng) > 0.05
-
-
-def test_paired_test_keeps_its_level_where_nothing_differs() -> None:
-    r, rng = np.array([0.5, 0.5]), np.random.default_rng(1)
-    p = []
-    for _ in range(200):
-        base = rng.random(300) < 0.7
-        turned = rng.random((2, 300)) < 0.1  # each method turns its own tenth of the samples over
-        a, b = ((base ^ t).astype(np.int64) for t in turned)
-        p.append(paired_discrepancy_p(a, b, r, rng, n_draws=400))
-    assert np.mean(np.array(p) < 0.05) < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
-    assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.12)
-
-
-def test_identical_samples_are_never_different() -> None:
-    a = np.repeat([0, 1], [70, 30])
-    assert paired_discrepancy_p(a, a, np.array([0.5, 0.5]), np.random.default_rng(0)) == 1.0
+def test_seeds_without_a_value_are_counted_beside_the_mean(tmp_path: Path) -> None:
+    lines = LEADERBOARD.splitlines()
+    heads = ",fd_l2_hard_seeds,frechet_x to balanced_seeds"
+    rows = [
+        line.replace(",100,1,ok", ",100,3,ok") + ends
+        for line, ends in zip(lines[1:], (",3,2", ",3,3", ",,"), strict=True)
+    ]
+    (tmp_path / "leaderboard.csv").write_text("\n".join([lines[0] + heads, *rows]) + "\n")
+    (tmp_path / "costs.csv").write_text(COSTS)
+    out = io.StringIO()
+    show_leaderboard(tmp_path, Console(file=out, width=200))
+    text = " ".join(out.getvalue().split())
+    assert "12.50 [11.00, 14.00] (2 of 3 seeds)" in text
+    assert text.count("of 3 seeds") == 1
+    assert "at this n and number of seeds" in text
+    assert "12 [11, 14] (2 of 3 seeds)" in leaderboard_markdown(tmp_path)
 
 
 def test_holm_at_known_values() -> None:

@@ -150,7 +150,7 @@ def test_a_second_seed_makes_the_mean(tmp_path: Path) -> None:
     assert {r["seeds"] for r in found} == {"2"}
     first = next(r for r in frechet if r["metric"].startswith("frechet"))
     assert float(found[0]["value"]) == pytest.approx((float(first["value"]) + 400) / 2, rel=1e-15)
-    assert "Student's t over the seeds" in FORMATS["markdown"](made("attribute_switching", run))
+    assert "of the mean over seeds (their sampling errors" in FORMATS["markdown"](made("attribute_switching", run))
 
 
 # --- marks and arrows

@@ -37,6 +37,7 @@ from bench.report.plots.style import (
     text,
 )
 from bench.results.key import Task
+from bench.results.tables import read_records
 from bench.storage.files import write_arrays
 from bench.storage.store import Store
 from tests.support.runs import (
@@ -441,6 +442,34 @@ def test_the_command_draws_all_that_a_run_has_and_says_what_it_has_not(tmp_path:
         assert f"skipped: {name}: " in out
     assert {p: p.read_bytes() for p in run.iterdir()} == before
     assert not any(b"/Type3" in fonts(p.read_bytes()) for p in (tmp_path / "out").glob("*.pdf"))
+
+
+SIGNS = {"sample_guidance": "-s", "distribution_guidance": "+d", "latent_editing": "=1+1", "universal_guidance": "@u"}
+
+
+def signed(old: dict[str, Any]) -> dict[str, Any]:
+    return {**old, "method": SIGNS.get(old["method"], old["method"])}
+
+
+def test_labels_that_a_spreadsheet_would_compute_are_methods_everywhere(tmp_path: Path, call: Call) -> None:
+    """Plots, page, tables, comparison and gate of a run whose labels begin with a minus, plus, equals or at sign."""
+    run = edited_run(RUN, tmp_path / "run", signed)
+    for sign in SIGNS.values():
+        assert f"'{sign}" in (run / "results.csv").read_text()
+    assert set(SIGNS.values()) <= {row["method"] for row in read_records(run / "leaderboard.csv", ("method",))}
+    commands = (
+        ("plot", run, "--out", tmp_path / "plots"),
+        ("report", run, "--out", tmp_path / "page.html"),
+        *(("table", t, run, "--format", f) for t in ("full", "costs") for f in ("latex", "markdown", "csv")),
+        ("compare", f"{run}:-s", f"{run}:=1+1"),
+        ("compare", f"{run}:+d", f"{run}:@u"),
+        ("check", run, "--baseline", run / "results.csv"),
+    )
+    for command in commands:
+        code, out, err = call(*command)
+        assert (code, "Traceback" in err) == (0, False), f"{command}: {out}{err}"
+    page = (tmp_path / "page.html").read_text()
+    assert all(f'"{sign}"' in page for sign in SIGNS.values())
 
 
 def test_only_one_plot_beside_the_run(tmp_path: Path, call: Call) -> None:

@@ -18,6 +18,8 @@ from bench.core.csv_text import to_csv
 from bench.core.errors import UnknownName
 from bench.core.pareto import hypervolume, pareto_front
 from bench.core.value import Value
+from bench.report.plots.style import style
+from bench.report.tradeoff.plot import draw, write_plot
 from bench.report.tradeoff.points import Point, read_points
 from bench.report.tradeoff.summary import on_front, volumes
 from bench.report.tradeoff.tables import write_tables
@@ -146,6 +148,26 @@ def test_a_label_that_a_spreadsheet_would_compute_is_a_method_like_others(tmp_pa
     assert {p.title for p in points} == {f"-{m.title}" for m in suite.methods}
     with pytest.raises(UnknownName, match=r"method of suite quick, in .*leaderboard\.csv, line 2"):
         read_points(tmp_path, suite, {m.title: {} for m in suite.methods})
+
+
+@pytest.mark.parametrize("sign", ["-", "+", "=", "@"])
+def test_a_plot_of_labels_that_a_spreadsheet_would_compute(tmp_path: Path, sign: str) -> None:
+    """The labels of methods and the values of settings: in the legend, the points and the front."""
+    points = [at("vanilla", 0.5, 400, 20, settings={})]
+    for i in range(3):
+        points += [
+            at(f"{sign}m", 0.3 - 0.1 * i, 300 + i, 20, settings={"loss": f"{sign}{i}", "rule": f"{sign}r{i % 2}"})
+        ]
+    with style():
+        fig = draw(points, "frechet_x to real")
+    shown = {entry.get_text() for legend in fig.legends for entry in legend.get_texts()}
+    assert {f"loss {sign}{i}" for i in range(3)} <= shown
+    assert {f"rule {sign}r{i}" for i in range(2)} <= shown
+    assert {c.get_label() for c in fig.axes[0].containers} == {p.title for p in points}
+    files = write_plot(points, "frechet_x to real", tmp_path)
+    assert [f.name for f in files] == ["trade-off.png", "trade-off.pdf"]
+    tables = [f.read_text() for f in write_tables(points, "frechet_x to real", tmp_path)]
+    assert all(f"'{sign}m" in table for table in tables)
 
 
 def test_tables_hold_the_numbers_and_blanks(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.distances import mean_noise_floor
 from bench.core.errors import ConfigError, UnknownName
 from bench.results.key import Key
 from bench.results.run import Run
@@ -101,3 +102,50 @@ def test_a_value_over_seeds_has_the_interval_of_their_mean(tmp_path: Path) -> No
     assert value is not None
     assert (value.value, value.seeds, value.n) == (6.0, 3, 200)
     assert value.low == 0.0, "a Fréchet distance cannot be negative"
+
+
+def floor_of(run: Run, metric: str, scope: str) -> float | None:
+    value = run.value(Key(run.tasks[0], "vanilla", metric, scope))
+    assert value is not None
+    assert value.seeds == len(run.good(Key(run.tasks[0], "vanilla", metric, scope)))
+    return value.noise_floor
+
+
+def test_the_noise_floor_over_seeds_is_that_of_the_mean_and_never_one_seeds(tmp_path: Path) -> None:
+    rows = [
+        row | {"attributes": "eyeglasses+hat", "target": "0.1/0.2/0.3/0.4"}
+        for seed, n in ((0, 60), (1, 100))
+        for row in (
+            *(
+                score("vanilla", m, "eyeglasses+hat", 0.2, 0.1, seed=seed, n=n, noise_floor=0.3)
+                for m in ("fd_l2_hard", "kl", "fd_l2_corrected")
+            ),
+            score("vanilla", "fd_l2_hard", "hat", 0.2, 0.1, seed=seed, n=n, noise_floor=0.3),
+            *(
+                score("vanilla", "share_hard", f"{a}={c}", 0.5, 0.1, seed=seed, n=n, noise_floor=0.9)
+                for a in ("eyeglasses", "hat")
+                for c in ("no", "yes")
+            ),
+        )
+    ]
+    run = Run.open(write_run(tmp_path / "two", rows))
+    joint, sizes = (0.1, 0.2, 0.3, 0.4), ((60,), (100,))
+    assert floor_of(run, "fd_l2_hard", "eyeglasses+hat") == mean_noise_floor("fd_l2_hard", joint, sizes)
+    assert floor_of(run, "kl", "eyeglasses+hat") == mean_noise_floor("kl", joint, sizes)
+    assert floor_of(run, "fd_l2_corrected", "eyeglasses+hat") is None
+    assert floor_of(run, "fd_l2_hard", "hat") == pytest.approx(mean_noise_floor("fd_l2_hard", (0.4, 0.6), sizes))
+    assert floor_of(run, "share_hard", "hat=yes") == pytest.approx(mean_noise_floor("share_hard", (0.4, 0.6), sizes, 1))
+    alone = Run.open(write_run(tmp_path / "one", [row for row in rows if row["seed"] == 1]))
+    assert floor_of(alone, "fd_l2_hard", "eyeglasses+hat") == 0.3
+
+
+def test_the_noise_floor_over_prompts_takes_the_samples_of_each_prompt(tmp_path: Path) -> None:
+    rows = []
+    for seed in (0, 1):
+        rows.append(score("vanilla", "fd_l2_prompt_mean", "eyeglasses", 0.2, 0.1, seed=seed, n=100, noise_floor=0.3))
+        for prompt, n in (("pilot", 40), ("baker", 60)):
+            rows.append(score("vanilla", "fd_l2_by_prompt", f"eyeglasses at {prompt}", 0.2, 0.1, seed=seed, n=n))
+    run = Run.open(write_run(tmp_path, rows))
+    expected = mean_noise_floor("fd_l2_prompt_mean", (0.5, 0.5), ((40, 60),) * 2)
+    assert floor_of(run, "fd_l2_prompt_mean", "eyeglasses") == expected
+    assert floor_of(run, "fd_l2_by_prompt", "eyeglasses at pilot") is None

@@ -36,6 +36,7 @@ COMMON: dict[str, Any] = {
     "n": 200,
     "n_asked": 200,
     "guidance_batch": BATCH,
+    "design": "independent",
     "sampler": "ddim",
     "steps": 20,
     "eta": 0.0,
@@ -77,8 +78,12 @@ def failed(method: str, reason: str, **changes: Any) -> dict[str, Any]:
 def classified(
     method: str, labels: np.ndarray, target: Sequence[float] = (0.5, 0.5), store: Path | None = None, **changes: Any
 ) -> list[dict[str, Any]]:
-    """The rows that the shipped evaluator gives for these classes of GLASSES, kept in the store where there is one."""
+    """The rows that the shipped evaluator gives for these classes of GLASSES, kept in the store where there is one.
+
+    A class of -1 is a sample that the classifier abstained on.
+    """
     probabilities = np.where(np.eye(2)[labels] > 0, 0.9, 0.1)
+    probabilities[labels < 0] = np.nan
     sample = Sample({"eyeglasses": probabilities}, {}, np.full(len(labels), -1))
     key = f"{method}{changes.get('seed', 0)}".encode().hex().ljust(64, "0")
     if store is not None:
@@ -106,7 +111,7 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     with path.open("w", newline="") as f:
         writer = csv.DictWriter(f, list(COLUMNS), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({"design": "independent"} | row for row in rows)  # older files have no such column
     return path
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypedDict
+from typing import NamedTuple, TypedDict
 
 from bench.core.rounding import shown
 from bench.core.value import Value
@@ -16,7 +15,6 @@ from bench.report.page.ties import marks
 from bench.results.key import Key, Task
 from bench.results.metric_info import COUNTED, DEFAULT, metric
 from bench.results.run import Run
-from bench.results.score_row import mean_value
 
 LABELS = {
     "nfe_per_image": "NFE per image",
@@ -38,9 +36,10 @@ class Number(NamedTuple):
         high: upper end.
         texts: value and interval, rounded.
         mark: "best", "tied" (not significantly different from the best), "", or None where nothing was tested.
-        noise_floor: 95th percentile of the metric for a sampler that matches the target exactly at this n.
+        noise_floor: 95th percentile of the metric for a sampler that matches the target exactly at this n and number
+            of seeds; None where it is not known.
         n: samples per seed.
-        seeds: number of seeds averaged.
+        seeds: number of seeds averaged, which are fewer than the run's where a seed has no value.
     """
 
     value: float
@@ -53,10 +52,10 @@ class Number(NamedTuple):
     seeds: int
 
     @classmethod
-    def of(cls, value: Value, mark: str | None = None, noise_floor: float | None = None) -> Number:
+    def of(cls, value: Value, mark: str | None = None) -> Number:
         """Return a value with its texts."""
         texts = list(shown(value.value, value.low, value.high, "brackets"))
-        return cls(value.value, value.low, value.high, texts, mark, noise_floor, value.n, value.seeds)
+        return cls(value.value, value.low, value.high, texts, mark, value.noise_floor, value.n, value.seeds)
 
 
 class BoardColumn(TypedDict):
@@ -126,14 +125,6 @@ class Group(NamedTuple):
         return cls(key.task, key.metric, key.scope, key.classifier)
 
 
-class HasNoiseFloor(Protocol):
-    """A line of results.csv, as far as the noise floor goes."""
-
-    @property
-    def noise_floor(self) -> float:
-        """NaN where the metric has none."""
-
-
 @dataclass(frozen=True)
 class Board:
     """The leaderboard of a run."""
@@ -192,14 +183,14 @@ class Board:
         """Return the numbers of a method on a task by the index of their column."""
         cells = {}
         for key in self._keys.get((task, method), []):
-            good = self.run.good(key)
-            if good:
+            value = self.run.value(key)
+            if value is not None:
                 mark = self._marks.get(Group.of(key), {}).get(method)
-                cells[self._index[label(key)]] = Number.of(mean_value(good), mark, _noise_floor(good))
+                cells[self._index[label(key)]] = Number.of(value, mark)
         for name in TIMED:
             cost = self.run.cost(task, method, name) if name in self._index else None
             if cost is not None:
-                cells[self._index[name]] = Number.of(Value(cost))
+                cells[self._index[name]] = Number.of(Value(cost, seeds=self.run.rows["seed"].nunique()))
         return cells
 
     @cached_property
@@ -237,12 +228,6 @@ def _tested(key: Key) -> bool:
     if key.metric in (*COUNTED, "fd_l1"):
         return False
     return key.scope == key.task.attributes or not key.scope.startswith(tuple(key.task.attributes.split("+")))
-
-
-def _noise_floor(good: Iterable[HasNoiseFloor]) -> float | None:
-    floors = {float(row.noise_floor) for row in good}
-    floor = floors.pop() if len(floors) == 1 else None
-    return None if floor is None or math.isnan(floor) else floor
 
 
 def label(key: Key) -> str:

@@ -83,7 +83,8 @@ function drawnInterval(cell, column, span) {
 function number(cell) {
   const [text, ...ends] = cell[3];
   const ending = ends.length ? element("span", { class: "ends" }, ` [${ends.join(", ")}]`) : null;
-  return [element("span", { class: "value" }, text), ending];
+  const seeds = cell[7] < DATA.seeds.length ? element("span", { class: "ends" }, ` (${cell[7]} of ${DATA.seeds.length} seeds)`) : null;
+  return [element("span", { class: "value" }, text), ending, seeds];
 }
 
 function otherCell(row, column) {
@@ -179,11 +180,11 @@ function drawCaptions(rows) {
   byId("about").replaceChildren(element("code", {}, column.label), card ? `: ${card.summary}` : "");
   const cells = rows.map((row) => row.cells[chosenColumn()]).filter(Boolean);
   const notes = [];
-  if (cells.some((cell) => cell[1] !== null)) notes.push(DATA.seeds.length > 1 ? "In brackets: the 95 % interval (Student's t over the seeds)." : "In brackets: the 95 % interval.");
-  if (cells.some((cell) => cell[5] !== null)) notes.push("Shaded: up to the noise floor, the 95th percentile of the metric for a sampler that matches the target exactly at this n. Values there cannot be told from zero.");
+  if (cells.some((cell) => cell[1] !== null)) notes.push(DATA.seeds.length > 1 ? "In brackets: the 95 % interval of the mean over seeds: their sampling errors, and their spread where it is larger." : "In brackets: the 95 % interval.");
+  if (cells.some((cell) => cell[5] !== null)) notes.push("Shaded: up to the noise floor, the 95th percentile of the metric for a sampler that matches the target exactly at this n (and number of seeds). Values there cannot be told from zero.");
   if (column.better === null) notes.push("Neither direction is better.");
   else if (cells.some((cell) => cell[4])) {
-    const test = column.metric === DATA.ranking_metric ? "paired bootstrap" : "the test of run_bench.py compare";
+    const test = column.metric === DATA.ranking_metric ? `paired bootstrap${DATA.seeds.length > 1 ? " of the mean over seeds" : ""}` : "the test of run_bench.py compare";
     notes.push(`tied: not significantly different from the best of its task (${test}, Holm, 5 %).`);
   } else if (cells.length > 1) notes.push("This metric is not tested, so there are no marks.");
   const others = boardColumns();

@@ -12,7 +12,7 @@ function provenance(row) {
   }
   const cell = row.cells[chosenColumn()];
   const exact = cell
-    ? element("p", { class: "exact" }, element("code", {}, `${COLUMNS[chosenColumn()].label} = ${cell[0]}`), cell[1] === null ? "" : element("span", {}, ", 95 % interval ", element("code", {}, `[${cell[1]}, ${cell[2]}]`)), cell[6] === null ? "" : `, from ${cell[6]} samples`, cell[7] > 1 ? `, ${cell[7]} seeds` : "")
+    ? element("p", { class: "exact" }, element("code", {}, `${COLUMNS[chosenColumn()].label} = ${cell[0]}`), cell[1] === null ? "" : element("span", {}, ", 95 % interval ", element("code", {}, `[${cell[1]}, ${cell[2]}]`)), cell[6] === null ? "" : `, from ${cell[6]} samples`, DATA.seeds.length > 1 ? `, ${cell[7]} of ${DATA.seeds.length} seeds` : "")
     : null;
   const facts = element("dl", { class: "facts-list" }, ...fixed.map(([name, text]) => fact(name, [text])));
   const head = element("tr", {}, element("th", { scope: "col" }, "line"), ...varying.map((column) => element("th", { scope: "col" }, column.name)));

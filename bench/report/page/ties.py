@@ -33,7 +33,8 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
     if better is None or len(good) < 2:
         return {}
     sign = 1.0 if better == "lower" else -1.0
-    values = {name: sign * mean_value(rows).value for name, rows in good.items()}
+    # Equal values that differ by rounding keep the order of the run.
+    values = {name: round(sign * mean_value(rows).value, 12) for name, rows in good.items()}
     best = min(values, key=lambda name: values[name])
     marked = dict.fromkeys(good, "")
     marked[best] = "best"
@@ -43,7 +44,7 @@ def marks(run: Run, keys: Sequence[Key]) -> Mapping[str, str]:
             continue
         compared = compare_lines(run, good[best], run, rows)
         if compared.test == EXACT:
-            marked[name] = "tied" if float(compared.difference.value) == 0 else ""
+            marked[name] = "tied" if float(compared.difference.p) == 1 else ""
         else:
             p[name] = float(compared.difference.p)
     for name, rejected in zip(p, holm(list(p.values()), ALPHA), strict=True):

@@ -17,6 +17,7 @@ from bench.results.key import Key, Task
 from bench.results.metric_info import metric
 from bench.results.run import Run
 
+OVER_SEEDS = " of the mean over seeds (their sampling errors, and their spread where it is larger)"
 WORDS = {"missing": "-", "undefined": "undef."}  # every other status is its own word
 
 
@@ -277,7 +278,7 @@ class _Builder:
     def _remarks(self, columns: Sequence[_Column], blocks: Iterable[tuple[str, tuple[Row, ...]]]) -> Iterable[str]:
         cells = [cell for _, rows in blocks for row in rows for cell in row.cells]
         if any(cell.value and cell.value.low is not None for cell in cells):
-            several = " (Student's t over the seeds)" if len(seeds_of(self.run)) > 1 else ""
+            several = OVER_SEEDS if len(seeds_of(self.run)) > 1 else ""
             yield {
                 "brackets": f"In brackets: the 95 % interval{several}.",
                 "plus_minus": f"±: the larger distance to an end of the 95 % interval{several}.",
@@ -286,9 +287,10 @@ class _Builder:
             dict.fromkeys(c.heading for c in columns if c.metric == self.run.ranking_metric and c.scope == "task")
         )
         if any(cell.mark for cell in cells):
+            mean = " of the mean over seeds" if len(seeds_of(self.run)) > 1 else ""
             yield (
                 f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "
-                "significantly different from it (paired bootstrap, Holm, 5 %); other columns are not marked."
+                f"significantly different from it (paired bootstrap{mean}, Holm, 5 %); other columns are not marked."
             )
         yield protocol(self.run)
         if any(column.claims for column in columns):

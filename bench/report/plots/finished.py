@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,8 +96,8 @@ class Finished:
 
         None where the run does not record it.
         """
-        good = self.run.good(self.ranked_by(task, method))
-        return None if not good or math.isnan(good[0].noise_floor) else float(good[0].noise_floor)
+        value = self.ranking_metric(task, method)
+        return None if value is None else value.noise_floor
 
 
 def named(status: str, titles: Iterable[str]) -> str:

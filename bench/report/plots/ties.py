@@ -28,10 +28,12 @@ def draw(run: Finished) -> dict[str, Figure]:
         _panel(ax, run, task)
     headings(fig, panels, loc="right")
     over = ", mean over prompts," if run.run.has_prompts else ""
+    several = run.run.rows["seed"].nunique() > 1
+    mean, seeds = (" of the mean over seeds", " and number of seeds") if several else ("", "")
     dashed = Line2D([], [], color=NEUTRAL, linestyle="--", linewidth=1)
     entries = [
-        (Line2D([], [], **BAND), "not significantly different from the best (paired bootstrap, Holm, 5 %)"),
-        (dashed, "noise floor: 95th percentile for a sampler that matches the target exactly at this n"),
+        (Line2D([], [], **BAND), f"not significantly different from the best (paired bootstrap{mean}, Holm, 5 %)"),
+        (dashed, f"noise floor: 95th percentile for a sampler that matches the target exactly at this n{seeds}"),
     ]
     run.legend(fig, label(f"fairness discrepancy (L2){over} with its 95 % interval", "lower", 80), (), entries)
     return {"ties": fig}
@@ -40,7 +42,8 @@ def draw(run: Finished) -> dict[str, Figure]:
 def ranking(run: Finished, task: Task) -> list[str]:
     """Return the methods of a task by discrepancy, smallest first; those without one last, in the order of the run."""
     values = {title: run.ranking_metric(task, title) for title in run.methods(task)}
-    return sorted(values, key=lambda title: (values[title] is None, getattr(values[title], "value", 0.0)))
+    # Equal values that differ by rounding keep the order of the run.
+    return sorted(values, key=lambda title: (values[title] is None, round(getattr(values[title], "value", 0.0), 12)))
 
 
 def _panel(ax: Axes, run: Finished, task: Task) -> None:
