@@ -56,6 +56,7 @@ from bench.protocols.method import Batch, Cost, Curves, Guided, SearchSpace, Tas
 from bench.protocols.model import DiffusionModel, broadcast, ddim_step, noise_of
 from bench.protocols.progress import Progress, silent
 from methods.targeting.assigned_classes import assign_classes
+from methods.targeting.class_conditions import class_conditions
 
 FORMAT = "attribute switching 1"  # part of the cache's key: raise it when the search changes
 CHUNK = 16  # rows whose noise predictions are held for all steps at once
@@ -218,22 +219,6 @@ def _noise(model: DiffusionModel, n: int, seed: int, number: int) -> Tensor:
     return torch.randn(n, *model.shape, generator=g).to(model.device, model.dtype)
 
 
-def conditions_of(model: DiffusionModel, groups: Attribute) -> list[int]:
-    """Return the model's condition for every class, as indices into `model.conditions`.
-
-    Raises:
-        Incompatible: the model lacks one of them.
-    """
-    names = [f"{groups.name}={c}" for c in groups.classes]
-    for name in names:
-        if name not in model.conditions:
-            raise Incompatible(
-                f"model {model.name} cannot be asked for {name}; choose a model conditioned on every class of "
-                f"{groups.name}, or a task on an attribute that it knows"
-            )
-    return [model.conditions.index(name) for name in names]
-
-
 def partners(start: Ints, n_groups: int, pairs: str, seed: int, index: Ints) -> Ints:
     """Return the class that each sample ends under, int64 [n]: the next one, or any other class, by (seed, i)."""
     if pairs == "cyclic":
@@ -295,7 +280,7 @@ class Method:
             Incompatible: the model lacks a condition, or a search sees no difference between two classes.
         """
         model, groups = task.model, product(task.attributes)
-        n, conditions = groups.n_classes, conditions_of(task.model, groups)
+        n, conditions = groups.n_classes, class_conditions(task.model, groups)
         notes: Note
         if self.tau is not None:
             taus, notes, cost = np.full((n, n), self.tau), {"tau": self.tau}, Cost()

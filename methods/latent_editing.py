@@ -53,8 +53,9 @@ class Method:
     The baseline "latent editing" of Parihar et al. 2024, arXiv 2402.18206; the file's docstring lists the steps.
 
     Attributes:
-        scale: of the edit, in gaps between class means; 0 gives the base model exactly. Of 2, 8, 16 and 32, 16 leaves the
-            least discrepancy on the embedded faces, seed 1000, with a Fréchet distance within 1.15 of vanilla's.
+        scale: of the edit, in gaps between class means; 0 gives the base model exactly. Of 2, 8, 16 and 32, 16
+            leaves the least discrepancy on the embedded faces, seed 1000, with a Fréchet distance within 1.15 of
+            vanilla's.
         window: the part of sampling where samples are moved, as fractions of the training timesteps, low < high.
         labels_per_class: labelled images for each class of the ADP.
         calibration: number of samples drawn without guidance.

@@ -46,8 +46,9 @@ class Method:
     The baseline "H-sample" of Parihar et al. 2024, arXiv 2402.18206, as released; the file's docstring lists the steps.
 
     Attributes:
-        scale: of the step, for every attribute without one in `scales`; 0 gives the base model exactly. Of 1.5, 5 and 15,
-            5 leaves the least discrepancy on the embedded faces, seed 1000; the release's default is 1500 (main.py:130).
+        scale: of the step, for every attribute without one in `scales`; 0 gives the base model exactly. Of 1.5, 5
+            and 15, 5 leaves the least discrepancy on the embedded faces, seed 1000; the release's default is 1500
+            (main.py:130).
         scales: of single attributes, by name.
         temperature: of the softmax, > 0.
         gamma_power: exponent of beta_t in gamma(t); 0 makes gamma constant.

@@ -29,7 +29,7 @@ def built_methods(suite: Suite) -> dict[str, Any]:
 
 
 def built_settings(suite: Suite) -> list[Any]:
-    """Return every method of a suite as it is listed, then with the fields that tuning chose; raises as `build_method`."""
+    """Return every method of a suite as listed, then with the fields that tuning chose; raises as `build_method`."""
     chosen = [build_method(m.name, m.fields_on(task)) for m in suite.methods for task in m.chosen]
     return [*built_methods(suite).values(), *chosen]
 

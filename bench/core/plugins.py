@@ -6,9 +6,7 @@ The bench's plugins are the files of three folders; other packages add theirs by
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -53,7 +51,7 @@ def load(kind: Kind, name: str, member: Member) -> Any:
         UnknownName: no plugin of this name, or its module does not define the class.
         ConfigError: a plugin of another package cannot be imported.
     """
-    module = _module(kind, name)
+    module = module_of(kind, name)
     if not hasattr(module, member):
         raise UnknownName(member.lower(), name, with_member(kind, member))
     return getattr(module, member)
@@ -68,7 +66,8 @@ def with_member(kind: Kind, member: Member) -> list[str]:
     return [name for name in names(kind) if defines_member(ROOT / FOLDERS[kind] / f"{name}.py")]
 
 
-def _module(kind: Kind, name: str) -> ModuleType:
+def module_of(kind: Kind, name: str) -> ModuleType:
+    """Return the module of a plug-in; raises as `load`."""
     entry = _installed(kind, entry_points).get(name)
     if entry is not None:
         try:
@@ -80,30 +79,3 @@ def _module(kind: Kind, name: str) -> ModuleType:
         raise UnknownName(kind, name, names(kind))
     full = f"{FOLDERS[kind].replace('/', '.')}.{name}"
     return sys.modules.get(full) or importlib.import_module(full)
-
-
-def source_digest(kind: Kind, name: str) -> str:
-    """Return the SHA-256 of the source that decides the results of a method or evaluator.
-
-    The source is the module and, recursively, every module of methods/ and evaluators/ that defines one of its names,
-    except the re-exports of the protocols. A change of a file invalidates the cells that use it, and no others.
-    """
-    return _source_digest(_module(kind, name))
-
-
-@functools.cache
-def _source_digest(start: ModuleType) -> str:
-    queue, visited = [start], {start.__name__: start}
-    while queue:
-        for value in vars(queue.pop()).values():
-            origin = getattr(value, "__module__", None)
-            if not isinstance(origin, str) or origin in visited or origin.split(".")[0] not in FOLDERS.values():
-                continue
-            visited[origin] = sys.modules[origin]
-            queue.append(visited[origin])
-    total = hashlib.sha256()
-    for module_name in sorted(visited):
-        file = visited[module_name].__file__
-        if file and not module_name.endswith(".base"):
-            total.update(Path(file).read_bytes())
-    return total.hexdigest()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.digest import digest_of
-from bench.core.plugins import source_digest
+from bench.core.plugins import module_of
+from bench.core.source_digest import source_digest
 from bench.core.specs import SamplerSpec
 from bench.engine.cell_job import CellJob
 from bench.engine.cells import Cell
@@ -41,7 +42,7 @@ def sample_key(
     parts: dict[str, object] = {
         "protocol": PROTOCOL,
         "model": model_digest or context.model_digest,
-        "method": [cell.method, source_digest("method", cell.method), dict(cell.fields)],
+        "method": [cell.method, source_digest(module_of("method", cell.method)), dict(cell.fields)],
         "sampler": dataclasses.asdict(sampler),
         "guidance_batch": guidance_batch,
         "seed": cell.seed,
@@ -77,7 +78,7 @@ def scores_key(job: CellJob, context: RunContext) -> str:
             "features": [[f.title for f in scoring.features], context.feature_digests, scoring.unavailable],
             "references": [*context.reference_digests, *(file.record for file in context.statistics)],
             "design": [job.couples_batch, job.sampling.guidance_batch, INTERVALS],
-            "metrics": [[m, source_digest("evaluator", m)] for m in scoring.metrics],
+            "metrics": [[m, source_digest(module_of("evaluator", m))] for m in scoring.metrics],
             **needed,
         }
     )

@@ -1,4 +1,4 @@
-"""tuning.csv beside a run's tables: every trial of every tuned method, the chosen settings, and what they gave later."""
+"""tuning.csv beside a run's tables: every trial of every tuned method, the chosen settings, and their later values."""
 
 from __future__ import annotations
 

@@ -73,6 +73,6 @@ def check_budget(choice: MethodChoice, axes: Sequence[Axis], trials: int) -> Non
         least = 2 if isinstance(axis, Range) else len(axis.values)
         if trials < least:
             raise ConfigError(
-                f"tuning.trials must be at least {least}, the smallest grid of field {axis.name} in the search space of "
-                f"method {choice.name}, got {trials}; raise it, or set the field under `with`"
+                f"tuning.trials must be at least {least}, the smallest grid of field {axis.name} in the search space "
+                f"of method {choice.name}, got {trials}; raise it, or set the field under `with`"
             )

@@ -54,15 +54,15 @@ def tune_suite(suite: Suite, options: Options) -> Tuning:
 
 def _note(row: TuningRow) -> str:
     return (
-        f"Settings were chosen on seed {row.seeds}: the values above are biased by the choice. `run` measures the chosen "
-        f"settings on the suite's seeds, and adds evaluation and gap to {NAME}."
+        f"Settings were chosen on seed {row.seeds}: the values above are biased by the choice. `run` measures the "
+        f"chosen settings on the suite's seeds, and adds evaluation and gap to {NAME}."
     )
 
 
 def with_chosen(suite: Suite, options: Options) -> Suite:
     """Return the suite with the settings that its finished tuning chose.
 
-    A tuned method that records its settings, as in run.json, keeps them; so does a method that `options.only` leaves out.
+    A tuned method that records its settings, as in run.json, keeps them; so does one that `options.only` leaves out.
 
     Raises:
         ConfigError: the tuning is missing, unreadable, or of another suite.

@@ -95,7 +95,7 @@ def _fields(choice: MethodChoice) -> str:
 
 
 def _suite(suite: Suite, tuning: TuningChoice, tasks: Sequence[TaskChoice]) -> Suite:
-    """Return the suite of the trials: vanilla on the tuning's seeds, with what decides the choice and no other metric."""
+    """Return the suite of the trials: vanilla on the tuning's seeds, with the metrics that decide the choice alone."""
     tree = {key: value for key, value in tree_of(suite).items() if key not in UNUSED}
     name = f"{suite.suite}-tuning"
     if tuning.per == "task":

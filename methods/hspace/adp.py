@@ -2,9 +2,9 @@
 
 The idea is of Parihar et al. 2024, arXiv 2402.18206, whose release trains each head by gradient descent on inverted
 images (`methods.hspace.inversion`). Here, in a fit of this project, the heads come in closed form, by ridge regression
-of the one-hot labels on independently noised images; leave-one-out predictions choose the penalty and scale the logits. At high noise h carries no information about the class: the leave-one-out predictions
-then carry none either and the logits fall back to equal class probabilities, instead of memorising the training
-images.
+of the one-hot labels on independently noised images; leave-one-out predictions choose the penalty and
+scale the logits. At high noise h carries no information about the class: the leave-one-out predictions then carry none
+either and the logits fall back to equal class probabilities, instead of memorising the training images.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def class_shares(heads: Heads, h: Tensor, t: int) -> npt.NDArray[np.float64]:
 
 
 def joint_shares(heads: list[Heads], h: Tensor, t: int) -> npt.NDArray[np.float64]:
-    """Return the shares [K] of the joint's classes, as several attributes' ADPs predict them; the last varies fastest."""
+    """Return the shares [K] of the joint's classes that several attributes' ADPs predict; the last varies fastest."""
     joint = torch.zeros(len(h), dtype=torch.int64)
     for head in heads:
         predicted = head.logits(h.to(head.weight.device), head.at(t)).argmax(1).cpu()

@@ -1,4 +1,4 @@
-"""Class-gap guidance in h-space: gradients against their closed form, the ADP against what can be known, counts, equalities."""
+"""Class-gap guidance in h-space: gradients in closed form, the ADP against what can be known, counts, equalities."""
 
 from __future__ import annotations
 

@@ -302,7 +302,8 @@ def test_the_interval_of_a_gap_joins_those_of_both_values() -> None:
         ),
         (
             {"methods": [{"name": "vanilla"}, {"name": "far", "tuned": True}]},
-            "the search space of method far must hold the default of share, 0.1, got 0.5..1; add it, or widen the range",
+            "the search space of method far must hold the default of share, 0.1, got 0.5..1; add it, or widen the "
+            "range",
         ),
     ],
 )
