@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench.config.limits import MOST_IMAGES
 from bench.core.errors import UnknownName
 from bench.core.plugins import with_member
 from bench.core.specs import ExtractorSpec, Fields, ModelSpec, SamplerSpec
@@ -155,7 +156,7 @@ class DownstreamChoice(Strict):
     biased: str
     balanced: str
     heldout: str
-    n: int = Field(default=2000, ge=2)
+    n: int = Field(default=2000, ge=2, le=MOST_IMAGES)
 
     @model_validator(mode="after")
     def _tested_on_others(self) -> DownstreamChoice:

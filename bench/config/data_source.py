@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bench.config.limits import MOST_IMAGES
 from bench.config.shipped_sets import SETS
 from bench.core.attributes import check_distribution
 from bench.core.errors import ConfigError, UnknownName
@@ -123,7 +124,7 @@ class DataSource(Strict):
     root: str | None = Field(None, min_length=1)
     attributes: tuple[AttributeChoice, ...] = ()
     fields: dict[str, Any] = Field(default_factory=dict, alias="with")
-    n: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=MOST_IMAGES)
     size: int | None = Field(None, ge=8, le=1024)
     crop: int | None = Field(None, ge=8)
     resample: Literal["bicubic", "lanczos", "bilinear", "box"] = "bicubic"

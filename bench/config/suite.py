@@ -29,6 +29,7 @@ from bench.config.components import (
     check_name,
 )
 from bench.config.data_source import DataSource, check_set_name, shipped
+from bench.config.limits import MOST_IMAGES, Images, Seeds
 from bench.config.tuning import TuningChoice
 from bench.core.attributes import check_distribution, target_name
 from bench.core.errors import ConfigError, UnknownName
@@ -111,9 +112,9 @@ class Suite(Strict):
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     model: ModelChoice
-    n: int = Field(ge=1)
+    n: Images
     guidance_batch: int = Field(ge=1)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: Seeds = (0,)
     sampler: SamplerChoice = SamplerChoice()
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     methods: tuple[MethodChoice, ...] = Field(min_length=1)
@@ -151,13 +152,6 @@ class Suite(Strict):
         if suite.lower() == "store":
             raise ValueError(f"a suite must not be called {suite!r}, the folder of all samples; choose another name")
         return suite
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError(f"the seeds must be different and >= 0, got {list(seeds)}")
-        return seeds
 
     @field_validator("guidance_batch")
     @classmethod
@@ -243,6 +237,8 @@ class Suite(Strict):
     def _enough(cls, references: dict[str, int]) -> dict[str, int]:
         if any(n < 2 for n in references.values()):
             raise ValueError(f"a reference set must have at least 2 images, got {references}")
+        if any(n > MOST_IMAGES for n in references.values()):
+            raise ValueError(f"a reference set must have at most {MOST_IMAGES} images, got {references}")
         return references
 
     @field_validator("statistics")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from bench.config.limits import Images, Seeds
 from bench.core.yaml_models import Strict
 
 
@@ -23,17 +24,10 @@ class TuningChoice(Strict):
     """
 
     trials: int = Field(ge=1)
-    n: int = Field(ge=1)
-    seeds: tuple[int, ...] = Field((1000,), min_length=1)
+    n: Images
+    seeds: Seeds = (1000,)
     frechet_factor: float = Field(1.15, gt=0, allow_inf_nan=False)
     per: Literal["task", "suite"] = "task"
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError(f"the seeds must be different and >= 0, got {list(seeds)}")
-        return seeds
 
     def check_beside(self, seeds: Collection[int], guidance_batch: int) -> None:
         """Refuse a tuning on the noise of the evaluation, or in smaller guidance batches.

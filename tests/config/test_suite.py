@@ -77,6 +77,21 @@ REFUSED = {
     ),
     "a seed twice": ("- 1", "- 3", "line 5: seeds: the seeds must be different and >= 0, got [3, 3]"),
     "a seed below 0": ("- 1", "- -1", "line 5: seeds: the seeds must be different and >= 0, got [3, -1]"),
+    "a seed above 2^53": (
+        "- 1",
+        "- 9007199254740993",
+        "line 5: seeds: a seed must be at most 2^53 = 9007199254740992, as far as tables are exact, got 90071992547409",
+    ),
+    "n without end": (
+        "n: 100",
+        "n: 1000000000000000",
+        "line 3: n: input should be less than or equal to 10000000, got 1000000000000000",
+    ),
+    "a reference without end": (
+        "balanced: 200",
+        "balanced: 1000000000000000",
+        "references: a reference set must have at most 10000000 images, got",
+    ),
     "a seed in words": ("- 1", "- one", "line 7: seeds.1: input should be a valid integer"),
     "no seed": ("seeds:\n  - 3\n  - 1", "seeds: []", "line 5: seeds: tuple should have at least 1 item"),
     "steps of 0": (
