@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bench.config.limits import MOST_IMAGES
 from bench.config.shipped_sets import SETS
-from bench.core.attributes import check_distribution
+from bench.config.target import Target
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names
 from bench.core.yaml_models import Strict
@@ -74,14 +74,15 @@ class Subsample(Strict):
 
     Attributes:
         over: the attributes; all of the set's unless given.
-        target: "uniform", or one share per class of their joint, the last attribute varying fastest.
+        target: "uniform", one share per class of their joint, the last attribute varying fastest, or the shares by the
+            classes' names, as in a task.
         long_tail: factor f in (0, 1]: class k of K gets floor(largest * f^(k / (K - 1))) images, as in LDAM (Cao et
             al. 2019, arXiv 1906.07413), so that the last class has f times the first one's.
         largest: images of the first class of a long tail; unless given, all images divided by K.
     """
 
     over: tuple[str, ...] = ()
-    target: Literal["uniform"] | tuple[float, ...] | None = None
+    target: Target | None = None
     long_tail: float | None = Field(None, gt=0, le=1)
     largest: int | None = Field(None, ge=1)
 
@@ -91,11 +92,6 @@ class Subsample(Strict):
             raise ValueError("subsample must have either `target` or `long_tail`; give one of them")
         if self.largest is not None and self.long_tail is None:
             raise ValueError("`largest` belongs to `long_tail`; with `target`, give the set's `n`")
-        if isinstance(self.target, tuple):
-            try:
-                check_distribution(self.target, len(self.target), "target")
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
         return self
 
 

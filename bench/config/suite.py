@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     AliasChoices,
@@ -30,8 +30,9 @@ from bench.config.components import (
 )
 from bench.config.data_source import DataSource, check_set_name, shipped
 from bench.config.limits import MOST_IMAGES, Images, Seeds
+from bench.config.target import Target
 from bench.config.tuning import TuningChoice
-from bench.core.attributes import check_distribution, target_name
+from bench.core.attributes import target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names, with_member
 from bench.core.specs import ExtractorSpec
@@ -48,35 +49,42 @@ def _also_called(key: str) -> AliasChoices:
 
 
 class TaskChoice(Strict):
-    """Attributes to debias, and the distribution wanted over their joint: "uniform", or one share per class."""
+    """Attributes to debias, and the target distribution over the classes of their joint.
+
+    Attributes:
+        attributes: names of attributes that the classifier knows; the last one varies fastest in their joint.
+        target: "uniform", one share per class in label order, such as [0.1, 0.9], or the shares by the classes' names,
+            such as {without: 0.1, with: 0.9}; a class of a joint is called as in "without+light".
+    """
 
     attributes: tuple[str, ...] = Field(min_length=1)
-    target: Literal["uniform"] | tuple[float, ...] = "uniform"
+    target: Target = "uniform"
 
     @field_validator("target", mode="before")
     @classmethod
-    def _is_distribution(cls, target: Any) -> Any:
-        if target == "uniform":
-            return target
-        if not isinstance(target, list | tuple) or not all(type(share) in (int, float) for share in target):
-            raise ValueError(f'target must be "uniform" or a list of numbers, one a class, got {target!r:.80}')
-        try:
-            check_distribution(target, len(target), "target")
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+    def _not_null(cls, target: Any) -> Any:
+        if target is None:
+            raise ValueError('target must be "uniform" or shares of the classes, got None; leave it out for uniform')
         return target
 
     @property
     def title(self) -> str:
-        """Return the task's name in the leaderboard: attributes and target."""
-        return f"{'+'.join(self.attributes)} {self.target if self.target == 'uniform' else target_name(self.target)}"
+        """Return the task's name: attributes and target, as the leaderboard has it unless shares are by class name."""
+        shares = self.target
+        if isinstance(shares, dict):
+            shares = "/".join(f"{name} {100 * share:g}" for name, share in shares.items())
+        return f"{'+'.join(self.attributes)} {shares if isinstance(shares, str) else target_name(shares)}"
 
 
 class MethodChoice(Strict):
-    """A method's name, with fields of its own in `with`, and a label where one method runs more than once.
+    """A method; a name alone takes the defaults of its fields.
 
-    With `tuned`, the suite's tuning chooses the other fields of the method's search space. `chosen` holds these fields
-    by task: `run` reads them from tuning.csv, and run.json records them.
+    Attributes:
+        name: as `list methods` has it.
+        fields: hyper-parameters that differ from their defaults (`with` in the file).
+        label: what the tables call it, where one method runs more than once.
+        tuned: whether the suite's tuning chooses the other fields of its search space.
+        chosen: these fields by task; `run` reads them from tuning.csv, and run.json records them.
     """
 
     name: str
@@ -84,6 +92,11 @@ class MethodChoice(Strict):
     label: str | None = None
     tuned: bool = False
     chosen: dict[str, JsonFields] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("name")
     @classmethod

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.core.errors import ConfigError
+from bench.core.errors import ConfigError, UnknownName
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,31 @@ def check_distribution(weights: npt.ArrayLike, n_classes: int, what: str) -> npt
     if abs(values.sum() - 1) > 1e-6:
         raise ConfigError(f"{what} must sum to 1, got {values.tolist()}, which sums to {values.sum():g}")
     return values
+
+
+def shares_of(
+    shares: Sequence[float] | Mapping[str, float], classes: tuple[str, ...], what: str
+) -> npt.NDArray[np.float64]:
+    """Return a distribution over classes as float64 [K] in label order.
+
+    Args:
+        shares: one per class, in label order or by the classes' names.
+        classes: names of the K classes, in label order.
+        what: the name of the distribution in errors.
+
+    Raises:
+        UnknownName: a share of no class.
+        ConfigError: a class without a share, or no distribution.
+    """
+    if not isinstance(shares, Mapping):
+        return check_distribution(shares, len(classes), f"{what} over {', '.join(classes)}")
+    for name in shares:
+        if name not in classes:
+            raise UnknownName(f"class in {what}", name, classes)
+    without = [name for name in classes if name not in shares]
+    if without:
+        raise ConfigError(f"{what} must have a share of each class, got none of {', '.join(without)}; give it, or 0")
+    return check_distribution([shares[name] for name in classes], len(classes), f"{what} over {', '.join(classes)}")
 
 
 def target_name(target: tuple[float, ...]) -> str:

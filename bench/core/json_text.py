@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import ConfigError
 
 
-def read_object(path: Path, hint: str) -> dict[str, Any]:
+def read_object(path: Path, hint: str, unbounded: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read the JSON object of a file; NaN and infinity, which JSON does not have, are refused.
 
     Args:
         path: the file.
         hint: what to do if there is no such file, for the error's sentence.
+        unbounded: keys that are left out of the object where they are infinite.
 
     Returns:
         The object; its values are what `json` makes of them.
@@ -23,7 +25,9 @@ def read_object(path: Path, hint: str) -> dict[str, Any]:
         ConfigError: the file is missing or unreadable, is not JSON, or holds no object.
     """
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k not in unbounded or v not in (math.inf, -math.inf)}
         json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, which could not be hashed as JSON
     except FileNotFoundError:
         raise ConfigError(f"no file {path}; {hint}") from None

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.config.data_source import Subsample
-from bench.core.attributes import Attribute, check_distribution, joint_labels, product
+from bench.core.attributes import Attribute, joint_labels, product, shares_of
 from bench.core.errors import ConfigError, UnknownName
 
 Ints = npt.NDArray[np.int64]
@@ -111,8 +111,7 @@ def _quotas(plan: Subsample, joint: Attribute, counts: Ints, n: int | None, titl
         target = np.full(joint.n_classes, 1 / joint.n_classes)
     else:
         assert plan.target is not None
-        what = f"the subsample of {title} over {', '.join(joint.classes)}"
-        target = check_distribution(plan.target, joint.n_classes, what)
+        target = shares_of(plan.target, joint.classes, f"the subsample of {title}")
     if n is None:
         needed = target > 0
         n = int(np.floor(np.min(counts[needed] / target[needed]) + 1e-9))

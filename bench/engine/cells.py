@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 
 from bench.config.build import build_method, built_methods
 from bench.config.suite import MethodChoice, Suite, TaskChoice, repeated
-from bench.core.attributes import Attribute, check_distribution, product, target_name
+from bench.core.attributes import Attribute, product, shares_of, target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.specs import Fields
 
@@ -46,7 +46,7 @@ def resolve_target(
 
     Raises:
         UnknownName: an attribute that the classifier does not know.
-        ConfigError: an attribute named twice, or a target that is no distribution over the joint.
+        ConfigError: an attribute named twice, or a target that is no distribution over the joint's classes.
     """
     by_name = {a.name: a for a in classified}
     for name in choice.attributes:
@@ -58,7 +58,7 @@ def resolve_target(
     joint = product(attributes)
     if choice.target == "uniform":
         return attributes, (1 / joint.n_classes,) * joint.n_classes
-    values = check_distribution(choice.target, joint.n_classes, f"the target over {', '.join(joint.classes)}")
+    values = shares_of(choice.target, joint.classes, "the target")
     return attributes, tuple(values.tolist())
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.config.build import build_method, built_settings
 from bench.config.suite import Suite
+from bench.core.attributes import product
 from bench.core.errors import ConfigError
 from bench.core.plugins import ROOT
 from bench.core.specs import ExtractorSpec
@@ -87,6 +88,7 @@ class Forecast:
         longest: seconds of its longest guidance batch.
         memory: of the model on its device.
         compute_batch: largest number of rows that it runs on at once.
+        targets: by task, the target's share of each class, in label order.
     """
 
     rows: tuple[Row, ...]
@@ -99,6 +101,7 @@ class Forecast:
     longest: float
     memory: MemoryEstimate
     compute_batch: int
+    targets: Mapping[str, Mapping[str, float]]
 
     @property
     def seconds(self) -> float:
@@ -167,6 +170,7 @@ def forecast_run(suite: Suite, options: Options) -> Forecast:
         longest,
         estimate_of(plan),
         plan.jobs[0].sampling.compute_batch,
+        {c.task: dict(zip(product(c.attributes).classes, c.target, strict=True)) for c in (j.cell for j in plan.jobs)},
     )
 
 

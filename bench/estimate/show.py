@@ -26,6 +26,9 @@ def show_forecast(suite: str, forecast: Forecast, console: Console) -> None:
     for row in forecast.rows:
         table.add_row(*map(escape, _line(row)))
     console.print(table)
+    for task, shares in forecast.targets.items():
+        classes = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        console.print(f"target of {task}: {classes}", markup=False, highlight=False, soft_wrap=True)
     for line in _sums(forecast):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

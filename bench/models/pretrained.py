@@ -35,6 +35,7 @@ SCHEDULERS = (
     *("EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"),
     *("DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler"),
 )
+UNBOUNDED = ("lambda_min_clipped",)  # settings of a sampler for which diffusers writes -Infinity
 
 
 def component(folder: Path, name: str) -> Path:
@@ -78,7 +79,7 @@ def read_schedule(path: Path) -> dict[str, object]:
     """
     import diffusers
 
-    config = read_object(path, SAVED)
+    config = read_object(path, SAVED, UNBOUNDED)
     name = config.get("_class_name", "DDIMScheduler")
     if name not in SCHEDULERS:
         raise ConfigError(

@@ -18,7 +18,7 @@ from bench.models import INDEX
 from bench.models.adapter import Adapter
 from bench.models.configs import check_labels, middle_of, middle_shape, unet_config
 from bench.models.fields import NetworkFields
-from bench.models.pretrained import SAVED, SCHEDULE, component, read_config, read_schedule, weight_files
+from bench.models.pretrained import SAVED, SCHEDULE, UNBOUNDED, component, read_config, read_schedule, weight_files
 
 DEFAULTS = NetworkFields()
 
@@ -116,7 +116,7 @@ def load_unet(
     unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
     scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     config = read_config(unet_folder / "config.json", ("UNet2DModel",))
-    schedule = read_object(scheduler_folder / SCHEDULE, SAVED)
+    schedule = read_object(scheduler_folder / SCHEDULE, SAVED, UNBOUNDED)
     conditions = _read_conditions(folder / CONDITIONS)
     files = weight_files(unet_folder)
     unet = fields.network(unet_folder, "UNet2DModel", device).to(memory_format=torch.channels_last)

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from bench.config.build import build_method
 from bench.config.suite import MethodChoice, Suite, TaskChoice
-from bench.core.attributes import target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.plugins import names
 from bench.core.yaml_models import describe
@@ -65,8 +64,7 @@ def choose_tasks(base: Suite, chosen: Sequence[str]) -> Suite:
 
 
 def _names(task: TaskChoice) -> set[str]:
-    attributes = "+".join(task.attributes)
-    return {attributes, f"{attributes} {task.target if task.target == 'uniform' else target_name(task.target)}"}
+    return {"+".join(task.attributes), task.title}
 
 
 def choose_method(base: Suite, name: str) -> MethodChoice:

@@ -10,12 +10,13 @@ import yaml
 from pydantic import ValidationError
 
 from bench.config.build import build_extractor, build_method
-from bench.config.suite import Suite, TaskChoice, list_suites, read_suite
+from bench.config.suite import MethodChoice, Suite, TaskChoice, list_suites, read_suite
 from bench.core.attributes import Attribute, target_name
 from bench.core.errors import ConfigError, UnknownName
 from bench.core.specs import ExtractorSpec, Fields
 from bench.engine.cells import cells, resolve_target
 from bench.environment.requirements import takes_from_elsewhere
+from bench.sweeps.grid import choose_tasks
 
 GLASSES = Attribute("eyeglasses", ("without", "with"))
 SKIN = Attribute("skin_tone", ("light", "medium", "dark"))
@@ -133,15 +134,25 @@ REFUSED = {
     "words as shares": (
         "0.5]",
         "half]",
-        'line 14: tasks.1.target: target must be "uniform" or a list of numbers, one a ',
+        'line 14: tasks.1.target: target must be "uniform", a list of numbers, one per ',
     ),
     "a word as target": (
         "[0.2, 0.3, 0.5]",
         "unifrm",
-        'line 14: tasks.1.target: target must be "uniform" or a list of ',
+        'line 14: tasks.1.target: target must be "uniform", a list of ',
     ),
-    "a target of null": ("[0.2, 0.3, 0.5]", "", 'target must be "uniform" or a list of numbers, one a class, got None'),
-    "yes as a share": ("[0.2, 0.3, 0.5]", "[yes, no, no]", "one a class, got [True, False, False]"),
+    "a target of null": (
+        "[0.2, 0.3, 0.5]",
+        "",
+        'target must be "uniform" or shares of the classes, got None; leave it out',
+    ),
+    "yes as a share": (
+        "[0.2, 0.3, 0.5]",
+        "[yes, no, no]",
+        "one per class, or the numbers by class name, got [True, False, False]",
+    ),
+    "a share by name above 1": ("[0.2, 0.3, 0.5]", "{light: 1.5}", "target must sum to 1, got [1.5], which sums to"),
+    "yes as a class": ("[0.2, 0.3, 0.5]", "{yes: 0.9, no: 0.1}", "texts as class names, got {True: 0.9, False: 0.1};"),
     "one name for two": (
         "label: stronger",
         "label: vanilla",
@@ -295,6 +306,11 @@ def test_the_joint_of_two_attributes_has_a_share_for_every_pair() -> None:
             r"the target over without, with must have 2 entries, one per class, got 3: \[0.2, 0.3, 0.5\]",
         ),
         (
+            {"attributes": ("eyeglasses",), "target": {"with": 0.9, "witout": 0.1}},
+            "unknown class in the target 'witout'",
+        ),
+        ({"attributes": ("eyeglasses",), "target": {"with": 1}}, "a share of each class, got none of without; give it"),
+        (
             {"attributes": ("eyeglasses", "skin_tone"), "target": (0.5, 0.5)},
             "must have 6 entries, one per class, got 2",
         ),
@@ -305,7 +321,24 @@ def test_a_task_that_cannot_be_is_refused(choice: dict[str, Any], sentence: str)
         resolve_target(TaskChoice(**choice), KNOWN)
 
 
-@pytest.mark.parametrize("target", ["uniform", [0.5, 0.5]])
+def test_a_method_is_a_plain_name_and_a_target_goes_by_class_names_in_any_order(tmp_path: Path) -> None:
+    text = GOOD.replace("- name: vanilla", "- vanilla").replace(
+        "[0.2, 0.3, 0.5]", "{dark: 0.5, light: 0.2, medium: 0.3}"
+    )
+    named = read(tmp_path, text)
+    assert named.methods[0] == MethodChoice(name="vanilla")
+    assert cells(named, KNOWN) == cells(read(tmp_path), KNOWN)
+    assert cells(Suite.model_validate_json(named.model_dump_json(by_alias=True)), KNOWN) == cells(named, KNOWN)
+    assert choose_tasks(named, [named.tasks[1].title]).tasks == named.tasks[1:]
+
+
+def test_a_joint_class_is_named_by_its_parts() -> None:
+    shares = {f"{g}+{s}": 0.3 if g == "with" else 0.1 / 3 for s in SKIN.classes for g in GLASSES.classes}
+    target = resolve_target(TaskChoice(attributes=("eyeglasses", "skin_tone"), target=shares), KNOWN)[1]
+    assert target == (*(0.1 / 3,) * 3, *(0.3,) * 3)
+
+
+@pytest.mark.parametrize("target", ["uniform", [0.5, 0.5], {"with": 0.5, "without": 0.5}])
 def test_a_task_twice_is_refused_also_where_it_is_written_differently(target: Any) -> None:
     tasks = [{"attributes": ["eyeglasses"]}, {"attributes": ["eyeglasses"], "target": target}]
     with pytest.raises(ConfigError, match="two tasks of suite mine are 'eyeglasses uniform'; keep one"):

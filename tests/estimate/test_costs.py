@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.api import run_suite as run
 from bench.config.suite import read_suite
@@ -15,6 +17,8 @@ from bench.engine.options import Options
 from bench.estimate import costs, forecast
 from bench.estimate.costs import Expected, Measured, Pace
 from bench.estimate.forecast import Forecast, forecast_run
+from bench.estimate.show import show_forecast
+from methods.universal_guidance import Method as UniversalGuidance
 from tests.support.runs import Call, caller
 from tests.support.small import save_tiny_unet, small_suite
 
@@ -119,8 +123,20 @@ def test_calls_foreseen_are_the_calls_made(told: tuple[Path, Forecast, Path]) ->
         assert r.work.backward == 25 * float(actual["backward_per_image"])
         assert r.source.startswith("timed now")
         assert r.seconds > 0
-    assert sum(r.work.backward for r in forecast.rows) == 2 * 25 * 2  # two of three steps see the image
+    repeats = UniversalGuidance().repeats
+    assert sum(r.work.backward for r in forecast.rows) == 2 * 25 * 2 * repeats  # two of three steps see the image
     assert forecast.unmeasured == (), "neither of the two learns anything"
+
+
+def test_the_classes_of_a_target_are_shown_in_label_order(told: tuple[Path, Forecast, Path]) -> None:
+    _, forecast, _ = told
+    console = Console(file=io.StringIO(), width=200)
+    show_forecast("small", forecast, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line for line in lines if line.startswith("target of")] == [
+        "target of eyeglasses uniform: absent 0.5, present 0.5",
+        "target of skin_tone 20/30/50: light 0.2, medium 0.3, dark 0.5",
+    ]
 
 
 def test_bytes_foreseen_are_the_bytes_written(told: tuple[Path, Forecast, Path]) -> None:

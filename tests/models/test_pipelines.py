@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDPMPipeline
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.core.errors import BenchError, ConfigError, Incompatible, UnknownName
 from bench.models import load_model
-from bench.models.pretrained import SCHEDULE, WEIGHTS
+from bench.models.pretrained import SCHEDULE, SCHEDULERS, WEIGHTS
 from bench.sampling.loop import Sampler
 from methods.attribute_switching import Method as AttributeSwitching
 from tests.support.pipelines import (
@@ -87,6 +88,16 @@ def test_the_schedule_is_the_pipelines_own_and_what_its_file_leaves_out_its_clas
     model = load_model(f"path:{copy}")
     assert model.scheduler_config["clip_sample"] is False  # that class never clips; DDIM's own default would
     assert model.scheduler_config["set_alpha_to_one"] is False
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_pipeline_saved_with_any_scheduler_of_betas_is_read(saved: Path, copy: Path, name: str) -> None:
+    """Two of them have settings of their own sampler for which diffusers writes -Infinity; these are ignored."""
+    getattr(diffusers, name)().save_config(copy / "scheduler")
+    model = load_model(f"path:{copy}")
+    assert "lambda_min_clipped" not in model.scheduler_config
+    assert len(model.digest) == 64
+    assert torch.isfinite(samples(model, Sampler("dpmsolver++", STEPS))).all()
 
 
 def test_a_pipeline_without_folders_is_read_as_the_first_ones_are(saved: Path, copy: Path) -> None:
