@@ -70,10 +70,11 @@ class TaskChoice(Strict):
     @property
     def title(self) -> str:
         """Return the task's name: attributes and target, as the leaderboard has it unless shares are by class name."""
-        shares = self.target
-        if isinstance(shares, dict):
-            shares = "/".join(f"{name} {100 * share:g}" for name, share in shares.items())
-        return f"{'+'.join(self.attributes)} {shares if isinstance(shares, str) else target_name(shares)}"
+        if isinstance(self.target, dict):
+            shares = "/".join(f"{name} {100 * share:g}" for name, share in self.target.items())
+        else:
+            shares = "uniform" if self.target == "uniform" else target_name(self.target)
+        return f"{'+'.join(self.attributes)} {shares}"
 
 
 class MethodChoice(Strict):
