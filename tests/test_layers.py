@@ -244,8 +244,9 @@ def test_every_folder_of_sources_is_a_package() -> None:
 
 def test_a_method_of_another_package_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("elsewhere_methods")
-    exec("class Method:\n    traits = None\n", module.__dict__)
     monkeypatch.setitem(sys.modules, "elsewhere_methods", module)
+    source = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Method:\n    traits = None\n"
+    exec(f"{source}    def build(self, task, seed): ...\n", module.__dict__)
     entries = [
         EntryPoint("elsewhere", "elsewhere_methods", "fairdiff_bench.methods"),
         EntryPoint("broken", "no_such_module_at_all", "fairdiff_bench.methods"),

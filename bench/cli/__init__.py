@@ -26,6 +26,7 @@ from bench.cli.train import train
 from bench.cli.tune import tune
 from bench.cli.verify import verify
 from bench.core.errors import BenchError
+from bench.core.plugins import check_own_folder
 
 
 class Commands(TyperGroup):
@@ -95,6 +96,8 @@ def default(context: typer.Context) -> None:
 def main() -> None:
     """Run the command line; user errors become one line without a traceback."""
     try:
+        for package in ("methods", "evaluators"):
+            check_own_folder(package)
         app()
     except BenchError as error:
         screen.say("error: " + " ".join(line.strip() for line in str(error).splitlines()))

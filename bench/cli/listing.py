@@ -33,34 +33,44 @@ def list_(
 
 def _methods() -> Table:
     from bench.config.build import build_method
-    from bench.core.plugins import names
+    from bench.core.errors import ConfigError
+    from bench.core.plugins import broken, loaded
 
-    rows = []
-    for name in names("method"):
-        method = build_method(name, {})
-        traits = method.traits
-        doc = (method.__doc__ or "").strip().splitlines()[0]
-        needs = ", ".join(sorted(traits.needs)) or "-"
-        cost = f"{traits.calls:g} + {traits.backward:g}"
-        rows.append((name, doc, traits.paper, traits.stage, needs, cost, "yes" if traits.couples_batch else "no"))
+    rows: list[tuple[str, ...]] = []
+    reasons = broken("method")
+    for name in loaded("method", "Method"):
+        try:
+            method = build_method(name, {})
+            traits, needs = method.traits, ", ".join(sorted(method.traits.needs)) or "-"
+            cost, couples = f"{traits.calls:g} + {traits.backward:g}", "yes" if traits.couples_batch else "no"
+            rows.append((name, _first_line(method), traits.paper, traits.stage, needs, cost, couples))
+        except (ConfigError, AttributeError, TypeError) as error:  # a field without a default, traits of another type
+            reasons[name] = str(error)
+    rows += [(name, f"cannot be used: {reason}", *["-"] * 5) for name, reason in reasons.items()]
     columns = ("name", "what it does", "paper", "stage", "needs", "calls + backward per step", "couples batch")
     return screen.table("methods", columns, rows)
 
 
 def _evaluators() -> Table:
-    from bench.core.plugins import load, with_member
+    from bench.core.plugins import broken, loaded
     from bench.results.metric_info import score_name, value_range
 
     rows = []
-    for name in with_member("evaluator", "Evaluator"):
-        card = load("evaluator", name, "Evaluator").card
+    for name, evaluator in loaded("evaluator", "Evaluator").items():
+        card = evaluator.card
         scores = "\n".join(f"{score_name(c)}  {value_range(c)}" for c in card.columns)
         rows.append((name, "metric", card.summary, scores, card.min_n, card.source))
-    for name in with_member("evaluator", "Extractor"):
-        doc = (load("evaluator", name, "Extractor").__doc__ or "").strip().splitlines()[0]
-        rows.append((name, "extractor", doc, "-", "-", "-"))
+    for name, extractor in loaded("evaluator", "Extractor").items():
+        rows.append((name, "extractor", _first_line(extractor), "-", "-", "-"))
+    for name, reason in broken("evaluator").items():
+        rows.append((name, "-", f"cannot be used: {reason}", "-", "-", "-"))
     heads = ("name", "kind", "what it measures", "scores, the better direction, range", "smallest n", "source")
     return screen.table("evaluators: the whole of each metric's card is in docs/metrics.md", heads, rows)
+
+
+def _first_line(documented: object) -> str:
+    """Return the first line of a docstring, or a dash where there is none."""
+    return (documented.__doc__ or "").strip().partition("\n")[0] or "-"
 
 
 def _models() -> Table:

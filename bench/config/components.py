@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from bench.config.limits import MOST_IMAGES
-from bench.core.errors import UnknownName
-from bench.core.plugins import with_member
+from bench.core.errors import ConfigError, UnknownName
+from bench.core.plugins import Kind, Member, check_exists
 from bench.core.specs import ExtractorSpec, Fields, ModelSpec, SamplerSpec
 from bench.core.yaml_models import JsonFields, Strict
 
@@ -50,14 +50,16 @@ class ModelChoice(Strict):
         return ModelSpec(self.name, Fields(self.fields))
 
 
-def check_name(kind: str, name: str, existing: list[str]) -> str:
-    """Return a name that exists.
+def check_name(kind: Kind, name: str, member: Member, called: str) -> str:
+    """Return the name of a plug-in that can be used.
 
     Raises:
-        ValueError: it does not; the nearest names are offered.
+        ValueError: it cannot, and why; or there is none, and the nearest names are offered.
     """
-    if name not in existing:
-        raise ValueError(str(UnknownName(kind, name, existing)))
+    try:
+        check_exists(kind, name, member, called)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
     return name
 
 
@@ -79,7 +81,7 @@ class ExtractorChoice(Strict):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        return check_name("extractor", name, with_member("evaluator", "Extractor"))
+        return check_name("evaluator", name, "Extractor", "extractor")
 
     @property
     def spec(self) -> ExtractorSpec:

@@ -34,7 +34,6 @@ from bench.config.target import Target
 from bench.config.tuning import TuningChoice
 from bench.core.attributes import target_name
 from bench.core.errors import ConfigError, UnknownName
-from bench.core.plugins import names, with_member
 from bench.core.specs import ExtractorSpec
 from bench.core.yaml_models import JsonFields, Strict, describe, read_yaml
 
@@ -102,7 +101,7 @@ class MethodChoice(Strict):
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        return check_name("method", name, names("method"))
+        return check_name("method", name, "Method", "method")
 
     @property
     def title(self) -> str:
@@ -202,7 +201,7 @@ class Suite(Strict):
         if twice is not None:
             raise ValueError(f"{twice!r} is named twice; name it once")
         for name in metrics:
-            check_name("metric", name, with_member("evaluator", "Evaluator"))
+            check_name("evaluator", name, "Evaluator", "metric")
         return metrics
 
     @field_validator("prompts")

@@ -18,11 +18,12 @@ def list_data() -> dict[str, str]:
 
 
 def list_formats() -> dict[str, str]:
-    """Return the names of the formats in which a set can be declared, with the files of each."""
-    from bench.core.plugins import load, names
+    """Return the names of the formats in which a set can be declared, with the files of each; or why it has none."""
+    from bench.core.plugins import broken, loaded
 
-    formats = ((name, load("data format", name, "Format")) for name in names("data format"))
-    return {name: (format.__doc__ or "").strip().splitlines()[0].rstrip(".") for name, format in formats}
+    formats = loaded("data format", "Format")
+    described = {name: (f.__doc__ or "-").strip().partition("\n")[0].rstrip(".") for name, f in formats.items()}
+    return described | {name: f"cannot be used: {reason}" for name, reason in broken("data format").items()}
 
 
 def print_left_out(sets: Iterable[LabelledImages]) -> None:

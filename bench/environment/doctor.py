@@ -35,8 +35,12 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Return every part of the installation: packages, weights, extractors, devices, the cache folder."""
-    return [*_packages(), *_weights(), *_extractors(), *_devices(), Finding("cache", str(cache_root()), "ok")]
+    """Return every part of the installation: packages, weights, plug-ins, devices, the cache folder.
+
+    Extractors are built; of the other plug-ins, those that cannot be used are listed.
+    """
+    plugins = [*_extractors(), *_broken_plugins()]
+    return [*_packages(), *_weights(), *plugins, *_devices(), Finding("cache", str(cache_root()), "ok")]
 
 
 def _packages() -> list[Finding]:
@@ -71,17 +75,27 @@ def _extractors() -> list[Finding]:
     """Build every extractor with its defaults: few users need those whose weights are a download."""
     from bench.config.build import build_extractor
     from bench.core.errors import ConfigError, Incompatible
-    from bench.core.plugins import with_member
+    from bench.core.plugins import loaded
     from bench.core.specs import ExtractorSpec
 
     rows = []
-    for name in with_member("evaluator", "Extractor"):
+    for name in loaded("evaluator", "Extractor"):
         try:
             digest = build_extractor(ExtractorSpec.plain(name)).digest[:12]
             rows.append(Finding(f"extractor {name}", digest, "ok"))
         except (ConfigError, Incompatible) as error:
             rows.append(Finding(f"extractor {name}", str(error), "unavailable"))
+        except Exception as error:  # noqa: BLE001 -- that of another package may raise anything
+            rows.append(Finding(f"extractor {name}", f"{type(error).__name__}: {error}", "unavailable"))
     return rows
+
+
+def _broken_plugins() -> list[Finding]:
+    from bench.core.plugins import FOLDERS, broken
+
+    return [
+        Finding(f"{kind} {name}", reason, "unavailable") for kind in FOLDERS for name, reason in broken(kind).items()
+    ]
 
 
 def _devices() -> list[Finding]:

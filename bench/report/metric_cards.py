@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.core.plugins import ROOT, load, with_member
+from bench.core.plugins import ROOT, loaded
 from bench.core.text import ARROWS, inert
 from bench.protocols.evaluator import Interval, MetricCard
 from bench.results.metric_info import value_range
@@ -37,8 +37,7 @@ unless the card says otherwise. [regression-gate.md](regression-gate.md) lists t
 
 def project_cards() -> dict[str, MetricCard]:
     """Return the card of every evaluator of this project by its public name."""
-    names = with_member("evaluator", "Evaluator")
-    return {name: load("evaluator", name, "Evaluator").card for name in names if _is_ours(name)}
+    return {name: cls.card for name, cls in loaded("evaluator", "Evaluator").items() if _is_ours(name)}
 
 
 def _is_ours(name: str) -> bool:

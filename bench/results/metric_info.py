@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from bench.core.plugins import load, with_member
+from bench.core.plugins import loaded
 from bench.core.text import ARROWS
 from bench.core.value import Scale
 from bench.protocols.evaluator import WILSON, Better, Column
@@ -47,8 +47,8 @@ def metric(name: str) -> Metric:
 
 @functools.cache
 def _of_cards() -> dict[str, Metric]:
-    """Pattern to metric, of every evaluator that is found."""
-    cards = [load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")]
+    """Pattern to metric, of every evaluator that can be used."""
+    cards = [evaluator.card for evaluator in loaded("evaluator", "Evaluator").values()]
     return {
         column.pattern: Metric(column.better, card.classifier != "none", scale=_scale(column))
         for card in cards

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TypedDict
 
-from bench.core.plugins import load, with_member
+from bench.core.plugins import loaded
 from bench.protocols.evaluator import Column, MetricCard
 
 ARROWS = {"lower": "lower is better", "higher": "higher is better", None: "neither direction is better"}
@@ -45,7 +45,7 @@ def cards(metrics: Iterable[str]) -> list[CardRecord]:
     Args:
         metrics: names as in results.csv; a metric that no evaluator names is on no card.
     """
-    of_evaluator = {name: load("evaluator", name, "Evaluator").card for name in with_member("evaluator", "Evaluator")}
+    of_evaluator = {name: evaluator.card for name, evaluator in loaded("evaluator", "Evaluator").items()}
     of_card: dict[str, list[str]] = {}
     for metric in dict.fromkeys(metrics):
         patterns = [
