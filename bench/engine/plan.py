@@ -60,8 +60,18 @@ def needs(metrics: tuple[str, ...]) -> set[str]:
 
 
 def guides(suite: Suite) -> set[str]:
-    """Return the names of the classifiers that methods of a suite guide with."""
-    return {m.classifier for m in built_settings(suite) if "classifier" in m.traits.needs}
+    """Return the names of the classifiers that methods of a suite guide with.
+
+    Raises:
+        ConfigError: a method needs a classifier, and has no field that names it.
+    """
+    guided = [method for method in built_settings(suite) if "classifier" in method.traits.needs]
+    for method in guided:
+        if not isinstance(getattr(method, "classifier", None), str):
+            raise ConfigError(
+                f"a method with the need 'classifier' must have a field `classifier` that names it, got {method!r:.80}"
+            )
+    return {method.classifier for method in guided}
 
 
 def plan(

@@ -18,9 +18,10 @@ from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
 from bench.engine.extraction import extracted
 from bench.engine.jobs import out_of_memory
+from bench.engine.method_boundary import build_checked
 from bench.engine.resources import Resources, reference_source
 from bench.protocols.counting import Counted, Counts
-from bench.protocols.method import Batch, Guided, Task
+from bench.protocols.method import Batch, Guided, Method, Task
 from bench.protocols.model import DiffusionModel
 from bench.sampling.distributed import ProcessGroup
 from bench.sampling.loop import Sampler, sample_batch
@@ -46,7 +47,11 @@ def build(resources: Resources, job: CellJob) -> tuple[Counted, Guided]:
 
 
 def build_on(resources: Resources, job: CellJob, model: DiffusionModel) -> Guided:
-    """Return the guided denoiser of a cell on a loaded model: from the store's fits, or fitted now."""
+    """Return the guided denoiser of a cell on a loaded model: from the store's fits, or fitted now.
+
+    Raises:
+        ConfigError: the method breaks the protocol, see `bench.engine.method_boundary`.
+    """
     task = Task(
         model=model,
         attributes=job.cell.attributes,
@@ -57,8 +62,8 @@ def build_on(resources: Resources, job: CellJob, model: DiffusionModel) -> Guide
         cache=FitCache(Store(job.store).fits, shipped=HERE),
         progress=track,
     )
-    guided: Guided = build_method(job.cell.method, job.cell.fields).build(task, job.cell.seed)
-    return guided
+    method: Method = build_method(job.cell.method, job.cell.fields)
+    return build_checked(job.cell.method, method, task, job.cell.seed)
 
 
 def fit(resources: Resources, job: CellJob) -> None:

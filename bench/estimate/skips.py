@@ -32,6 +32,7 @@ def why_skipped(resources: Resources, job: CellJob) -> str:
 
 
 def _build(resources: Resources, job: CellJob) -> None:
+    from bench.engine.method_boundary import declared_task
     from bench.protocols.method import Task
     from bench.sampling.loop import Sampler
 
@@ -42,7 +43,7 @@ def _build(resources: Resources, job: CellJob) -> None:
     untouched: Any = _Untouched(model)
     steps, target = Sampler.of(sampling.sampler).timesteps(model), np.array(job.cell.target)
     task = Task(untouched, job.cell.attributes, target, steps, classifier=resources.guide, **sets)
-    method.build(task, job.cell.seed)
+    method.build(declared_task(job.cell.method, method, task), job.cell.seed)
 
 
 class _WorkBegins(BaseException):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bench.core.attributes import Attribute
-from bench.core.errors import ConfigError
+from bench.core.errors import ConfigError, UnknownName
 from bench.protocols.cache import Cache, NoCache
 from bench.protocols.images import LabelledImages
 from bench.protocols.model import DiffusionModel
@@ -45,7 +45,8 @@ class Traits:
             "classifier": the method's field `classifier` names a differentiable attribute classifier; the samples
             depend on the attributes;
             "labelled", "observed", "unbiased": the image sets of the task that the method learns from.
-            Tasks share the samples of a method that needs none of "target", "conditions" and "classifier".
+            Tasks share the samples of a method that needs none of "target", "conditions" and "classifier"; a run
+            withholds from a method what it does not declare, and the attributes from a method that needs none of these.
         couples_batch: whether a sample depends on the other samples of its guidance batch.
         couples_by_mean: whether it does so through `Batch.mean` alone, so that several devices can share the batch.
         calls: denoiser calls per sample and step, where the guidance batch is one compute batch.
@@ -62,6 +63,21 @@ class Traits:
     calls: float = 1.0
     backward: float = 0.0
     neutral: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the needs: a misspelt one would withhold from the method what it is about.
+
+        Raises:
+            ConfigError: no set of names.
+            UnknownName: no such need.
+        """
+        if not isinstance(self.needs, set | frozenset):
+            raise ConfigError(
+                f"the needs of a method must be a set, such as frozenset({{'target'}}), got {self.needs!r}"
+            )
+        for need in self.needs:
+            if need not in get_args(Need):
+                raise UnknownName("need of a method", str(need), get_args(Need))
 
 
 class Classifier(Protocol):
@@ -93,6 +109,10 @@ class Classifier(Protocol):
 @dataclass(frozen=True)
 class Task:
     """The model, the attributes and the data that a method gets.
+
+    In a run, reading a field that the method's needs do not name raises `ConfigError`: "target", "classifier",
+    "labelled", "observed" and "unbiased" give the fields of these names; "target", "conditions" or "classifier" give
+    the attributes.
 
     Attributes:
         model: the diffusion model.
