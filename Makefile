@@ -20,10 +20,9 @@ lint: .venv/installed
 
 # Every leaderboard with its tables, plots and page (`make leaderboards SUITES=avatars` takes hours), except the baseline
 # of the project's own gate, which only `run_bench.py check --update` changes (docs/regression-gate.md).
-SUITES ?= quick avatars-small avatars-prompts guidance-strength unguided
+SUITES ?= quick avatars-prompts unguided
 TEMPLATES := balancing_act attribute_switching tiw costs full
 TEMPLATES_avatars-prompts := prompts attribute_switching costs full
-TEMPLATES_guidance-strength := balancing_act costs full
 TEMPLATES_unguided := costs full
 
 leaderboards: $(SUITES:%=leaderboard-%)
