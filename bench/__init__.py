@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.api import (
-        check,
-        compare,
         doctor,
         load_suite,
-        open_run,
-        paper_table,
         plan,
         prepare,
         profile,
@@ -29,13 +25,17 @@ if TYPE_CHECKING:
         train,
         tune,
         verify,
-        write_page,
-        write_plots,
     )
+    from bench.api.finished import check, compare, open_run, paper_table, rank, write_page, write_plots
     from bench.core.errors import BenchError
     from bench.report.plots import figures as plots
 
-MODULES = {"BenchError": "bench.core.errors", "plots": "bench.report.plots.figures"}  # the others are in bench.api
+FINISHED = ("check", "compare", "open_run", "paper_table", "rank", "write_page", "write_plots")
+MODULES = {  # the others are in bench.api
+    **dict.fromkeys(FINISHED, "bench.api.finished"),
+    "BenchError": "bench.core.errors",
+    "plots": "bench.report.plots.figures",
+}
 
 __all__ = [
     "BenchError",
@@ -49,6 +49,7 @@ __all__ = [
     "plots",
     "prepare",
     "profile",
+    "rank",
     "run",
     "sweep",
     "train",

@@ -110,7 +110,7 @@ def test_a_planted_circle_is_found_over_three_files(tmp_path: Path) -> None:
 
 
 def test_nothing_stands_loose_in_bench() -> None:
-    assert sorted(path.name for path in (ROOT / "bench").glob("*.py")) == ["__init__.py", "api.py"]
+    assert sorted(path.name for path in (ROOT / "bench").glob("*.py")) == ["__init__.py"]
 
 
 def test_methods_and_evaluators_import_none_of_their_own_kind_by_name() -> None:

@@ -17,6 +17,7 @@ from bench.cli.listing import list_
 from bench.cli.plot import plot
 from bench.cli.prepare import prepare
 from bench.cli.profile import profile
+from bench.cli.rank import rank
 from bench.cli.report import report
 from bench.cli.run import run
 from bench.cli.statistics import statistics
@@ -61,6 +62,7 @@ app.command("train", epilog="Example: python run_bench.py train avatars-unet --o
 app.command(
     "compare", epilog="Example: python run_bench.py compare vanilla distribution_guidance --task eyeglasses --out ab.md"
 )(compare)
+app.command("rank", epilog="Example: python run_bench.py rank leaderboards/quick --out ranking.md")(rank)
 app.command(
     "check", epilog="Example: python run_bench.py check results/quick --baseline leaderboards/quick/results.csv"
 )(check)

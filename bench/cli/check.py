@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import api
+from bench.api import finished
 from bench.cli import screen
 from bench.core.errors import ConfigError
 
@@ -25,7 +25,7 @@ def check(
     from bench.comparison import ci
     from bench.storage.files import write_bytes
 
-    run = api.open_run(results)
+    run = finished.open_run(results)
     if update:
         if gates or junit or markdown or annotations:
             raise ConfigError("--update takes the run as it is; check it first, without --update")
@@ -35,7 +35,7 @@ def check(
             screen.line(line)
         screen.line(f"new baseline: {baseline}")
         return
-    outcome = api.check(run, baseline, gates)
+    outcome = finished.check(run, baseline, gates)
     for path, write in ((junit, ci.junit), (markdown, ci.markdown)):
         if path is not None:
             write_bytes(path, write(outcome).encode())

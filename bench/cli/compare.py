@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import api
+from bench.api import finished
 from bench.cli import screen
 
 
@@ -26,7 +26,7 @@ def compare(
     if out is not None:
         show.check_ending(out)
     left, right = head_to_head.read_sides(a, b)
-    compared = api.compare(
+    compared = finished.compare(
         left.run, left.method, right.method, other_run=right.run, task=task or (), metric=metric or ()
     )
     if out is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import api
+from bench.api import finished
 from bench.cli import screen
 
 
@@ -22,8 +22,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a finished run's plots and sample sheets, each as PNG and PDF."""
-    finished = api.open_run(run)
-    files, without = api.write_plots(finished, out, only or [])
+    opened = finished.open_run(run)
+    files, without = finished.write_plots(opened, out, only or [])
     for name, reason in without.items():
         screen.line(f"skipped: {name}: {reason}")
-    screen.line(f"{len(files)} files in {out or finished.file.parent / 'plots'}")
+    screen.line(f"{len(files)} files in {out or opened.file.parent / 'plots'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import api
+from bench.api import finished
 from bench.cli import screen
 
 
@@ -16,4 +16,4 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write; page.html beside results.csv if none.")] = None,
 ) -> None:
     """Make one HTML file of a finished run, which opens from disk and asks for nothing."""
-    screen.line(str(api.write_page(run, out)))
+    screen.line(str(finished.write_page(run, out)))

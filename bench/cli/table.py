@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import api
+from bench.api import finished
 from bench.cli import screen
 
 
@@ -21,7 +21,7 @@ def table(
     ] = None,
 ) -> None:
     """Lay out a finished run as a table of a paper."""
-    text = api.paper_table(run, template, claimed).to(format)
+    text = finished.paper_table(run, template, claimed).to(format)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -23,7 +23,7 @@ from tests.support.runs import caller
 from tests.support.small import small_suite
 
 QUICK = ROOT / "leaderboards" / "quick"
-DOCUMENTED = ("bench.api", "bench.protocols", "bench.report.plots.figures", "bench.results.run")
+DOCUMENTED = ("bench.api", "bench.api.finished", "bench.protocols", "bench.report.plots.figures", "bench.results.run")
 EXAMPLES = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 SECONDS = 0.3  # that `import bench` may take
 Call = Callable[..., tuple[int, str, str]]

@@ -151,8 +151,8 @@ def pushes(strengths: tuple[float, ...], window: tuple[float, float], times: tup
     def slope(size):
         return lambda p, mean, _index: torch.tensor([[-size, size]], dtype=torch.float64)
 
-    parts = [(heads, slope(10.0**i), strength) for i, strength in enumerate(strengths)]
-    denoise = guide_bottleneck(Model(), parts, 1.0, window, couples_batch=False)
+    parts = [class_gaps(heads, slope(10.0**i), strength) for i, strength in enumerate(strengths)]
+    denoise = guide_bottleneck(Model(), parts, Steering(1.0, window, couples_batch=False))
     for t in times:
         denoise(torch.zeros(1, 1), t, Batch(torch.arange(1), torch.zeros(1), 1))
     return moved

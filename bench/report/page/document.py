@@ -16,6 +16,7 @@ from bench.core.gc_pause import gc_paused
 from bench.report.page import records
 from bench.report.page.board import Board, BoardColumn, BoardRow
 from bench.report.page.cards import CardRecord, cards
+from bench.report.page.ranking import RankingRecord, ranking
 from bench.report.page.samples import SampleRecord, samples
 from bench.report.page.tuning import TuningRecord, tuning
 from bench.report.plots.style import Look, looks
@@ -24,7 +25,7 @@ from bench.results.run import Run
 from bench.storage.files import write_bytes
 
 # They form one script in this order; a file may use names of earlier ones.
-SCRIPTS = ("dom", "state", "leaderboard", "provenance", "tradeoff", "samples", "tables", "tuning", "page")
+SCRIPTS = ("dom", "state", "leaderboard", "ranking", "provenance", "tradeoff", "samples", "tables", "tuning", "page")
 SYMBOLS = {  # matplotlib's markers, which the plots use, by plotly's names
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
     **{"X": "x", "p": "pentagon", "<": "triangle-left", ">": "triangle-right"},
@@ -72,6 +73,7 @@ class PageData(TypedDict):
         cards: of the evaluators.
         records: all lines of results.csv.
         samples: images and predicted classes.
+        ranking: the methods over all tasks.
         tuning: the trials of tuned methods.
     """
 
@@ -89,6 +91,7 @@ class PageData(TypedDict):
     cards: list[CardRecord]
     records: records.Records
     samples: SampleRecord
+    ranking: RankingRecord
     tuning: TuningRecord
 
 
@@ -152,6 +155,7 @@ def data(run: Run) -> PageData:
             "cards": cards(run.metrics),
             "records": records.table(run.rows),
             "samples": samples(run),
+            "ranking": ranking(run),
             "tuning": tuning(run),
         }
 

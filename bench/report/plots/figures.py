@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Figures", "cells", "cost", "curves", "groups", "latency", "pareto", "prompts", "proportions", "sheets"),
-    *("sweeps", "ties"),
+    *("ranking", "sweeps", "ties"),
 ]
 DPI = 150  # of a figure in a notebook
 
@@ -90,6 +90,15 @@ def proportions(run: Run | str | Path) -> Figures:
 def ties(run: Run | str | Path) -> Figures:
     """Draw the ranking metric of every method, and which methods are not significantly different from the best."""
     return _draw("ties", run)
+
+
+def ranking(run: Run | str | Path) -> Figures:
+    """Draw the mean ranks over tasks and seeds, with bars over methods that no test separates.
+
+    Raises:
+        Incompatible: fewer than two methods have the ranking metric on every task.
+    """
+    return _draw("ranking", run)
 
 
 def cost(run: Run | str | Path) -> Figures:

@@ -1,4 +1,4 @@
-"""The public verbs of the bench: what the command line does, from Python. Every input is validated once, here."""
+"""The functions that make and check runs: what the command line does, from Python. Every input is validated once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Unpack
 
+from bench.api.finished import names_of, open_run, opened
 from bench.engine.run_options import OUT, RunOptions, options_of, with_recorded_cells
 
 if TYPE_CHECKING:
-    from bench.comparison.gate import Outcome as GateOutcome
-    from bench.comparison.head_to_head import Comparison
+    from bench.api.finished import RunLike
     from bench.config.suite import Suite
     from bench.engine.options import Options
     from bench.engine.runner import Outcome
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bench.environment.requirements import Item
     from bench.estimate.plan import Plan
     from bench.profiling.profile import Profile
-    from bench.report.paper.formats import PaperTable
     from bench.report.tradeoff.points import Setting
     from bench.results.run import Run
     from bench.sweeps.sweep import Sweep
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from bench.verification.check import Check
     from bench.verification.verify import Verification
 
-    RunLike: TypeAlias = Run | str | Path
     SuiteLike: TypeAlias = Suite | Mapping[str, object] | str | Path
     Axes: TypeAlias = Mapping[str, str | Sequence[Setting]]
 
@@ -102,130 +100,6 @@ def run_suite(suite: Suite, options: Options) -> Outcome:
     return run_tuned(suite, options)
 
 
-def open_run(folder: str | Path) -> Run:
-    """Read a finished run, given its folder or its results.csv.
-
-    Raises:
-        ConfigError: there is none, or its tables contradict each other.
-
-    >>> run = bench.open_run("leaderboards/quick")
-    >>> run.methods[:3]
-    ['vanilla', 'sample_guidance', 'distribution_guidance']
-    """
-    from bench.results.run import Run
-
-    return Run.open(Path(folder))
-
-
-def compare(
-    run: RunLike,
-    a: str | None = None,
-    b: str | None = None,
-    *,
-    other_run: RunLike | None = None,
-    task: Sequence[str] = (),
-    metric: Sequence[str] = (),
-) -> Comparison:
-    """Compare two methods of a run, or two runs, with a test of every difference.
-
-    Args:
-        run: the run of A, or its folder.
-        a: method of A; every method that both runs have where neither `a` nor `b` is given.
-        b: method of B; `a` where it is not given.
-        other_run: the run of B; `run` unless given.
-        task: names or attributes of tasks; every task unless given.
-        metric: metrics or patterns such as "share_*"; the main ones unless given.
-
-    Raises:
-        ConfigError: A and B are the same, or share no method.
-        UnknownName: no such method, task or metric.
-
-    >>> compared = bench.compare("leaderboards/quick", "vanilla", "distribution_guidance", metric="fd_l2_hard")
-    >>> compared.to_frame()[["task", "value_a", "value_b", "p_holm", "verdict"]].round(3).head(2)
-                     task  value_a  value_b  p_holm   verdict
-    0  eyeglasses uniform    0.332    0.106   0.002  B better
-    1  eyeglasses uniform    0.290    0.085   0.003  B better
-    """
-    from bench.comparison import head_to_head as tests
-
-    first = _opened(run)
-    sides = tests.Side(first, a or b), tests.Side(first if other_run is None else _opened(other_run), b or a)
-    tests.check_sides(sides)
-    return tests.Comparison(tuple(tests.compare(sides, _listed(task), _listed(metric))), sides)
-
-
-def check(run: RunLike, baseline: RunLike, gates: str | Path | None = None) -> GateOutcome:
-    """Compare a run with its baseline: is any gated number significantly worse, and by more than its gate?
-
-    `gates` is a YAML file of gates (docs/regression-gate.md); the default gates hold unless it is given.
-
-    Raises:
-        ConfigError: a run or the gates cannot be read, or nothing of the baseline is gated.
-
-    >>> outcome = bench.check("leaderboards/quick", baseline="leaderboards/quick/results.csv")
-    >>> outcome.passed, outcome.to_frame()["verdict"].unique().tolist()
-    (True, ['same'])
-    """
-    from bench.comparison import gate
-    from bench.comparison.gate_config import read_gates
-
-    new, base = _opened(run), _opened(baseline)
-    return gate.check(new, base, read_gates(None if gates is None else Path(gates), base.gateable))
-
-
-def paper_table(run: RunLike, template: str, claimed: str | Path | None = None) -> PaperTable:
-    """Lay out a finished run as a table of a paper, with `to_latex`, `to_markdown`, `to_html` and `to_csv`.
-
-    The template is a shipped one's name (`python run_bench.py list templates`) or a YAML file; `claimed` is a CSV of
-    method, task, value and citation, shown beside the measured values.
-
-    Raises:
-        ConfigError: no such template, a file cannot be read, or the run has none of the template's metrics.
-
-    >>> bench.paper_table("leaderboards/quick", "costs").to_markdown().splitlines()[4]
-    '| eyeglasses uniform | vanilla | 20 | 0 | 0.236 | 0 | 0 |'
-    """
-    from bench.report.paper.claims import read_claims
-    from bench.report.paper.formats import PaperTable
-    from bench.report.paper.table import build
-    from bench.report.paper.template import read_template
-
-    chosen, finished = read_template(template), _opened(run)
-    return PaperTable(build(chosen, finished, None if claimed is None else read_claims(Path(claimed), finished)))
-
-
-def write_page(run: RunLike, path: str | Path | None = None) -> Path:
-    """Write a finished run as one HTML file that opens from disk and loads nothing, and return the file.
-
-    The file is page.html beside results.csv unless a path FILE.html is given.
-
-    Raises:
-        ConfigError: the path does not end in .html, or cannot be written.
-    """
-    from bench.report.page.document import write
-
-    return write(_opened(run), None if path is None else Path(path))
-
-
-def write_plots(
-    run: RunLike, folder: str | Path | None = None, only: Sequence[str] = ()
-) -> tuple[list[Path], dict[str, str]]:
-    """Write a run's plots as PNG and PDF; return the files, and the reason of each plot that has no data.
-
-    The folder is RUN/plots unless given; `only` names plots, and all that the run has data for are drawn without it.
-
-    Raises:
-        UnknownName: no plot has this name.
-        Incompatible: the run has no data for a plot in `only`.
-    """
-    from bench.report.plots.figures import finished_of
-    from bench.report.plots.gallery import write_plots as write
-
-    finished = _opened(run)
-    target = finished.file.parent / "plots" if folder is None else Path(folder)
-    return write(finished_of(finished), target, _listed(only))
-
-
 def verify(run: RunLike, suite: str | None = None, resample: int = 0) -> Verification:
     """Check a results file by itself and, where its store is beside it, recompute every number.
 
@@ -243,7 +117,7 @@ def checks(run: RunLike, suite: str | None = None, resample: int = 0) -> Iterato
     """Yield the checks of `verify` as they are made."""
     from bench.verification.verify import verify as every_check
 
-    return every_check(_opened(run), None if suite is None else load_suite(suite), resample)
+    return every_check(opened(run), None if suite is None else load_suite(suite), resample)
 
 
 def sweep(
@@ -286,7 +160,7 @@ def sweep(
     how, listed, sampling = options_of(options), axes_of("--set", fields), axes_of("--sampler", sampler or {})
     if guidance_batch is not None:
         sampling.append(axis_of("--guidance-batch", "guidance_batch", guidance_batch))
-    return run_sweep(SweepPlan(method, load_suite(suite), listed, sampling, _listed(task), seed, search, name), how)
+    return run_sweep(SweepPlan(method, load_suite(suite), listed, sampling, names_of(task), seed, search, name), how)
 
 
 def tune(suite: SuiteLike, **options: Unpack[RunOptions]) -> Tuning:
@@ -346,8 +220,8 @@ def profile(
     from bench.profiling.plots import profile_with_plots
     from bench.profiling.profile import Choice
 
-    choice = Choice(Path(out), _listed(methods), tuple(batches), tuple(steps), _listed(devices), rounds, trace)
-    return profile_with_plots(load_suite(suite), choice, None if run is None else _opened(run))
+    choice = Choice(Path(out), names_of(methods), tuple(batches), tuple(steps), names_of(devices), rounds, trace)
+    return profile_with_plots(load_suite(suite), choice, None if run is None else opened(run))
 
 
 def train(recipe: str | Path, out: str | Path | None = None, force: bool = False) -> Mapping[str, object]:
@@ -387,12 +261,3 @@ def doctor() -> list[Finding]:
     from bench.environment.doctor import examine
 
     return examine()
-
-
-def _opened(run: RunLike) -> Run:
-    return open_run(run) if isinstance(run, str | Path) else run
-
-
-def _listed(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names as a tuple; one name alone may be given without brackets."""
-    return (names,) if isinstance(names, str) else tuple(names)
