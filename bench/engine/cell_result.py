@@ -11,6 +11,7 @@ from bench.core.attributes import product
 from bench.core.schema import ranking_metric_of
 from bench.engine.cell_job import CellJob
 from bench.engine.context import RunContext
+from bench.engine.metric_boundary import EVERYTHING
 from bench.engine.scoring import CellScore
 from bench.engine.worker import fit_record
 from bench.protocols.evaluator import Status
@@ -69,6 +70,27 @@ class CellResult:
     def name(self) -> str:
         """Task, method and seed."""
         return f"{self.job.cell.task}, {self.job.cell.title}, seed {self.job.cell.seed}"
+
+    @property
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Status, name and reason of the cell if it has no scores, else of each of its metrics that has none."""
+        if self.status != "ok":
+            return [(self.status, self.name, self.reason)]
+        several = len(self.job.scoring.classifiers) > 1
+        return [
+            (s.status, f"{self.name}, metric {s.metric}{f' by {s.classifier}' if several else ''}", s.reason)
+            for s in self.failed_metrics
+        ]
+
+    @property
+    def failed_metrics(self) -> list[CellScore]:
+        """The scores that stand for metrics without any: failed ones, and those that the cell lacks something for."""
+        metrics = self.job.scoring.metrics
+        return [
+            s
+            for s in self.scores
+            if s.status == "failed" or (s.status == "skipped" and s.scope == EVERYTHING and s.metric in metrics)
+        ]
 
     @property
     def ranking_metric(self) -> str:

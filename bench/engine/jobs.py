@@ -63,7 +63,7 @@ class Job:
 
 
 def guarded(call: Callable[..., object], args: tuple[object, ...]) -> JobEnd:
-    """Make a call, and turn its exceptions into a status and a reason; a worker has no other boundary.
+    """Make a call, and turn its exceptions into a status and a reason: the boundary of a job, and of a metric in one.
 
     A user's error keeps its sentence; a defect keeps its traceback as well.
     """

@@ -78,8 +78,13 @@ def _line(task: str, title: str, results: list[CellResult]) -> Row:
         **({"prompts": len(job.prompt_jobs)} if job.prompt_jobs else {}),
         "seeds": len(good),
         "status": bad[0].status if bad else "ok",
-        "reason": last_line(bad[0].reason) if bad else "",
+        "reason": last_line(bad[0].reason) if bad else _failed_metrics(good),
     }
+
+
+def _failed_metrics(results: Sequence[CellResult]) -> str:
+    """Return why metrics of cells have no scores, each reason once; empty where every metric has some."""
+    return "; ".join(dict.fromkeys(last_line(s.reason) for r in results for s in r.failed_metrics))
 
 
 def _has_column(metric: str, over: str, joint: str) -> bool:
@@ -94,7 +99,7 @@ def _has_column(metric: str, over: str, joint: str) -> bool:
 def last_line(reason: str) -> str:
     """Return the sentence of a reason; of a defect's traceback, the exception. All of it is in failures.log."""
     stripped = reason.strip()
-    return stripped.splitlines()[-1] if stripped else ""
+    return "".join(filter(str.isprintable, stripped.splitlines()[-1])) if stripped else ""
 
 
 def _columns(column: str, mean: Value | None, several: bool) -> Row:

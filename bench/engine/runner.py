@@ -37,7 +37,8 @@ class Outcome:
 
     Attributes:
         folder: of its tables.
-        problems: status, cell and reason of each cell that failed or was skipped.
+        problems: status, cell and reason of each cell that failed or was skipped; likewise of each metric that did in
+            a cell with other scores, whose name follows the cell's.
     """
 
     folder: Path
@@ -45,7 +46,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Return whether a cell failed."""
+        """Return whether a cell failed, or a metric of one."""
         return any(status == "failed" for status, _, _ in self.problems)
 
 
@@ -179,21 +180,22 @@ def write_results(plan: RunPlan, results: Sequence[CellResult], folder: Path, st
     write_bytes(folder / RUN_RECORD, run_record(plan.suite, plan.options, started).to_json().encode())
     log = folder / FAILURES
     log.unlink(missing_ok=True)
-    bad = [r for r in results if r.status != "ok"]
-    if bad:
-        write_bytes(log, ("\n\n".join(f"{r.status}: {r.name}\n{r.reason}" for r in bad) + "\n").encode())
+    problems = [f"{status}: {name}\n{reason}" for r in results for status, name, reason in r.problems]
+    if problems:
+        write_bytes(log, ("\n\n".join(problems) + "\n").encode())
     return [*files, folder / RUN_RECORD]
 
 
 def finish(plan: RunPlan, results: Sequence[CellResult], folder: Path, files: Sequence[Path]) -> Outcome:
     """Return the outcome of a run, and note what it rests on, so that a rerun can tell that nothing changed.
 
-    A run is not finished where a cell failed, or was skipped for want of weights: they may be there by the next run.
+    A run is not finished where a cell or a metric failed, or was skipped for want of weights: they may be there by the
+    next run.
     """
     from bench.engine.leaderboard import last_line
 
-    problems = [(r.status, r.name, last_line(r.reason)) for r in results if r.status != "ok"]
-    if not plan.scoring.unavailable and not any(r.status == "failed" for r in results):
+    problems = [(status, name, last_line(reason)) for r in results for status, name, reason in r.problems]
+    if not plan.scoring.unavailable and not any(status == "failed" for status, _, _ in problems):
         entries = {
             str(entry.relative_to(plan.options.out)) for r in results if r.status == "ok" for entry in r.entries()
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from bench.config.components import DownstreamChoice
 from bench.core.attributes import product
 from bench.core.design import BLOCK, INDEPENDENT, Design
 from bench.core.gaussian import Gaussian
+from bench.core.plugins import load
 from bench.core.probability_rows import predicted_classes
 from bench.core.specs import ExtractorSpec
 from bench.engine.cell_job import CellJob
+from bench.engine.metric_boundary import evaluated, without_scores
 from bench.engine.plan import needs
 from bench.engine.resources import Resources, stored
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
@@ -47,12 +50,15 @@ def evaluate(resources: Resources, job: CellJob, key: str) -> tuple[CellScore, .
     if records is not None:
         return tuple(CellScore(**record) for record in records)
     scores = score(resources, job)
-    store.write_scores(key, [dataclasses.asdict(s) for s in scores])
+    if not any(s.status == "failed" for s in scores):  # else the next run tries again
+        store.write_scores(key, [dataclasses.asdict(s) for s in scores])
     return scores
 
 
 def score(resources: Resources, job: CellJob) -> tuple[CellScore, ...]:
     """Return every score of a cell, computed from the arrays of the store; nothing is written.
+
+    A metric that fails has one score with status "failed", its public name and the reason; the others have theirs.
 
     Raises:
         ConfigError: the store lacks an array.
@@ -64,14 +70,28 @@ def score(resources: Resources, job: CellJob) -> tuple[CellScore, ...]:
     scores: list[CellScore] = []
     for classifier in scoring.classifiers:
         sample = dataclasses.replace(samples[classifier], paired_baseline=baselines.get(classifier))
+        by_name: dict[tuple[str, str], str] = {}  # metric and scope of each score to the evaluator that returned it
         for metric in scoring.metrics:
-            evaluator = resources.evaluator(metric)
-            if classifier == scoring.classifier or evaluator.card.classifier == "each":
-                scores += [_of(classifier, sample, one) for one in evaluator.evaluate(sample, reference)]
+            card = load("evaluator", metric, "Evaluator").card
+            if classifier == scoring.classifier or card.classifier == "each":
+                of_metric = evaluated(metric, card, partial(resources.evaluator, metric), sample, reference)
+                scores += [_of(classifier, sample, one) for one in _distinct(metric, of_metric, by_name)]
     for title, reason in scoring.unavailable:
         skipped = Score("", title, None, n=job.n, status="skipped", reason=reason)
         scores.append(_of(scoring.classifier, samples[scoring.classifier], skipped))
     return tuple(scores)
+
+
+def _distinct(metric: str, scores: Sequence[Score], by_name: dict[tuple[str, str], str]) -> Sequence[Score]:
+    """Return the scores of a metric, and note them in `by_name`; a failed one where another metric has one of them."""
+    for one in scores:
+        first = by_name.setdefault((one.metric, one.scope), metric)
+        if first != metric:
+            name = f"{one.metric} over {one.scope}"
+            return [
+                without_scores(metric, one.n, f"metric {metric} returned {name}, which metric {first} returned too")
+            ]
+    return scores
 
 
 def _of(classifier: ExtractorSpec, sample: Sample, score: Score) -> CellScore:

@@ -47,6 +47,7 @@ def task_table(rows: Sequence[Mapping[str, str]], costs: Sequence[Mapping[str, s
     mean = " of the mean over seeds" if several else ""
     notes = [
         *(f"{method_name(row)} {row['status']} ({row['reason']})." for row in rows if row["status"] != "ok"),
+        *(f"{method_name(row)}: {row['reason']}." for row in rows if row["status"] == "ok" and row["reason"]),
         f"{ranking_metric}: lower is better; noise floor {floor:.3f}, the 95th percentile for a sampler that matches "
         f"the target exactly at this n{' and number of seeds' if several else ''}. Values below it cannot be told from "
         "zero.",

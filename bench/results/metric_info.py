@@ -22,12 +22,14 @@ class Metric:
         classified: whether it is computed from the classifier's classes.
         exact: whether it is counted, not estimated: any difference is a difference.
         scale: its range and the kind of its intervals.
+        evaluator: public name of the evaluator; empty where it is not known.
     """
 
     better: Better | None
     classified: bool = True
     exact: bool = False
     scale: Scale = field(default_factory=Scale)
+    evaluator: str = ""
 
 
 COUNTED = ("nfe_per_image", "backward_per_image")
@@ -48,10 +50,10 @@ def metric(name: str) -> Metric:
 @functools.cache
 def _of_cards() -> dict[str, Metric]:
     """Pattern to metric, of every evaluator that can be used."""
-    cards = [evaluator.card for evaluator in loaded("evaluator", "Evaluator").values()]
+    cards = {name: evaluator.card for name, evaluator in loaded("evaluator", "Evaluator").items()}
     return {
-        column.pattern: Metric(column.better, card.classifier != "none", scale=_scale(column))
-        for card in cards
+        column.pattern: Metric(column.better, card.classifier != "none", scale=_scale(column), evaluator=name)
+        for name, card in cards.items()
         for column in card.columns
     }
 

@@ -358,6 +358,10 @@ class Run:
         bad = [row for row in self.by_key.get(key, []) if row.status != "ok"]
         if bad:
             return bad[0].status, bad[0].reason or "no reason was given"
+        evaluator = metric(key.metric).evaluator  # whose name stands for its scores where it has none
+        for row in self.by_key.get(key._replace(metric=evaluator, scope="all"), []):
+            if row.status in ("failed", "skipped"):
+                return row.status, row.reason
         return ("", "") if key in self.by_key else ("missing", _no_metric(self, key))
 
 

@@ -18,7 +18,7 @@ from bench.core.progress import track
 from bench.engine.cell_job import CellJob
 from bench.engine.cell_result import CellResult
 from bench.engine.context import RunContext
-from bench.engine.leaderboard import leaderboard
+from bench.engine.leaderboard import last_line, leaderboard
 from bench.engine.preflight import RunPlan
 from bench.engine.resources import Resources
 from bench.engine.scoring import score
@@ -201,6 +201,9 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources,
 def _scored_again(cell: Compared, resources: Resources) -> CellResult:
     with threadpool_limits(1):  # as a worker of a run has it: sums in another order end in other digits
         scores = score(resources, cell.job)
+    failed_there = {row["metric"] for row in cell.rows if row["status"] == "failed"}
+    for failed in (s for s in scores if s.status == "failed" and s.metric not in failed_there):
+        raise ConfigError(last_line(failed.reason))
     return CellResult.of(cell.job, cell.context, "ok", "", scores)
 
 
