@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -49,7 +49,7 @@ app = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 # In the order of --help, each with its example.
@@ -88,8 +88,22 @@ app.command("convert", epilog="Example: python run_bench.py convert ffhq_p2.pt -
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 
 
+def show_version(chosen: bool) -> None:
+    """Print the release and the commit of the source tree, and end."""
+    if chosen:
+        from bench.core.provenance import bench_version, commit
+
+        screen.line(" ".join(["fairdiff-bench", bench_version(), *([f"(commit {c})"] if (c := commit()) else [])]))
+        raise typer.Exit
+
+
 @app.callback()
-def default(context: typer.Context) -> None:
+def default(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Run the quick suite if no command is given."""
     if context.invoked_subcommand is None:
         run()
@@ -97,6 +111,7 @@ def default(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line; user errors become one line without a traceback."""
+    screen.print_any_text()
     try:
         for package in ("methods", "evaluators"):
             check_own_folder(package)

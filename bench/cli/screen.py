@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -11,9 +12,16 @@ from rich.table import Table
 
 from bench.engine.run_options import OUT
 
-__all__ = ["OUT", "line", "out", "say", "table"]
+__all__ = ["OUT", "line", "out", "print_any_text", "say", "table"]
 
 out = Console(width=None if sys.stdout.isatty() else 170)  # a pipe has no width: do not wrap at 80
+
+
+def print_any_text() -> None:
+    """Print "?" in place of characters that the terminal's encoding does not have, such as an arrow in cp1252."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str) -> None:

@@ -128,7 +128,8 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
     """Every gated number of the baseline, looked up in the new run and tested.
 
     Raises:
-        ConfigError: the gates fit nothing of the baseline, or a costs.csv cannot be read.
+        ConfigError: the gates fit nothing of the baseline, or ask for seconds that it does not have, or a costs.csv
+            cannot be read.
     """
     drafts = [
         _draft(new, baseline, key, gates)
@@ -138,7 +139,7 @@ def check(new: Run, baseline: Run, gates: Gates) -> Outcome:
     items = _classified([draft for draft in drafts if draft is not None], gates)
     if not items:
         raise ConfigError(f"no metric of {baseline.file} with a value is gated; gate one of {_names(baseline)}")
-    latency, notes = _latency(new, baseline, gates)
+    latency, notes = _latency(new, baseline, gates), list[str]()
     extra = [
         key for key in new.by_key if key not in baseline.by_key and gates.gate(key.metric, key.scope, key.classifier)
     ]
@@ -208,12 +209,15 @@ def _with_test(item: Item, verdict: str, compared: Compared, p: float | None) ->
     return replace(item, verdict=verdict, low=low, high=high, p=p, test=compared.test)
 
 
-def _latency(new: Run, baseline: Run, gates: Gates) -> tuple[list[Item], list[str]]:
+def _latency(new: Run, baseline: Run, gates: Gates) -> list[Item]:
     if gates.latency is None:
-        return [], []
+        return []
     before, after = ratios(baseline), ratios(new)
     if before is None:
-        return [], [f"seconds are not gated: no costs.csv with vanilla in it beside {baseline.file}"]
+        raise ConfigError(
+            f"the gates have `latency`, and no costs.csv with vanilla in it lies beside {baseline.file}; add it, or "
+            "leave `latency` out"
+        )
     items = []
     for (method, device), old in before.items():
         name, gate = ("all tasks", method, "seconds_per_image", "ratio to vanilla"), gates.latency.relative * old
@@ -224,4 +228,4 @@ def _latency(new: Run, baseline: Run, gates: Gates) -> tuple[list[Item], list[st
             continue
         verdict = "worse" if ratio - old > gate else "better" if old - ratio > gate else "same"
         items.append(Item(*name, verdict, old, ratio, gate=gate, test=RATIO))
-    return items, []
+    return items

@@ -74,13 +74,13 @@ class Gates(Strict):
         correction: over the table's tests: "holm" holds alpha for the whole table; "benjamini_hochberg" finds more in
             large tables and lets that part of its alarms be false.
         metrics: name or pattern to gate; the first that fits counts, and what none fits is not gated.
-        latency: of seconds; null switches it off.
+        latency: of seconds; not gated unless given, since other work on either machine moves them.
     """
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     correction: Literal["holm", "benjamini_hochberg"] = "holm"
     metrics: Annotated[dict[str, Gate], Field(min_length=1)] = Field(default_factory=lambda: dict(DEFAULT))
-    latency: Latency | None = Latency(relative=0.25)
+    latency: Latency | None = None
 
     def gate(self, name: str, scope: str, classifier: str = "") -> Gate | None:
         """The gate of a metric over a scope, by the first classifier ("") or another one."""
@@ -109,7 +109,7 @@ def read_gates(path: Path | None, gateable: dict[str, set[tuple[str, str]]]) -> 
             nothing.
     """
     gates = read_yaml(path, Gates) if path is not None else Gates()
-    for pattern, gate in gates.metrics.items() if path is not None else ():
+    for pattern, gate in gates.metrics.items() if path is not None and "metrics" in gates.model_fields_set else ():
         fits = [name for name in gateable if fnmatchcase(name, pattern)]
         if not fits:
             raise UnknownName(f"metric in {path}", pattern, gateable)

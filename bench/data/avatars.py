@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.assets import CREDIT
+from bench.core import interrupts
 from bench.core.attributes import Attribute, check_distribution
 from bench.core.cpus import usable_cpus
 from bench.core.errors import ConfigError
@@ -190,10 +191,16 @@ def _draw_all(
         import multiprocessing
 
         # "spawn": a forked child of a process that has used torch can hang in its thread pool.
+        spawn = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-                jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
-                blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
+            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=interrupts.ignore) as pool:
+                try:
+                    with interrupts.held_back():
+                        jobs = [pool.submit(_draw_block, joint, seed, s, min(s + 100, n), size) for s in starts]
+                    blocks = [job.result() for job in track(jobs, f"drawing {n:,} faces for {name}")]
+                except KeyboardInterrupt:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         except BrokenProcessPool:
             # A spawned process imports the caller's script, which fails without `if __name__ == "__main__"`.
             return _draw_all(joint, seed, n, size, name, workers=1)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from rich.console import Console
 from bench import cli
 from bench.cli import listing
 from bench.config.suite import Suite
+from bench.core import plugins
 from bench.core.errors import ConfigError
+from bench.core.provenance import bench_version
 from bench.engine import worker
 from bench.engine.options import Options
 from bench.environment.doctor import Finding
@@ -406,6 +409,31 @@ def test_ctrl_c_says_how_to_go_on(call: Call, tmp_path: Path, monkeypatch: pytes
     code, printed, said = call("run", suite, "--workers", "1", "--out", tmp_path / "out")
     assert (code, printed) == (130, "")
     assert said == "interrupted; run the same command to resume\n"
+
+
+def test_the_version_help_and_completion_are_offered(call: Call) -> None:
+    code, printed, _ = call("--version")
+    assert (code, printed.split()[:2]) == (0, ["fairdiff-bench", bench_version()])
+    for command in ((), ("run",), ("compare",)):
+        assert call(*command, "-h") == call(*command, "--help")
+    assert "--install-completion" in call("-h")[1]
+
+
+@pytest.mark.parametrize(
+    "command", ["list evaluators", "table balancing_act leaderboards/quick --format markdown", "run no→such"]
+)
+def test_a_terminal_without_arrows_gets_all_other_characters(command: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "run_bench.py", *command.split()],
+        cwd=plugins.ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=False,
+    )
+    printed, said = shown.stdout.decode("cp1252"), shown.stderr.decode("cp1252")
+    assert shown.returncode == (2 if "such" in command else 0), said
+    assert "Traceback" not in said
+    assert any(text in printed + said for text in ("abstained_share ?", "FD ?", "unknown suite 'no?such'"))
 
 
 @pytest.mark.parametrize("function", ["os.fsync", "numpy.save"])

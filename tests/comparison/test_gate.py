@@ -274,11 +274,16 @@ def test_a_network_call_more_is_a_regression_without_a_test(checked: Callable[..
     assert (code, "refused: 1 worse" in printed, "exact count" in printed) == (1, True, True)
 
 
-def test_seconds_are_gated_as_a_ratio_to_vanilla(call: Call, tmp_path: Path) -> None:
+def test_seconds_are_gated_as_a_ratio_to_vanilla_where_asked_for(call: Call, tmp_path: Path) -> None:
     base, new = write_run(tmp_path / "a" / "s", baseline()), write_run(tmp_path / "b" / "s", baseline())
-    command = ("check", new, "--baseline", base)
-    assert "seconds are not gated" in call(*command)[1]
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("latency: {relative: 0.25}\n")
+    command = ("check", new, "--baseline", base, "--gates", gates)
+    assert "no costs.csv with vanilla in it lies beside" in refusal(call(*command))
     costs(base.parent, vanilla=0.10, other=0.12)
+    costs(new.parent, vanilla=0.10, other=1.0)
+    assert call(*command[:-2])[0] == 0, "another machine's load is no regression unless seconds are gated"
+    (new.parent / "costs.csv").unlink()
     code, printed, _ = call(*command)
     assert (code, "no seconds of other and of vanilla on cpu" in " ".join(printed.split())) == (1, True)
     for vanilla, other, expected in ((0.30, 0.36, 0), (0.10, 0.149, 0), (0.10, 0.151, 1), (0.05, 0.12, 1)):

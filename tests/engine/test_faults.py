@@ -27,6 +27,7 @@ from bench.api import run_suite as run
 from bench.config.suite import read_suite
 from bench.core.errors import ConfigError
 from bench.engine.executors import local
+from bench.engine.executors.queue import Queue
 from bench.engine.jobs import Job
 from bench.engine.options import Options
 from bench.engine.runner import FINISHED
@@ -218,6 +219,23 @@ def test_a_local_worker_that_is_killed_is_replaced_and_a_poison_job_fails(quick_
     assert (after.status, after.result) == ("ok", 7)
     assert (behind.status, behind.reason) == ("failed", poison.reason)
     assert (refused.status, refused.reason) == ("failed", "no")
+
+
+def test_ctrl_c_while_a_worker_starts_is_none_of_its_business(capfd: pytest.CaptureFixture[str]) -> None:
+    """A terminal sends it to every process; a new interpreter would end in a traceback while it imports."""
+    ended: list[Job] = []
+    queue, seats = Queue([Job(add, (1, 2))], ended.append), list[Any]()
+    local._fill(queue, seats, 1)
+    (seat,) = seats
+    try:
+        with within(120):
+            while not seat.line.poll(0.02):
+                os.kill(seat.process.pid, signal.SIGINT)
+            assert local._hear(seat) == ""
+            assert seat.started
+    finally:
+        seat.end()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("workers", [1, 2])

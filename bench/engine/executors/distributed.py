@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import cast
 
+from bench.core import interrupts
 from bench.core.errors import ConfigError
 from bench.engine.jobs import Job, JobEnd, guarded, one_thread
 from bench.engine.resources import Resources
@@ -68,10 +68,11 @@ def _group(count: int, device: str, seconds: float) -> Iterator[list[_Member]]:
             here, there = context.Pipe()
             arguments = (there, rank, count, (Path(folder) / "meet").as_uri(), device, seconds)
             process = context.Process(target=_live, args=arguments, name=f"rank {rank}", daemon=True)
-            process.start()
+            with interrupts.held_back():
+                process.start()
+                group.append(_Member(process, here))
+                ends.callback(_end, group[-1])
             there.close()
-            group.append(_Member(process, here))
-            ends.callback(_end, group[-1])
         yield group
 
 
@@ -83,7 +84,7 @@ def _end(member: _Member) -> None:
 
 def _live(line: Connection, rank: int, count: int, where: str, device: str, seconds: float) -> None:
     """Run one job after another in a process of the group, until the line is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the processes
+    interrupts.ignore()
     one_thread()
     resources = Resources()
     with ExitStack() as group:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import cast
 
+from bench.core import interrupts
 from bench.core.errors import ConfigError
 from bench.engine.executors.queue import Queue
 from bench.engine.jobs import Job, guarded, one_thread
@@ -116,7 +116,7 @@ def _seat() -> _Seat:
 
 def _live(line: Connection) -> None:
     """Run one job after another in a worker process, until the line is closed or nobody listens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the driver ends the workers
+    interrupts.ignore()
     one_thread()
     resources = Resources()
     with suppress(EOFError, ConnectionError):
@@ -164,8 +164,9 @@ def _fill(queue: Queue, seats: list[_Seat], workers: int) -> None:
         if job is None:
             return
         if seat is None:
-            seat = _seat()
-            seats.append(seat)
+            with interrupts.held_back():
+                seat = _seat()
+                seats.append(seat)
         seat.job, seat.group, seat.since = job, job.group, time.monotonic()
         with suppress(ConnectionError):  # it died; its sentinel says so
             seat.line.send((job.call, job.args))
