@@ -109,7 +109,12 @@ def shares_of(
 
 
 def target_name(target: tuple[float, ...]) -> str:
-    """Return the name of a target distribution: "uniform", or its shares in percent, such as "10/90"."""
-    if max(target) - min(target) < 1e-9:
-        return "uniform"
-    return "/".join(f"{100 * share:g}" for share in target)
+    """Return the name of a target distribution: "uniform", or its shares in percent, such as "10/90".
+
+    Shares count with the six digits that results.csv has of them, so that every table names a task alike.
+
+    >>> target_name((0.1, 0.9)), target_name((1 / 3, 1 / 3, 1 / 3)), target_name((1 / 6, 1 / 6, 2 / 3))
+    ('10/90', 'uniform', '16.6667/16.6667/66.6667')
+    """
+    shares = [f"{100 * float(f'{share:.6g}'):g}" for share in target]
+    return "uniform" if len(set(shares)) == 1 else "/".join(shares)

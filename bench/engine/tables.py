@@ -33,6 +33,8 @@ SAMPLER = ("name", "steps", "eta", "spacing", "precision")
 def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult], resources: Resources) -> list[Path]:
     """Write the CSVs; seconds are in costs.csv alone, so the others come out the same on every run.
 
+    Each has the columns `task` and `method`, by which they can be merged; all but leaderboard.csv have `seed` too.
+
     A suite with prompts has prompts.csv beside them, one row per cell and prompt: its text, and the key of its samples.
     """
     with gc_paused():
@@ -50,6 +52,7 @@ def write_tables(suite: Suite, folder: Path, results: Sequence[CellResult], reso
 def _cell_columns(job: CellJob) -> dict[str, str | int]:
     cell = job.cell
     return {
+        "task": cell.task,
         "attributes": "+".join(a.name for a in cell.attributes),
         "target": target_text(cell.target),
         "method": cell.title,

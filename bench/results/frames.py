@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bench.results.key import Task
 from bench.results.read import COLUMNS
 from bench.results.tables import Record
 
@@ -19,15 +18,11 @@ WHOLE = ("n", "prompts", "seeds", "seed")
 def scores_frame(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell and score, given the rows of `bench.results.read.read_results`.
 
-    Texts are plain objects in place of categoricals, and "task", the name that leaderboard.csv uses, comes first.
+    Texts are plain objects in place of categoricals, and "task", by which all tables can be merged, comes first.
     """
     categorical = [str(name) for name in rows if isinstance(rows[name].dtype, pd.CategoricalDtype)]
-    texts = {name: rows[name].astype(object) for name in categorical}
-    pairs = dict.fromkeys(zip(rows["attributes"], rows["target"], strict=True))
-    names = {pair: Task(*pair).name for pair in pairs}
-    task = [names[pair] for pair in zip(rows["attributes"], rows["target"], strict=True)]
-    frame = rows.assign(**texts, task=task)
-    further = [name for name in rows if name not in COLUMNS]
+    frame = rows.assign(**{name: rows[name].astype(object) for name in categorical})
+    further = [name for name in rows if name not in ("task", *COLUMNS)]
     first = [
         "task",
         "method",

@@ -6,7 +6,6 @@ from functools import cache
 from typing import NamedTuple
 
 from bench.core.attributes import target_name
-from bench.results.read import target_shares
 
 
 class Task(NamedTuple):
@@ -32,7 +31,7 @@ class Task(NamedTuple):
 
 @cache
 def _name(attributes: str, target: str) -> str:
-    return f"{attributes} {target_name(tuple(target_shares(target).tolist()))}"
+    return f"{attributes} {target_name(tuple(map(float, target.split('/'))))}"
 
 
 class Key(NamedTuple):

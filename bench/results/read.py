@@ -18,6 +18,7 @@ from bench.core.csv_text import unescape
 from bench.core.design import BY_BATCH, BY_CLASS, INDEPENDENT
 from bench.core.errors import ConfigError
 from bench.core.gc_pause import gc_paused
+from bench.results.key import Task
 from bench.results.tables import ADVICE, COMMAND, current_metric, read_lines
 
 WHOLE = ("seed", "n_asked", "guidance_batch", "steps", "protocol")
@@ -65,7 +66,7 @@ def read_results(path: Path) -> pd.DataFrame:
         path: the file, as `bench.engine.tables.write_tables` writes it, or the folder that holds it.
 
     Returns:
-        A frame with at least `COLUMNS`: `WHOLE` as int64, `NUMBERS` as float64 with NaN where blank, `n` as nullable
+        A frame with at least `COLUMNS` and "task", the task's name in leaderboard.csv: `WHOLE` as int64, `NUMBERS` as float64 with NaN where blank, `n` as nullable
         Int64, `guided_by_classifier` as bool, everything else, further columns included, as categoricals of str; the
         index is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
 
@@ -103,6 +104,7 @@ def read_results(path: Path) -> pd.DataFrame:
         for column in ("fields", "classifier_confusion"):
             _check_texts(path, frame, column, _is_object, "must be a JSON object")
         _check_texts(path, frame, "target", _is_distribution, "must be shares that sum to 1, separated by /")
+        _name_tasks(path, frame)
         _check_values(path, frame)
         _check_one_run(path, frame)
         _check_shares(path, frame)
@@ -183,6 +185,23 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _name_tasks(path: Path, frame: pd.DataFrame) -> None:
+    """Add the column `task` to a file of an earlier version; refuse a name that its attributes and target contradict."""
+    names = np.array([Task(*pair).name for pair in tasks_of(frame)], dtype=object)
+    expected = names[frame.groupby(["attributes", "target"], sort=False, observed=True).ngroup().to_numpy()]
+    if "task" not in frame.columns:
+        frame["task"] = pd.Categorical(expected)
+    wrong = frame["task"].to_numpy() != expected
+    if wrong.any():
+        line, name = _first(frame, wrong), expected[int(wrong.argmax())]
+        _refuse(path, line, "task", f"must be {name!r}, got {frame.at[line, 'task']!r:.80}")
+
+
+def tasks_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return attributes and target of every task of a file, in the order of the file."""
+    return list(dict.fromkeys(zip(frame["attributes"], frame["target"], strict=True)))
 
 
 def target_shares(text: str) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from bench.results.key import Key, Task
 from bench.results.leaderboard_csv import MARKS
 from bench.results.metric_info import COUNTED, metric
 from bench.results.noise_floors import NoiseFloors
-from bench.results.read import read_results, results_file
+from bench.results.read import read_results, results_file, tasks_of
 from bench.results.run_record import NAME, RunRecord, read_run_record
 from bench.results.score_row import ScoreRow, mean_value, score_rows
 from bench.results.stored import StoredSamples
@@ -232,7 +232,7 @@ class Run:
     @cached_property
     def tasks(self) -> list[Task]:
         """The tasks, in the order of the file."""
-        return [Task(*pair) for pair in dict.fromkeys(zip(self.rows["attributes"], self.rows["target"], strict=True))]
+        return [Task(*pair) for pair in tasks_of(self.rows)]
 
     @cached_property
     def metrics(self) -> list[str]:

@@ -34,7 +34,7 @@ from bench.verification.table import CELL, name_of
 Row = Mapping[str, str]
 # Columns of one subject; a file of an earlier bench may lack some.
 SETTINGS = (
-    *("suite", "model", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
+    *("suite", "model", "task", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
     *("method_file", "fields"),
 )
 WEIGHTS = ("model_sha256", "classifier_sha256", "classifier_confusion", "guided_by_classifier")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -76,6 +77,20 @@ def test_one_row_a_cell_and_score_with_provenance(finished: tuple[Path, Path]) -
         assert r["nfe_per_image"] == "3.0"
         assert r["backward_per_image"] == "0.0"
         assert len(r["sample_key"]) == len(r["model_sha256"]) == 64
+
+
+def test_the_tables_merge_by_task_method_and_seed(finished: tuple[Path, Path]) -> None:
+    results, leaderboard, costs = (
+        pd.read_csv(finished[1] / "small" / f"{name}.csv") for name in ("results", "leaderboard", "costs")
+    )
+    assert set(results["task"]) == {"eyeglasses uniform", "skin_tone 20/30/50"}
+    ranked = results[(results["metric"] == "fd_l2_hard") & (results["scope"] == results["attributes"])]
+    merged = ranked.merge(leaderboard, on=["task", "method"], validate="one_to_one")
+    assert len(merged) == len(ranked) == len(leaderboard)
+    assert np.array_equal(merged["value"], merged["fd_l2_hard"])
+    both = results.merge(costs, on=["task", "method", "seed"], validate="many_to_one", suffixes=("", "_of_costs"))
+    assert len(both) == len(results)
+    assert np.array_equal(both["nfe_per_image"], both["nfe_per_image_of_costs"])
 
 
 def test_discrepancy_in_the_table_is_that_of_the_classified_images(finished: tuple[Path, Path]) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.core.attributes import target_name
 from bench.core.errors import ConfigError
-from bench.results.read import COLUMNS, read_results
+from bench.results.key import Task
+from bench.results.read import COLUMNS, read_results, target_text
 from tests.support.runs import classified, failed, half_and_half, read_rows, score, undefined, write_run
 
 QUICK = Path(__file__).parents[2] / "leaderboards" / "quick"
@@ -51,6 +55,26 @@ def test_texts_that_differ_by_the_writers_apostrophe_alone_are_one(tmp_path: Pat
     frame = read_results(write_run(tmp_path, found))
     assert frame["method"].tolist() == ["=1", "=1", "'1"]
     assert frame["method"].nunique() == 2
+
+
+def test_tasks_are_named_as_in_the_leaderboard_also_in_files_without_the_column(tmp_path: Path) -> None:
+    shares = ["0.5/0.5", "0.1/0.9", "0.166667/0.833333"]
+    found = [score("vanilla", "frechet_x", "y", 1.0, 0.5) | {"target": target} for target in shares]
+    frame = read_results(write_run(tmp_path, found))
+    names = ["eyeglasses uniform", "eyeglasses 10/90", "eyeglasses 16.6667/83.3333"]
+    assert frame["task"].tolist() == names
+    again = [row | {"task": name} for row, name in zip(found, names, strict=True)]
+    assert read_results(write_run(tmp_path / "named", again))["task"].tolist() == names
+    again[1]["task"] = "eyeglasses 90/10"
+    with pytest.raises(ConfigError, match=r"line 3, column task: must be 'eyeglasses 10/90', got 'eyeglasses 90/10'"):
+        read_results(write_run(tmp_path / "wrong", again))
+
+
+@given(st.lists(st.floats(0.001, 1.0), min_size=2, max_size=7))
+def test_every_table_gives_a_target_the_same_name(weights: list[float]) -> None:
+    """leaderboard.csv names a task by its target, readers of results.csv by the six digits that this has."""
+    target = tuple((np.array(weights) / sum(weights)).tolist())
+    assert Task("a", target_text(target)).name == f"a {target_name(target)}"
 
 
 def put(line: int, column: str, value: Any) -> Callable[[Rows], Rows]:

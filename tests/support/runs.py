@@ -109,7 +109,8 @@ def write_run(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.csv"
     with path.open("w", newline="") as f:
-        writer = csv.DictWriter(f, list(COLUMNS), lineterminator="\n")
+        columns = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])  # older files have no `task`
+        writer = csv.DictWriter(f, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows({"design": "independent"} | row for row in rows)  # older files have no such column
     return path
