@@ -102,7 +102,8 @@ class DataSource(Strict):
         name: a shipped set, or a format of `run_bench.py list data`.
         label: what the tables call the set; its name unless given.
         root: the folder or file; for the format `hub`, the id.
-        attributes: a list of columns, or a mapping of attributes to their classes or to an `AttributeChoice`.
+        attributes: a list of columns, or a mapping of attributes to their classes or to an `AttributeChoice`; none for
+            images without labels, which serve as a reference alone.
         fields: of the format itself (`with` in the file), such as the split.
         n: how many images, all unless given.
         size: side in pixels; in a suite, the model's.
@@ -172,8 +173,10 @@ class DataSource(Strict):
                 raise ValueError(f"{self.name} is a shipped set, without {', '.join(extra)}; leave that out")
         elif self.name not in names("data format"):
             raise ValueError(str(UnknownName("data set", self.name, [*SETS, *names("data format")])))
-        elif self.root is None or not self.attributes:
-            raise ValueError(f"{self.name} is a format of files; give its `root` and its `attributes`")
+        elif self.root is None:
+            raise ValueError(f"{self.name} is a format of files; give its `root`")
+        elif self.subsample is not None and not self.attributes:
+            raise ValueError("subsample needs the set's `attributes`; give them, or leave it out")
         elif self.subsample is not None and not set(self.subsample.over) <= {a.name for a in self.attributes}:
             raise ValueError(
                 f"subsample.over must name attributes of the set ({', '.join(a.name for a in self.attributes)}), got "

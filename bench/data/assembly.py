@@ -65,7 +65,8 @@ def stamp(source: DataSource) -> str:
 
 def _format(source: DataSource) -> Format:
     format: type[Format] = load("data format", source.name, "Format")
-    return fill(format, {"root": source.root, **source.fields}, "format", source.name)
+    unlabelled = {"unlabelled": True} if not source.attributes and hasattr(format, "unlabelled") else {}
+    return fill(format, {"root": source.root, **unlabelled, **source.fields}, "format", source.name)
 
 
 def _problems(table: Table, unusable: dict[int, str]) -> dict[str, str]:
@@ -121,7 +122,7 @@ def _labelled(
         len(rows),
         lambda: decoded(table.pictures, rows, hashes, values, shape, digest, source.title),
         labels.attributes,
-        counts / len(rows),
+        counts / counts.sum(),
         digest,
         left_out=tuple(f"{name}: {why}" for name, why in problems.items()),
     )

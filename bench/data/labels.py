@@ -51,7 +51,8 @@ def read_labels(table: Table, source: DataSource) -> Labels:
         attribute, column = _binned(choice, table, source) if choice.edges else _classed(choice, table, source)
         attributes.append(attribute)
         columns.append(column)
-    return Labels(tuple(attributes), np.stack(columns, axis=1), problems)
+    blank = np.zeros((len(table.pictures), 0), dtype=np.int64)  # of a set without attributes
+    return Labels(tuple(attributes), np.stack(columns, axis=1) if columns else blank, problems)
 
 
 def _classed(choice: AttributeChoice, table: Table, source: DataSource) -> tuple[Attribute, npt.NDArray[np.int64]]:

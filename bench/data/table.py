@@ -91,8 +91,9 @@ class Table:
 class Format(Protocol):
     """The protocol of data formats: bench/data/formats/NAME.py defines a frozen dataclass `Format`.
 
-    Its first field is `root`, from the declaration; its other fields are the keys of `with`. `run_bench.py list data`
-    shows the first line of its docstring.
+    Its first field is `root`, from the declaration; its other fields are the keys of `with`. A field `unlabelled` with
+    the default False is True where the declaration has no attributes. `run_bench.py list data` shows the first line of
+    its docstring.
     """
 
     @property

@@ -208,6 +208,9 @@ def _image_sets(suite: Suite, size: int, resources: Resources) -> _ImageSets:
         {need: ImageSetSpec(suite.source(name), None, size) for need, name in learnt_from(suite).items()},
     )
     opened = [resources.images(spec) for spec in (*sets.references.values(), *sets.downstream.values())]
+    unlabelled = next((name for name, spec in sets.downstream.items() if not resources.images(spec).attributes), None)
+    if unlabelled is not None:
+        raise ConfigError(f"the sets of downstream must have labels, got none of {unlabelled}; give its `attributes`")
     if len({resources.images(spec).attributes for spec in sets.downstream.values()}) > 1:
         raise ConfigError(
             f"the sets of downstream must have the same attributes, got others in {', '.join(sets.downstream)}"

@@ -61,7 +61,7 @@ class LabelledImages:
         """
         for a in attributes:
             if a not in self.attributes:
-                has = "; ".join(f"{b.name}: {', '.join(b.classes)}" for b in self.attributes)
+                has = "; ".join(f"{b.name}: {', '.join(b.classes)}" for b in self.attributes) or "no labels"
                 raise ConfigError(
                     f"data set {self.name} must have {a.name} with classes {', '.join(a.classes)}, got {has}; declare "
                     f"it as `{a.name}: {{column: NAME, classes: [{', '.join(a.classes)}]}}`"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from bench.config.data_source import DataSource
+from bench.config.shipped_sets import SETS
 from bench.core.attributes import Attribute, check_distribution
 from bench.core.errors import ConfigError
 from bench.core.yaml_models import Strict, read_yaml
@@ -22,6 +23,12 @@ class DataChoice(DataSource):
     """The images to train on, declared as in a suite."""
 
     size: int = Field(32, ge=8, le=1024)
+
+    @model_validator(mode="after")
+    def _labelled(self) -> DataChoice:
+        if self.name not in SETS and not self.attributes:
+            raise ValueError(f"{self.name}: images to train on must have labels; give their `attributes`")
+        return self
 
     @model_serializer(mode="wrap")
     def _without_unset_fields(self, dump: SerializerFunctionWrapHandler) -> Record:

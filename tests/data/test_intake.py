@@ -48,6 +48,19 @@ def test_each_image_stands_beside_its_label(tmp_path: Path) -> None:
     assert set(data.labels[:5, 0].tolist()) == {0, 1}, "the beginning of a set is no class folder"
 
 
+def test_a_folder_without_labels_is_a_set_without_attributes(tmp_path: Path) -> None:
+    root = copies.class_folders(tmp_path / "x")
+    (root / "loose.jpg").write_bytes(next(root.rglob("*.jpg")).read_bytes()[:-2] + b"\xff\xd9")
+    data = load_data(source(root, attributes=[]))
+    assert (len(data), data.attributes, data.joint.tolist(), data.labels.shape) == (13, (), 1.0, (13, 0))
+    assert data.images.shape == (13, 3, 32, 32)
+    assert data.digest != load_data(source(root, attributes=[], n=12)).digest
+    with pytest.raises(ConfigError, match="must have class with classes cat, dog, got no labels; declare it as"):
+        data.column((Attribute("class", ("cat", "dog")),))
+    with pytest.raises(ConfigError, match=r"loose.jpg \(not in a class folder\)"):
+        load_data(source(root))
+
+
 def test_the_hash_is_of_content_order_labels_and_pixels(tmp_path: Path) -> None:
     root = copies.class_folders(tmp_path / "x")
     first = load_data(source(root)).digest
@@ -150,8 +163,8 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyt
     ("form", "sentence"),
     [
         ({"name": "imagefolder"}, "unknown data set 'imagefolder'; did you mean 'image_folder'"),
-        ({"root": None}, "image_folder is a format of files; give its `root` and its `attributes`"),
-        ({"attributes": []}, "image_folder is a format of files; give its `root` and its `attributes`"),
+        ({"root": None}, "image_folder is a format of files; give its `root`"),
+        ({"attributes": [], "subsample": {"target": "uniform"}}, "subsample needs the set's `attributes`; give them"),
         ({"attributes": ["a", "a"]}, "the attributes must have different names, got ['a', 'a']"),
         ({"attributes": list("abcdefghi")}, "a set can have at most 8 attributes, got 9"),
         ({"attributes": {"a": ["x"]}}, "classes must be two or more different names, got ['x']"),

@@ -12,29 +12,36 @@ from bench.data.table import FilePictures, Table, existing, files_below, left_be
 
 @dataclass(frozen=True)
 class Format:
-    """CLASS/any/file.png (attribute: class), or images with a CSV: `with: {labels: labels.csv, file: file}`.
+    """CLASS/any/file.png (attribute: class), images with a CSV (`with: {labels: labels.csv, file: file}`), or no labels.
 
     Attributes:
         root: the folder of the images.
         labels: a CSV with a row per image, below the root or from the current folder; by default, folders are the
             classes.
         file: the CSV's column of files, as paths below the root; every other column may be an attribute.
+        unlabelled: every image below the root is taken, in whatever folder; so where no attributes are declared.
     """
 
     root: str
     labels: str | None = None
     file: str = "file"
+    unlabelled: bool = False
 
     def table(self) -> Table:
         """Read the labels and list the files; see `bench.data.table.Format`."""
         root = existing(self.root)
-        return _by_folder(root) if self.labels is None else _by_csv(root, self.labels, self.file)
+        if self.labels is not None:
+            return _by_csv(root, self.labels, self.file)
+        return Table(FilePictures(root, list(files_below(root))), {}) if self.unlabelled else _by_folder(root)
 
 
 def _by_folder(root: Path) -> Table:
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not left_behind(entry.name))
     if not classes:
-        raise ConfigError(f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`")
+        raise ConfigError(
+            f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`, or leave `attributes` "
+            "out for a reference set without labels"
+        )
     files = list(files_below(root))
     labelled = [file for file in files if "/" in file]
     values = [file.split("/")[0] for file in labelled]
