@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         tune,
         verify,
     )
-    from bench.api.finished import check, compare, open_run, paper_table, rank, write_page, write_plots
+    from bench.api.finished import check, compare, export, open_run, paper_table, rank, write_page, write_plots
     from bench.core.errors import BenchError
     from bench.report.plots import figures as plots
 
-FINISHED = ("check", "compare", "open_run", "paper_table", "rank", "write_page", "write_plots")
+FINISHED = ("check", "compare", "export", "open_run", "paper_table", "rank", "write_page", "write_plots")
 MODULES = {  # the others are in bench.api
     **dict.fromkeys(FINISHED, "bench.api.finished"),
     "BenchError": "bench.core.errors",
@@ -42,6 +42,7 @@ __all__ = [
     "check",
     "compare",
     "doctor",
+    "export",
     "load_suite",
     "open_run",
     "paper_table",

@@ -28,6 +28,7 @@ sets; [adding-a-method.md](adding-a-method.md) and [bring-your-own.md](bring-you
 RETURNED = {  # what the functions take and return, by module
     "bench.engine.run_options": ("RunOptions",),
     "bench.results.run": ("Run",),
+    "bench.results.export": ("Exported",),
     "bench.estimate.plan": ("Plan",),
     "bench.estimate.forecast": ("Forecast",),
     "bench.comparison.head_to_head": ("Comparison",),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.comparison.head_to_head import Comparison
     from bench.comparison.ranking import Ranking
     from bench.report.paper.formats import PaperTable
+    from bench.results.export import Exported
     from bench.results.run import Run
 
     RunLike: TypeAlias = Run | str | Path
@@ -153,6 +154,31 @@ def write_plots(
     finished = opened(run)
     target = finished.file.parent / "plots" if folder is None else Path(folder)
     return write(finished_of(finished), target, names_of(only))
+
+
+def export(
+    run: RunLike,
+    folder: str | Path,
+    *,
+    method: Sequence[str] = (),
+    task: Sequence[str] = (),
+    seed: Sequence[int] = (),
+) -> Exported:
+    """Write the images of cells as PNG files into a new or empty folder, with a metadata.csv.
+
+    Without `method`, `task` and `seed`, every cell whose samples are in the store beside the run.
+
+    Raises:
+        UnknownName: no such method, task or seed.
+        ConfigError: the folder holds something, or the store has no samples of what was chosen.
+
+    >>> bench.export("leaderboards/quick", "docs")
+    Traceback (most recent call last):
+    bench.core.errors.ConfigError: FOLDER must be a new or empty folder, got docs; nothing is written over
+    """
+    from bench.results.export import export as write
+
+    return write(opened(run), Path(folder), names_of(method), names_of(task), tuple(seed))
 
 
 def opened(run: RunLike) -> Run:

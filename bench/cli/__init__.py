@@ -13,6 +13,7 @@ from bench.cli.check import check
 from bench.cli.compare import compare
 from bench.cli.convert import convert
 from bench.cli.doctor import doctor
+from bench.cli.export import export
 from bench.cli.listing import list_
 from bench.cli.plot import plot
 from bench.cli.prepare import prepare
@@ -78,6 +79,9 @@ app.command(
 )(statistics)
 app.command("plot", epilog="Example: python run_bench.py plot leaderboards/quick --only pareto --out figures")(plot)
 app.command("report", epilog="Example: python run_bench.py report leaderboards/quick --out quick.html")(report)
+app.command("export", epilog="Example: python run_bench.py export leaderboards/quick faces --method vanilla --seed 0")(
+    export
+)
 app.command("verify", epilog="Example: python run_bench.py verify results/quick --resample 100")(verify)
 app.command(
     "sweep",
