@@ -107,7 +107,7 @@ def paper_table(run: RunLike, template: str, claimed: str | Path | None = None) 
     """Lay out a finished run as a table of a paper, with `to_latex`, `to_markdown`, `to_html` and `to_csv`.
 
     The template is a shipped one's name (`python run_bench.py list templates`) or a YAML file; `claimed` is a CSV of
-    method, task, value and citation, shown beside the measured values.
+    method, task, value and citation, shown beside the measured values, and of the metric that they are of.
 
     Raises:
         ConfigError: no such template, a file cannot be read, or the run has none of the template's metrics.

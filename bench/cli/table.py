@@ -17,7 +17,10 @@ def table(
     format: Annotated[str, typer.Option(help="latex, markdown, csv or html.")] = "latex",
     out: Annotated[Path | None, typer.Option(help="Write it to a file instead of the screen.")] = None,
     claimed: Annotated[
-        Path | None, typer.Option(help="A CSV of method, task, value and citation, to stand beside the measured ones.")
+        Path | None,
+        typer.Option(
+            help="A CSV of method, task, value, citation and, if you like, metric, to stand beside the measured values."
+        ),
     ] = None,
 ) -> None:
     """Lay out a finished run as a table of a paper."""

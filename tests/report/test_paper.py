@@ -297,6 +297,24 @@ def test_a_claim_stands_beside_the_measured_value_with_its_citation(tmp_path: Pa
     assert not any(h.heading == "claimed" for h in made("balancing_act").heads)
 
 
+def test_claims_name_their_metric_and_methods_that_were_not_run(tmp_path: Path) -> None:
+    text = "method,task,value,citation,metric\nvanilla,skin_tone,0.47,@a,{0}\nFair-SD 2,skin_tone,0.1,@b,{0}\n"
+    table = made("balancing_act", claimed=claims(tmp_path, text.format("FD of a ResNet")))
+    assert [h.heading for h in table.heads[:2]] == ["FD", "claimed FD of a ResNet"]
+    (_, rows) = table.blocks[0]
+    assert (rows[-1].label, rows[-2].label) == ("Fair-SD 2", made("balancing_act").blocks[0][1][-1].label)
+    assert sorted({cell.word for cell in rows[-1].cells}) == ["", "-", "0.1"]
+    assert "not run" in table.notes
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](table))))
+    assert ("claimed FD of a ResNet", "0.1") in [(r["metric"], r["value"]) for r in lines if r["row"] == "Fair-SD 2"]
+
+    heads = [h.heading for h in made("full", claimed=claims(tmp_path, text.format("fd_l2_soft"))).heads]
+    assert heads[:3] == ["FD", "FD soft", "claimed"], "beside the template's own column of that metric"
+    mixed = text.format("kl") + "vanilla,eyeglasses 10/90,0.2,@c,fd_l1\n"
+    with pytest.raises(ConfigError, match="the claims of a file must be of one metric, got 'kl' and 'fd_l1'"):
+        made("balancing_act", claimed=claims(tmp_path, mixed))
+
+
 def test_the_shipped_claims_are_of_methods_and_tasks_of_their_preset() -> None:
     preset = read_suite("balancing_act_celebahq")
     run = SimpleNamespace(
@@ -485,7 +503,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             ("tiw", "tests/golden/run"),
             "unknown field of any method of tests/golden/run/results.csv 'reference_frac'",
         ),
-        (("costs", "--claimed", "README.md"), "README.md, line 1: must be the header method,task,value,citation, got"),
+        (
+            ("costs", "--claimed", "README.md"),
+            "README.md, line 1: must be the header method,task,value,citation or with ,metric, got",
+        ),
         (("full", "--claimed", "absent.csv"), "cannot read absent.csv: No such file"),
         (("attribute_switching", "leaderboards/unguided"), "unknown metric of leaderboards/unguided/results.csv"),
     ],
@@ -538,6 +559,7 @@ def test_a_bad_layout_is_one_sentence(call: Any, tmp_path: Path, text: str, sent
         ("vanilla,skin_tone,1_0,x", "value must be a finite number, got '1_0'"),
         ("vanilla,skin_tone,1", "FILE, line 2: must have 4 fields"),
         ("vanilla,skin_tone,1,", "citation must name the source"),
+        (",skin_tone,1,x", "unknown method in FILE, line 2 ''; "),
         (
             "vanilla,skin_tone,1,x\nvanilla,skin_tone uniform,2,y",
             "line 3: vanilla on skin_tone uniform is claimed twice",

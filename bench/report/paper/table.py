@@ -122,13 +122,22 @@ def build(template: Template, run: Run, claims: Mapping[tuple[Task, str], Claim]
     Raises:
         UnknownName: the run does not have a metric, scope, cost or method's field.
         ConfigError: a file of the run cannot be read or contradicts another, or there are claims but no column of
-            the template has `claimed: true`.
+            the template is of their metric or has `claimed: true`.
     """
-    if claims is not None and not any(c.claimed for c in template.columns):
+    beside = None if claims is None else _beside(template, next((c.metric for c in claims.values()), ""))
+    return _Builder(template, run, claims, beside).table()
+
+
+def _beside(template: Template, claimed: str) -> ColumnChoice:
+    """Return the column that claims stand beside: the one of their metric, else the one that is marked."""
+    of_metric = [c for c in template.columns if claimed and c.metric == claimed]
+    marked = [c for c in template.columns if c.claimed]
+    if not of_metric and not marked:
         raise ConfigError(
-            f"template {template.template} must have a column with `claimed: true` to show --claimed beside"
+            f"template {template.template} must have a column with `claimed: true`, or of the metric that the claims "
+            "name, to show --claimed beside"
         )
-    return _Builder(template, run, claims).table()
+    return (of_metric or marked)[0]
 
 
 @dataclass
@@ -136,6 +145,7 @@ class _Builder:
     template: Template
     run: Run
     claims: Mapping[tuple[Task, str], Claim] | None
+    beside: ColumnChoice | None  # the column that the claims stand beside
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -177,9 +187,13 @@ class _Builder:
             columns = self._scored(choice, choice.metric or "")
         if not columns:
             self.left_out.append(" ".join(choice.heading.split()))
-        if not choice.claimed or self.claims is None:
+        if choice is not self.beside:
             return columns
-        claimed = [_Column(choice, "claimed", c.metric, c.scope, True) for c in columns]
+        of = next((claim.metric for claim in (self.claims or {}).values()), "")
+        claimed = [
+            _Column(choice, "claimed" if of in ("", c.metric) else f"claimed {of}", of or c.metric, c.scope, True)
+            for c in columns
+        ]
         return [c for pair in zip(columns, claimed, strict=True) for c in pair]
 
     def _scored(self, choice: ColumnChoice, pattern: str) -> list[_Column]:
@@ -201,7 +215,7 @@ class _Builder:
         """Return the groups of columns (one per value of the field `across`, or one group "") and the rows."""
         name = self.template.across
         if name in (None, "task"):
-            return [""], [_Line(method, {"": method}) for method in self.run.methods]
+            return [""], [_Line(method, {"": method}) for method in (*self.run.methods, *self._claimed_only())]
         rows = self.run.rows.drop_duplicates("method")
         texts = (rows[column].astype(str) for column in ("method", "method_file", "fields"))
         fields = {method: (file, json.loads(text)) for method, file, text in zip(*texts, strict=True)}
@@ -223,7 +237,11 @@ class _Builder:
                 lines += [_Line(method, {group_of[method]: method}) for method in methods]
             else:
                 lines.append(_Line(file if alone else methods[0], by_group))
-        return order, lines
+        return order, [*lines, *(_Line(method, {order[0]: method}) for method in self._claimed_only())]
+
+    def _claimed_only(self) -> list[str]:
+        """Return the methods that have a claim and were not run."""
+        return [m for m in dict.fromkeys(method for _, method in self.claims or {}) if m not in self.run.methods]
 
     def _cell(self, task: Task, method: str, column: _Column) -> Cell:
         facts = {"task": task.name, "method": method, "metric": column.metric, "scope": column.scope}
@@ -237,6 +255,8 @@ class _Builder:
             return Cell(
                 word=claim.value, claimed=True, notes=self._noted(claim.citation), facts=facts | {"status": "ok"}
             )
+        if method not in self.run.methods:
+            return Cell(word=WORDS["missing"], notes=self._noted("not run"), facts=facts | {"status": "missing"})
         if column.choice.cost is not None:
             cost = self.run.cost(task, method, column.metric)
             if cost is not None:
@@ -295,12 +315,14 @@ class _Builder:
                 f"{'; '.join(dict.fromkeys(sizes))}."
             )
         marked = list(
-            dict.fromkeys(c.heading for c in columns if c.metric == self.run.ranking_metric and c.scope == "task")
+            dict.fromkeys(
+                c.heading for c in columns if c.metric == self.run.ranking_metric and c.scope == "task" and not c.claims
+            )
         )
         if any(cell.mark for cell in cells):
             mean = " of the mean over seeds" if len(seeds_of(self.run)) > 1 else ""
             yield (
-                f"{' and '.join(h for h in marked if h != 'claimed')}: bold is the best of its task, underlined is not "
+                f"{' and '.join(marked)}: bold is the best of its task, underlined is not "
                 f"significantly different from it (paired bootstrap{mean}, Holm, 5 %); other columns are not marked."
             )
         yield protocol(self.run)
