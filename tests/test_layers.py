@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench.engine": ENGINE - {"bench.engine"},
     "bench.sweeps": ENGINE | {"bench.report", "bench.estimate"},  # a sweep warns of memory as a run does
     "bench.verification": ENGINE,
+    "bench.plugin_checks": ENGINE | {"bench.sweeps"},  # the search space of a method
     "bench.profiling": ENGINE | {"bench.report"},
     "bench.estimate": ENGINE,
     "bench.environment": CONTENT,
