@@ -115,6 +115,8 @@ def loaded(kind: Kind, member: Member) -> dict[str, Any]:
     """
     classes = {}
     for name in names(kind):
+        if name in _shipped(kind) and member not in _files(kind)[name]:
+            continue  # not imported: those of extractors need torch, which tables start without
         try:
             if name not in _shipped(kind):
                 _check_name(kind, name)

@@ -9,12 +9,13 @@ import pytest
 
 from bench.core import plugins
 from bench.core.design import MIN_BATCHES, Design
+from bench.plugin_checks.evaluators import Metric
+from bench.plugin_checks.samples import good
 from bench.protocols.evaluator import Reference, Sample, Score
 from evaluators.features.groups import FEW, FEW_BATCHES, groups_of, interleaved, means, singles
 from evaluators.features.mmd import unbiased, within
 from evaluators.features.subset import drawn_rows
 from evaluators.kid import cubic, scaled
-from tests.evaluators.test_contracts import evaluate, good
 
 ON_FEATURES = ["kid", "cmmd", "frechet", "fd_infinity", "prdc", "vendi", "group_quality", "paired_baseline"]
 
@@ -71,8 +72,8 @@ def test_replicates_of_batches_are_the_statistic_without_them() -> None:
 @pytest.mark.parametrize("name", ON_FEATURES)
 def test_values_do_not_depend_on_the_design_and_few_batches_are_noted(name: str) -> None:
     sample = good(0, 240)
-    plain = evaluate(name, sample)
-    many, few = (evaluate(name, replace(sample, design=coupled(240, size))) for size in (10, 60))
+    plain = Metric(name).scores(sample)
+    many, few = (Metric(name).scores(replace(sample, design=coupled(240, size))) for size in (10, 60))
     for before, batched, noted in zip(plain, many, few, strict=True):
         if name != "fd_infinity" and "_se_" not in before.metric:  # windows, and the error, are of other groups
             assert batched.value == pytest.approx(before.value, rel=1e-9)

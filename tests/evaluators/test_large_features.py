@@ -12,9 +12,9 @@ import pytest
 from bench.core import plugins
 from bench.core.errors import ConfigError, Undefined
 from bench.core.gaussian import Gaussian, check_features, fit
+from bench.plugin_checks.samples import GLASSES, HAIR, good
 from bench.protocols.evaluator import Downstream, LabelledFeatures, Reference, Sample, Score
 from bench.storage.gaussian_files import read_statistics, write_statistics
-from tests.evaluators.test_contracts import GLASSES, HAIR, good
 
 FAST = [
     "kid",

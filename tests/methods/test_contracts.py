@@ -77,6 +77,11 @@ def fields_of(name: str) -> dict[str, object]:
     return fields
 
 
+def method_of(name: str, **fields: object) -> Any:
+    """A method with its default fields, except that one that trains a model trains it for a moment."""
+    return plugins.load("method", name, "Method")(**{**fields_of(name), **fields})
+
+
 MOMENT = Settings(steps=3, discriminator_steps=3, batch=8, channels=(8, 16), discriminator_channels=(8,), width=8)
 
 
