@@ -24,7 +24,13 @@ from bench.core.yaml_models import JsonFields, Strict
 
 
 class ModelChoice(Strict):
-    """A model; a name alone takes the defaults of its fields."""
+    """A model; a name alone takes the defaults of its fields.
+
+    Attributes:
+        name: a shipped model, `path:DIR` or `hub:OWNER/NAME@REVISION`.
+        fields: of the model's family (docs/models.md).
+        label: what the tables call it; its name unless given.
+    """
 
     name: str
     fields: JsonFields = Field(default_factory=dict, alias="with")
@@ -64,9 +70,12 @@ def check_name(kind: Kind, name: str, member: Member, called: str) -> str:
 
 
 class ExtractorChoice(Strict):
-    """An extractor; a name alone takes the defaults of its fields.
+    """An extractor of features or an attribute classifier; a name alone takes the defaults of its fields.
 
-    Unless labelled, its title is its name, and then the model that `with` names: columns say whose features they are.
+    Attributes:
+        name: as `list evaluators` has it.
+        fields: its arguments.
+        label: what the columns call it; its name, and then the model that `with` names, unless given.
     """
 
     name: str
@@ -99,7 +108,12 @@ class ExtractorChoice(Strict):
 
 
 class StatisticsChoice(Strict):
-    """A file of mean and covariance, as clean-fid or pytorch-fid writes it, and the features that they are of."""
+    """Mean and covariance of features, published as a file.
+
+    Attributes:
+        file: a .npz as clean-fid or pytorch-fid writes it, or the command `statistics`.
+        features: title of the extractor that they are of.
+    """
 
     file: str
     features: str
@@ -124,7 +138,15 @@ def check_choices(files: Mapping[str, StatisticsChoice], references: Collection[
 
 
 class SamplerChoice(Strict):
-    """The sampler of every method: fields as in `SamplerSpec`."""
+    """The sampler of every method.
+
+    Attributes:
+        name: of the update rule.
+        steps: sampling steps, at most the model's training timesteps.
+        eta: noise of ddim, from 0 (none) to 1 (as ddpm); for ddim alone.
+        precision: bf16 runs the network under autocast; the sampler's own arithmetic is fp32.
+        spacing: of the timesteps: "model", as its configuration says, or "logsnr", even in log-SNR.
+    """
 
     name: Literal["ddim", "ddpm", "dpmsolver++"] = "ddim"
     steps: int = Field(default=50, ge=1)

@@ -53,7 +53,7 @@ class TaskChoice(Strict):
     Attributes:
         attributes: names of attributes that the classifier knows; the last one varies fastest in their joint.
         target: "uniform", one share per class in label order, such as [0.1, 0.9], or the shares by the classes' names,
-            such as {without: 0.1, with: 0.9}; a class of a joint is called as in "without+light".
+            such as {absent: 0.1, present: 0.9}; a class of a joint is called as in "absent+light".
     """
 
     attributes: tuple[str, ...] = Field(min_length=1)
@@ -121,7 +121,34 @@ class MethodChoice(Strict):
 
 
 class Suite(Strict):
-    """A suite file."""
+    """A suite file.
+
+    Attributes:
+        suite: its name; tables go to OUT/SUITE.
+        model: a shipped model, `path:DIR` or `hub:OWNER/NAME@REVISION`.
+        n: samples per cell; with `prompts`, per prompt.
+        guidance_batch: samples that a method steers together, at most `n`; part of the method for methods that couple
+            a batch.
+        seeds: of noise, fits and assigned classes, 0 to 2^53; one cell per seed, and tables show the mean over seeds.
+        sampler: of every method.
+        tasks: attributes and target distributions.
+        methods: in the order of the tables. `vanilla` is the baseline of `paired_*`, `drift_*` and timing ratios.
+        data: image sets of your own, by the names that they go by below.
+        labelled: name of the labelled set that methods may learn from.
+        observed: name of the biased training set of the methods that train.
+        unbiased: name of the source of their small reference set.
+        classifier: the attribute classifier that scores the methods, and decides the leaderboard's order.
+        other_classifiers: further classifiers with columns of their own; they do not affect the order.
+        classifier_may_guide: whether a method may guide with the network that classifies its samples; every table then
+            says so.
+        features: extractors of the features that distances are computed on.
+        references: name of an image set to the number of its images; one without labels will do.
+        statistics: published mean and covariance, by the names that tables give them; for Fréchet distances alone.
+        downstream: image sets of the metric `downstream_accuracy`.
+        metrics: evaluators, as `list evaluators` names them.
+        prompts: a prompt set for a text-to-image model: a shipped one's name, or FILE.yaml.
+        tuning: the budget of the methods with `tuned: true`.
+    """
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     model: ModelChoice
@@ -131,24 +158,22 @@ class Suite(Strict):
     sampler: SamplerChoice = SamplerChoice()
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
     methods: tuple[MethodChoice, ...] = Field(min_length=1)
-    data: dict[str, DataSource] = Field(default_factory=dict)  # sets of one's own, by the names they go by below
+    data: dict[str, DataSource] = Field(default_factory=dict)
     labelled: str | None = None
     observed: str | None = None
     unbiased: str | None = None
     classifier: ExtractorChoice = Field(
         ExtractorChoice(name="attribute_cnn"), validation_alias=_also_called("classifier")
     )
-    # Their scores stand beside the classifier's, which alone decides the leaderboard's order.
     other_classifiers: tuple[ExtractorChoice, ...] = Field((), validation_alias=_also_called("other_classifiers"))
-    # Let a method guide with the network that classifies its samples; every table then says so.
     classifier_may_guide: bool = Field(False, validation_alias=_also_called("classifier_may_guide"))
     features: tuple[ExtractorChoice, ...] = (ExtractorChoice(name="efficientnet_lite0"),)
     references: dict[str, int] = Field(default_factory=dict)
-    statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)  # references of Frechet distances alone
+    statistics: dict[str, StatisticsChoice] = Field(default_factory=dict)
     downstream: DownstreamChoice | None = None
     metrics: tuple[str, ...] = Field(("fairness_discrepancy", "frechet"), min_length=1)
-    prompts: str | None = None  # of a text-to-image model: a prompt set; n and guidance batches are then per prompt
-    tuning: TuningChoice | None = Field(None, validate_default=True)  # of the methods that are `tuned`
+    prompts: str | None = None
+    tuning: TuningChoice | None = Field(None, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod

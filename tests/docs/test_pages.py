@@ -14,7 +14,10 @@ from typer.core import TyperGroup
 
 from bench.cli import app
 from bench.config.suite import SHORT_KEYS, Suite
+from bench.core.attributes import Attribute
 from bench.core.plugins import ROOT
+from docs import make_suite_keys
+from evaluators.attribute_cnn import Extractor
 
 DOCS = ROOT / "docs"
 INDEX = DOCS / "index.md"
@@ -130,12 +133,18 @@ def test_the_index_lists_every_page_once() -> None:
 
 
 def test_the_page_on_suites_describes_every_key_and_its_example_is_one() -> None:
-    page = (DOCS / "suites.md").read_text(encoding="utf-8")
-    keys = re.findall(r"^\| `(\w+)`(?: \(short: `(\w+)`\))? \|", page, re.MULTILINE)
+    assert make_suite_keys.PAGE.read_text(encoding="utf-8") == make_suite_keys.page(), "run make_suite_keys"
+    first, *others = make_suite_keys.page().split("\n## ")[1:]
+    keys = re.findall(r"^\| `(\w+)`(?: \(short: `(\w+)`\))? \|", first, re.MULTILINE)
+    rows = [line.split(" | ") for section in (first, *others) for line in section.splitlines() if line[:3] == "| `"]
+    assert all(len(row) == 4 and len(row[3]) > 5 for row in rows), "every key has a meaning"
     assert [key for key, _ in keys] == list(Suite.model_fields)
     assert {key: short for key, short in keys if short} == SHORT_KEYS
+    page = (DOCS / "suites.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert Suite.model_validate(yaml.safe_load(example)).methods[1].title == "stronger guidance"
+    for name, classes in re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|$", page, re.MULTILINE):
+        assert Attribute(name, tuple(classes.split(", "))) in Extractor().attributes
 
 
 def test_names_that_do_not_exist_are_found() -> None:
