@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.api import (
+        check_plugin,
         doctor,
         load_suite,
         plan,
@@ -40,6 +41,7 @@ MODULES = {  # the others are in bench.api
 __all__ = [
     "BenchError",
     "check",
+    "check_plugin",
     "compare",
     "doctor",
     "export",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.environment.doctor import Finding
     from bench.environment.requirements import Item
     from bench.estimate.plan import Plan
+    from bench.plugin_checks.check import Checked
     from bench.profiling.profile import Profile
     from bench.report.tradeoff.points import Setting
     from bench.results.run import Run
@@ -254,6 +255,27 @@ def prepare(suite: SuiteLike, mirror: str | Path | None = None) -> list[Item]:
     from bench.environment.requirements import prepare as fetch_missing
 
     return fetch_missing(load_suite(suite), None if mirror is None else Path(mirror))
+
+
+def check_plugin(name: str, kind: str | None = None, fields: Mapping[str, object] | None = None) -> Iterator[Checked]:
+    """Run the contract checks of a method, evaluator, extractor or model, and yield their outcomes per kind.
+
+    Args:
+        name: the plug-in's public name; of a model, that of a shipped one, `path:DIR` or `hub:ID`.
+        kind: "method", "evaluator", "extractor" or "model"; every one that the name has unless given.
+        fields: values of fields that differ from their defaults, such as a short training.
+
+    Raises:
+        UnknownName: no such plug-in or kind.
+        ConfigError: fields for an evaluator, which has none.
+
+    >>> checked = next(bench.check_plugin("largest_share"))
+    Traceback (most recent call last):
+    bench.core.errors.UnknownName: unknown plug-in 'largest_share'; known: ...
+    """
+    from bench.plugin_checks.check import check_plugin as check_roles
+
+    return check_roles(name, kind, fields)
 
 
 def doctor() -> list[Finding]:

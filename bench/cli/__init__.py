@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from bench.cli import screen
 from bench.cli.check import check
+from bench.cli.check_plugin import check_plugin
 from bench.cli.compare import compare
 from bench.cli.convert import convert
 from bench.cli.doctor import doctor
@@ -89,6 +90,7 @@ app.command(
 )(sweep)
 app.command("tune", epilog="Example: python run_bench.py tune mine.yaml --out results")(tune)
 app.command("convert", epilog="Example: python run_bench.py convert ffhq_p2.pt --out models/ffhq_p2")(convert)
+app.command("check-plugin", epilog="Example: python run_bench.py check-plugin distribution_guidance")(check_plugin)
 app.command("doctor", epilog="Example: python run_bench.py doctor")(doctor)
 
 

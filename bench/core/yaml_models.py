@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -74,6 +74,27 @@ def read_yaml(path: Path, model: type[M]) -> M:
 
 
 _filled: dict[tuple[type[object], str], object] = {}  # instances are frozen; a grid has many cells, few methods
+
+
+def yaml_fields(option: str, texts: Sequence[str]) -> dict[str, object]:
+    """Return the values of fields that an option of the command line gives, each as FIELD=VALUE with VALUE in YAML.
+
+    Raises:
+        ConfigError: no FIELD=VALUE, no YAML, or a field given twice.
+
+    >>> yaml_fields("--set", ["share=0.5", "training={steps: 3}"])
+    {'share': 0.5, 'training': {'steps': 3}}
+    """
+    fields: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals or name in fields:
+            raise ConfigError(f"{option} must be FIELD=VALUE, each field once, got {text!r:.80}")
+        try:
+            fields[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{option} {name}: its value must be YAML, got {value!r:.80}") from error
+    return fields
 
 
 def fill(cls: type[D], fields: Mapping[str, object], kind: str, name: str) -> D:

@@ -18,6 +18,7 @@ from bench.core.provenance import bench_version, commit, package_versions
 from bench.core.specs import Fields
 from bench.engine.keys import PROTOCOL
 from bench.engine.options import Options
+from bench.engine.plugin_record import plugins_of
 from bench.results.run_record import RunRecord
 
 
@@ -42,7 +43,7 @@ def run_record(suite: Suite, options: Options, started: datetime) -> RunRecord:
         device=options.device,
         started=started,
         ended=datetime.now(UTC),
-        plugins={},
+        plugins=dict(plugins_of(suite)),
     )
 
 

@@ -20,6 +20,7 @@ from bench.engine.cell_result import CellCost, CellResult
 from bench.engine.context import ClassifierRecord
 from bench.engine.keys import PROTOCOL
 from bench.engine.leaderboard import last_line, leaderboard
+from bench.engine.plugin_record import plugins_of, plugins_text
 from bench.engine.resources import Resources
 from bench.engine.scoring import CellScore
 from bench.results.read import target_text
@@ -70,6 +71,8 @@ def _result_lines(suite: Suite, results: Sequence[CellResult]) -> Iterator[str]:
     run = {"suite": suite.suite, "model": suite.model.title}
     build: dict[str, str | int] = {"protocol": PROTOCOL, "bench_version": bench_version(), "commit": commit()}
     build |= {"prompts": suite.prompts} if suite.prompts is not None else {}
+    plugins = plugins_of(suite)
+    build |= {"plugins": plugins_text(plugins)} if plugins else {}
     if results:
         yield _header([*run, *_cell_columns(results[0].job)], build)
     start, end = csv_line(run.values()), csv_line(build.values())

@@ -33,7 +33,8 @@ class RunRecord(Strict):
         device: the torch device, such as "cpu" or "cuda".
         started: start of the run, with its time zone.
         ended: end of the run, with its time zone.
-        plugins: methods, evaluators and models of other packages, each with its distribution and version.
+        plugins: the plug-ins of other packages that the suite names, such as "method mirrored", each to its `package`,
+            `version` and the `sha256` of its source.
     """
 
     format: Literal[1] = FORMAT
