@@ -205,7 +205,7 @@ def _checked_denoiser(name: str, denoise: GuidedDenoiser) -> GuidedDenoiser:
         if denoised.device != x.device:
             raise _wrong(name, f"a prediction on {denoised.device} at timestep {t}", expected)
         for label, rows in inputs.items():
-            if not torch.allclose(rows, copies[label], rtol=0.0, atol=0.0, equal_nan=True):
+            if not _same(rows, copies[label]):
                 raise ConfigError(
                     f"method {name} wrote into {label} in the denoiser at timestep {t}, expected to leave it as it is; "
                     "work on a copy"
@@ -214,6 +214,11 @@ def _checked_denoiser(name: str, denoise: GuidedDenoiser) -> GuidedDenoiser:
         return denoised
 
     return checked
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors are equal, NaN being equal to NaN."""
+    return torch.equal(a, b) or torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 Classes = npt.NDArray[np.int64]

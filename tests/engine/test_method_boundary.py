@@ -14,13 +14,15 @@ import torch
 
 from bench.api import run_suite as run
 from bench.config.suite import read_suite
+from bench.core import plugins
 from bench.core.errors import ConfigError, UnknownName
 from bench.engine.method_boundary import GIVEN_BY, build_checked, declared_task
 from bench.engine.options import Options
 from bench.protocols.method import Batch, Cost, Guided, Task, Traits
 from bench.results.tables import read_records
 from bench.sampling.loop import Sampler, sample_batch
-from methods import distribution_guidance, latent_editing, random_class, universal_guidance, vanilla
+from methods import vanilla
+from methods.reweighting.settings import Settings
 from tests.support.mixtures import GROUP, Posterior, labelled, line, pictures
 from tests.support.planted import plant
 from tests.support.small import small_suite
@@ -151,24 +153,30 @@ def test_assigned_classes_of_the_wrong_number_type_or_range_are_refused(
     assert sentence in str(caught.value)
 
 
-def test_what_keeps_the_protocol_passes_bit_for_bit() -> None:
-    model = pictures()
-    task = Task(
-        model, (GROUP,), np.array([0.5, 0.5]), STEPS.timesteps(model), labelled(model), lambda _: Posterior(model)
-    )
-    methods: dict[str, Any] = {
-        "vanilla": vanilla.Method(),
-        "random_class": random_class.Method(),
-        "distribution_guidance": distribution_guidance.Method(),
-        "latent_editing": latent_editing.Method(),
-        "universal_guidance": universal_guidance.Method(),
-    }
-    for name, method in methods.items():
-        guided, plain = build_checked(name, method, task, 0), method.build(task, 0)
-        assert torch.equal(draw(guided, model), draw(plain, model)), name
-        if plain.assigned_classes is not None:
-            assert guided.assigned_classes is not None
-            assert np.array_equal(guided.assigned_classes(np.arange(N)), plain.assigned_classes(np.arange(N)))
+MOMENT = Settings(steps=3, discriminator_steps=3, batch=8, channels=(8, 16), discriminator_channels=(8,), width=8)
+FIRST = {"training": MOMENT, "reference_frac": 0.25, "init": "scratch"}  # fields of methods that train a model
+
+
+@pytest.fixture(scope="module")
+def whole() -> Task:
+    """A task with everything that a suite can offer."""
+    model = pictures((0.8, 0.2), (0.02, 0.03))
+    even = labelled(pictures((0.5, 0.5), (0.02, 0.03)), 240, 1)
+    return Task(
+        model, (GROUP,), np.array([0.5, 0.5]), STEPS.timesteps(model), labelled(model), lambda _: Posterior(model),
+        observed=labelled(model, 400, 2), unbiased=even,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", plugins.names("method"))
+def test_every_method_passes_and_its_samples_are_the_same_bit_for_bit(name: str, whole: Task) -> None:
+    cls = plugins.load("method", name, "Method")
+    method = cls(**{field: value for field, value in FIRST.items() if field in cls.__dataclass_fields__})
+    guided, plain = build_checked(name, method, whole, 0), method.build(whole, 0)
+    assert torch.equal(draw(guided, whole.model), draw(plain, whole.model))
+    if plain.assigned_classes is not None:
+        assert guided.assigned_classes is not None
+        assert np.array_equal(guided.assigned_classes(np.arange(N)), plain.assigned_classes(np.arange(N)))
 
 
 @pytest.mark.parametrize("field", GIVEN_BY)
@@ -236,3 +244,14 @@ def test_in_a_run_the_cell_fails_with_the_sentence_and_the_others_stay(
     }
     assert rows["broadcast"]["reason"].startswith("method broadcast returned float32 [1, 3, 32, 32] from the denoiser")
     assert 'add "target" to the needs of its traits' in rows["forgetful"]["reason"]
+
+
+def test_a_need_that_does_not_exist_stops_the_run_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misspelt = BROADCAST.replace('stage="sampling"', 'stage="sampling", needs=frozenset({"tagret"})')
+    plant(monkeypatch, tmp_path, misspelt=misspelt)
+    suite = small_suite(tmp_path, methods=[{"name": "vanilla"}, {"name": "misspelt"}])
+    with pytest.raises(ConfigError, match=r"method 'misspelt' .*unknown need of a method 'tagret'; did you mean 'targ"):
+        run(read_suite(str(suite)), Options(tmp_path / "out", workers=1))
+    assert not (tmp_path / "out").exists()
