@@ -101,24 +101,25 @@ def run_suite(suite: Suite, options: Options) -> Outcome:
     return run_tuned(suite, options)
 
 
-def verify(run: RunLike, suite: str | None = None, resample: int = 0) -> Verification:
+def verify(run: RunLike, suite: str | None = None, resample: int = 0, other_machine: bool = False) -> Verification:
     """Check a results file by itself and, where its store is beside it, recompute every number.
 
-    `suite` names its suite where the run does not record it; `resample` draws that many images again.
+    `suite` names its suite where the run does not record it; `resample` draws that many images again. Numbers are
+    compared to the digit or, with `other_machine`, by the tolerances of their columns.
 
     Raises:
         ConfigError: the file or the suite cannot be read, or `resample` is negative.
     """
     from bench.verification.verify import Verification
 
-    return Verification(tuple(checks(run, suite, resample)))
+    return Verification(tuple(checks(run, suite, resample, other_machine)))
 
 
-def checks(run: RunLike, suite: str | None = None, resample: int = 0) -> Iterator[Check]:
+def checks(run: RunLike, suite: str | None = None, resample: int = 0, other_machine: bool = False) -> Iterator[Check]:
     """Yield the checks of `verify` as they are made."""
     from bench.verification.verify import verify as every_check
 
-    return every_check(opened(run), None if suite is None else load_suite(suite), resample)
+    return every_check(opened(run), None if suite is None else load_suite(suite), resample, other_machine)
 
 
 def sweep(

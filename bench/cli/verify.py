@@ -24,12 +24,20 @@ def verify(
     resample: Annotated[
         int, typer.Option(metavar="K", help="Draw K images again, in whole guidance batches, and compare them.")
     ] = 0,
+    other_machine: Annotated[
+        bool,
+        typer.Option(
+            "--other-machine",
+            help="The store was made on another machine than the results: numbers may then differ by the tolerance "
+            "of their column.",
+        ),
+    ] = False,
 ) -> None:
     """Check a results file by itself and, where its store lies beside it, every number; exit code 1 if one differs."""
     from rich.markup import escape
 
     passed = True
-    for check in api.checks(results, suite, resample):
+    for check in api.checks(results, suite, resample, other_machine):
         passed &= check.verdict != "differs"
         verdict = f"[{MARKS[check.verdict]}]{check.verdict}[/]"
         screen.out.print(f"{check.name}: {verdict}: {escape(check.what)}", highlight=False, emoji=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from bench.storage.files import read_arrays
 from bench.storage.store import Store
 from bench.verification.check import Check, classified
 from bench.verification.table import CELL, name_of
+from bench.verification.tolerance import near, near_cell, same
 
 Row = Mapping[str, str]
+Equal = Callable[[str, Row, Row], bool]  # column, the row computed again, the file's row
 # Columns of one subject; a file of an earlier bench may lack some.
 SETTINGS = (
     *("suite", "model", "task", "n_asked", "guidance_batch", "sampler", "steps", "eta", "spacing", "precision"),
@@ -39,6 +41,7 @@ SETTINGS = (
 )
 WEIGHTS = ("model_sha256", "classifier_sha256", "classifier_confusion", "guided_by_classifier")
 CALLS = ("nfe_per_image", "backward_per_image")
+HINT = "all are within the tolerances of another machine's arithmetic; if the store is from one, add --other-machine"
 NUMBERS = ("value", "ci_low", "ci_high", "noise_floor", "n", "status", "reason")
 
 
@@ -99,25 +102,20 @@ def check_settings(suite: Suite, cells: Sequence[Compared]) -> Iterator[Check]:
         for cell in cells:
             (expected,) = _expected(suite, CellResult(cell.job, cell.context, "ok", "", (), None))
             same_classifier = [row for row in cell.rows if row["classifier"] == expected["classifier"]]
-            wrong += [clause for row in same_classifier for clause in _differences(cell, expected, row, columns)]
+            wrong += [c for row in same_classifier for c in _differences(cell, expected, row, columns, same_field)]
         yield classified(name, wrong, f"those of suite {suite.suite}")
 
 
-def _differences(cell: Compared, expected: Row, row: Row, columns: Iterable[str]) -> Iterator[str]:
+def same_field(column: str, again: Row, row: Row) -> bool:
+    """Return whether a field is equal to the digit to the one that is computed again."""
+    return same(again[column], row[column])
+
+
+def _differences(cell: Compared, expected: Row, row: Row, columns: Iterable[str], equal: Equal) -> Iterator[str]:
     for column in columns:
-        if column in expected and column in row and not _same(expected[column], row[column]):
+        if column in expected and column in row and not equal(column, expected, row):
             where = f"{row['metric']} over {row['scope']} of {cell.name}" if column in NUMBERS else cell.name
             yield f"{column} of {where} is {_short(row[column])}, here {_short(expected[column])}"
-
-
-def _same(a: str, b: str) -> bool:
-    """Return whether two fields are equal to the digit: as text, or as the numbers that the texts stand for."""
-    if a == b:
-        return True
-    try:
-        return float(a) == float(b)
-    except ValueError:
-        return False
 
 
 def _short(text: str) -> str:
@@ -157,15 +155,20 @@ def _state(folder: Path) -> str:
     return "damaged" if folder.exists() else "absent"
 
 
-def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources, path: Path) -> Iterator[Check]:
-    """Compute every number of the cells again from the store, and compare to the digit.
+def check_numbers(
+    suite: Suite, cells: Sequence[Compared], resources: Resources, path: Path, other_machine: bool = False
+) -> Iterator[Check]:
+    """Compute every number of the cells again from the store, and compare.
 
     Args:
         suite: for its metrics and references.
         cells: whose arrays the store has whole.
         resources: of this process.
         path: the file; a leaderboard.csv beside it is made again where every one of its cells could be.
+        other_machine: whether the store was made on another machine than the file: numbers may then differ by the
+            tolerances of their columns, and otherwise by no digit.
     """
+    equal, differing, beyond = near if other_machine else same_field, 0, 0
     numbers: list[str] = []
     calls: list[str] = []
     unchecked: list[str] = []
@@ -183,19 +186,26 @@ def check_numbers(suite: Suite, cells: Sequence[Compared], resources: Resources,
         stored = {tuple(row[c] for c in KEY): row for row in cell.rows}
         expected = {tuple(row[c] for c in KEY): row for row in _expected(suite, result)}
         count += len(expected)
+        beyond += len(expected.keys() ^ stored.keys())
         for key in expected.keys() ^ stored.keys():
             side = "lacks" if key in expected else "has, and the bench does not,"
             numbers.append(f"the file {side} {' over '.join(key[-2:])} of {cell.name}")
         for key in expected.keys() & stored.keys():
-            numbers += _differences(cell, expected[key], stored[key], NUMBERS)
-            calls += _differences(cell, expected[key], stored[key], CALLS)
+            differing += any(_differences(cell, expected[key], stored[key], NUMBERS, same_field))
+            numbers += _differences(cell, expected[key], stored[key], NUMBERS, equal)
+            beyond += any(_differences(cell, expected[key], stored[key], NUMBERS, near))
+            calls += _differences(cell, expected[key], stored[key], CALLS, same_field)
     if not any(cell.scored for cell in cells):
         unchecked.append("the store has no cell whole")
     fine = f"denoiser calls and backward passes of {sum(bool(r.scores) for r in results)} cells"
     yield classified("calls", calls, fine, unchecked)
-    yield classified("numbers", numbers, f"{count} rows computed again from the store, equal to the digit", unchecked)
+    to_the_digit = "equal to the digit"
+    if other_machine and differing:
+        to_the_digit = f"{count - differing} {to_the_digit}, the others within the tolerances of their columns"
+    check = classified("numbers", numbers, f"{count} rows computed again from the store, {to_the_digit}", unchecked)
+    yield dataclasses.replace(check, what=f"{check.what}; {HINT}") if numbers and not beyond else check
     if (path.parent / "leaderboard.csv").is_file() and len(results) == len(cells) and not unchecked:
-        yield _check_leaderboard(path.parent / "leaderboard.csv", results, resources)
+        yield _check_leaderboard(path.parent / "leaderboard.csv", results, resources, other_machine)
 
 
 def _scored_again(cell: Compared, resources: Resources) -> CellResult:
@@ -213,14 +223,16 @@ def _without_scores(cell: Compared) -> CellResult:
     return CellResult(cell.job, cell.context, status, row["reason"], (), None)
 
 
-def _check_leaderboard(path: Path, results: Sequence[CellResult], resources: Resources) -> Check:
+def _check_leaderboard(path: Path, results: Sequence[CellResult], resources: Resources, other_machine: bool) -> Check:
+    equal = near_cell if other_machine else same_field
     stored = {(row["task"], row["method"]): row for row in read_records(path, ("task", "method"))}
     lines = csv.DictReader(io.StringIO(to_csv(leaderboard(results, resources))))
     expected = [{name: unescape(text) for name, text in row.items()} for row in lines]
     wrong = []
     for row in expected:
         stored_row: Row = stored.pop((row["task"], row["method"]), {})
-        columns = [c for c in row if not _same(row[c], stored_row.get(c, row[c] if stored_row else ""))]
+        stored_row = {c: stored_row.get(c, row[c] if stored_row else "") for c in row}
+        columns = [c for c in row if not equal(c, row, stored_row)]
         wrong += [f"{c} of {row['method']} on {row['task']}" for c in columns[:1]]
     wrong += [f"{method} on {task} is no row of it" for task, method in stored]
     return classified("leaderboard.csv", wrong, f"{len(expected)} rows follow from the store")

@@ -39,13 +39,15 @@ class Verification:
         return pd.DataFrame([asdict(check) for check in self.checks])
 
 
-def verify(run: Run, suite: Suite | None = None, resample: int = 0) -> Iterator[Check]:
+def verify(run: Run, suite: Suite | None = None, resample: int = 0, other_machine: bool = False) -> Iterator[Check]:
     """Check a finished run by itself and, where its store lies beside it, every number.
 
     Args:
         run: the finished run.
         suite: the suite that it is of; that of its run.json unless given, or the shipped one of its name.
         resample: number of images to draw again, in whole guidance batches; 0 draws none.
+        other_machine: whether the store was made on another machine than the file; numbers may then differ by the
+            tolerances of `bench.verification.tolerance`.
 
     Yields:
         The checks, in order; each does without what an earlier one could not read.
@@ -82,7 +84,7 @@ def verify(run: Run, suite: Suite | None = None, resample: int = 0) -> Iterator[
     yield from check_settings(suite, cells)
     whole, check = check_store(cells, plan.resources)
     yield check
-    yield from check_numbers(suite, whole, plan.resources, file)
+    yield from check_numbers(suite, whole, plan.resources, file, other_machine)
     if resample:
         from bench.verification.resample import check_images
 

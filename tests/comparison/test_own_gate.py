@@ -1,8 +1,10 @@
-"""The project's own gate: its small suite, run here, held to the committed baseline by the shipped commands."""
+"""The project's own gate: its small suite, run here, held to the committed baseline by the commands that the docs show."""
 
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,25 +14,60 @@ from tests.comparison.test_gate import worse_fd
 from tests.support.runs import Call, caller, read_rows, write_run
 
 GATE = plugins.ROOT / "leaderboards" / "gate"
+PAGE = plugins.ROOT / "docs" / "regression-gate.md"
 call = pytest.fixture(caller)
 
 
-def held(call: Call, run: Path) -> tuple[int, str]:
-    """Check a run against the baseline: exit code, and the terminal's text."""
-    code, printed, said = call("check", run, "--baseline", GATE / "results.csv", "--gates", GATE / "gates.yaml")
-    assert said == ""
-    return code, printed
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the committed tables that the page's commands name, as in a new clone without a store."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("gate", "quick"):
+        (folder / "leaderboards" / name).mkdir(parents=True)
+        for file in (plugins.ROOT / "leaderboards" / name).glob("*.*"):
+            if file.suffix in (".csv", ".yaml"):
+                shutil.copy(file, folder / "leaderboards" / name)
+    return folder
 
 
-def test_the_gate_suite_passes_and_a_discrepancy_20_percent_worse_is_refused(call: Call, tmp_path: Path) -> None:
-    code, _, _ = call("run", "gate", "--out", tmp_path)
-    assert code == 0
-    code, printed = held(call, tmp_path / "gate")
-    assert code == 0, printed
-    assert re.search(r"^passed: \d+ same$|^passed: \d+ better, \d+ same$", printed, re.M)
-    rows = read_rows(tmp_path / "gate" / "results.csv")
-    same = write_run(tmp_path / "same", worse_fd(rows, 1.0))
-    assert held(call, same)[0] == 0  # the planting itself changes nothing
-    code, printed = held(call, write_run(tmp_path / "worse", worse_fd(rows, 1.2)))
+def commands(page: Path) -> list[str]:
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.partition("  #")[0].removeprefix("python run_bench.py ") for line in lines if "run_bench.py" in line]
+
+
+def test_every_command_of_the_page_passes_on_an_unchanged_clone(
+    call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    told = commands(PAGE)
+    assert len(told) >= 8
+    assert told[0] == "run gate --out results"
+    for command in told[:-1]:
+        code, printed, said = call(*shlex.split(command))
+        assert (code, said) == (0, ""), (command, printed, said)
+    assert (checkout / "ab.md").is_file()
+    assert (checkout / "summary.md").is_file()
+
+    readme = (plugins.ROOT / "README.md").read_text(encoding="utf-8")
+    ((command, output),) = re.findall(r"```\n\$ python run_bench\.py (check results/gate[^\n]*)\n(.*?)```", readme, re.S)
+    assert call(*shlex.split(command))[:2] == (0, output), "as the README shows it"
+
+    assert told[-1].endswith("--update")
+    assert call(*shlex.split(told[-1]))[0] == 0
+    assert (checkout / "leaderboards" / "gate" / "results.csv").read_bytes() == (
+        checkout / "results" / "gate" / "results.csv"
+    ).read_bytes()
+
+
+def test_a_discrepancy_20_percent_worse_is_refused(call: Call, checkout: Path, tmp_path: Path) -> None:
+    def held(run: Path) -> tuple[int, str]:
+        code, printed, said = call("check", run, "--baseline", GATE / "results.csv", "--gates", GATE / "gates.yaml")
+        assert said == ""
+        return code, printed
+
+    rows = read_rows(checkout / "results" / "gate" / "results.csv")
+    assert held(write_run(tmp_path / "same", worse_fd(rows, 1.0)))[0] == 0  # the planting itself changes nothing
+    code, printed = held(write_run(tmp_path / "worse", worse_fd(rows, 1.2)))
     assert code == 1
     assert re.search(r"worse .*vanilla", printed)

@@ -88,6 +88,8 @@ def test_the_readme_shows_what_its_commands_print(
     shown = re.findall(r"```\n\$ python run_bench\.py ([^\n]*)\n(.*?)```", text, re.DOTALL)
     assert len(shown) >= 2
     for command, output in shown:
+        if "results/gate" in command:
+            continue  # of a new run: tests/comparison/test_own_gate.py
         code, out, _ = call(*shlex.split(command))
         printed = "\n".join(line.rstrip() for line in out.strip().splitlines())
         assert (code, printed) == (0, output.strip()), command

@@ -27,6 +27,7 @@ from bench.verification import keys
 from bench.verification.check import SHOWN, classified
 from bench.verification.resample import LEVELS
 from bench.verification.table import check_protocol, check_rows, check_shares, exact_target
+from bench.verification.tolerance import near_cell
 from bench.verification.verify import suite_of
 from tests.results.test_run_record import record
 from tests.support.runs import Call, caller, half_and_half, read_rows, refusal, write_run
@@ -179,6 +180,46 @@ def test_a_tampered_file_is_found(
     line = verdicts(outcome)[check]
     assert line.startswith("differs: ")
     assert words in line
+
+
+def nudged(part: float) -> Callable[[Rows], Rows]:
+    """Move a value by a part of half the width of its interval."""
+
+    def change(rows: Rows) -> Rows:
+        row = next(r for r in rows if r["metric"] == "fd_l2_soft" and r["method"] == "vanilla")
+        value, low, high = (float(row[column]) for column in ("value", "ci_low", "ci_high"))
+        row["value"] = repr(value + (1 if high - value > value - low else -1) * part * (high - low) / 2)
+        return rows
+
+    return change
+
+
+def test_numbers_of_another_machines_store_may_differ_by_the_tolerance_of_their_column(
+    verify: Callable[..., Any], copied: Path
+) -> None:
+    (copied / "out" / "small" / "leaderboard.csv").unlink()
+    assert "--other-machine" in verdicts(verify(nudged(0.1)))["numbers"]
+    outcome = verify(None, "--other-machine")
+    assert outcome[0] == 0, outcome
+    assert "equal to the digit, the others within the tolerances of their columns" in verdicts(outcome)["numbers"]
+    outcome = verify(nudged(0.5), "--other-machine")
+    assert (outcome[0], verdicts(outcome)["numbers"].startswith("differs: value of fd_l2_soft")) == (1, True)
+    assert verify(every("nfe_per_image", "1.0"), "--other-machine")[0] == 1, "counts are exact"
+
+
+def test_tolerances_of_a_leaderboard_are_those_of_its_results() -> None:
+    again = {"kl": "0.5", "kl_low": "0.4", "kl_high": "0.6", "n": "200", "tied_best": "yes", "nfe_per_image": "20.0"}
+    for column, text, expected in (
+        ("kl", "0.519", True),
+        ("kl", "0.521", False),
+        ("kl_low", "0.439", True),
+        ("kl_high", "0.641", False),
+        ("kl", "", False),
+        ("n", "200.1", False),
+        ("tied_best", "best", True),
+        ("nfe_per_image", "20", True),
+    ):
+        assert near_cell(column, again, {**again, column: text}) is expected, (column, text)
 
 
 @pytest.mark.parametrize(
