@@ -130,6 +130,19 @@ def test_your_metric_is_a_score_of_the_suite(monkeypatch: pytest.MonkeyPatch, tm
     assert ",largest_share,eyeglasses," in (tmp_path / "out" / "small" / "results.csv").read_text()
 
 
+def test_your_extractor_gives_the_features_of_a_distance(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call
+) -> None:
+    offer(monkeypatch, "evaluator", blocks(OWN, "python")[2], blocks(OWN, "toml")[2])
+    small = {"n": 4, "guidance_batch": 2, "sampler": {"steps": 1}, "tasks": [{"attributes": ["eyeglasses"]}]}
+    features = yaml.safe_load(blocks(OWN, "yaml")[3])["features"]
+    metrics, references = ["fairness_discrepancy", "vendi"], {"avatars-heldout": 10}
+    changes = {"methods": ["vanilla"], "labelled": None, "metrics": metrics, "references": references}
+    suite = small_suite(tmp_path, **small, **changes, features=features)
+    assert call("run", suite, "--out", tmp_path / "out", "--workers", 1)[0] == 0
+    assert ",vendi_tiles,all," in (tmp_path / "out" / "small" / "results.csv").read_text()
+
+
 def test_the_models_that_only_lend_a_shape_are_made_as_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
