@@ -128,7 +128,7 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if isinstance(value, BaseModel) and not hasattr(value, "name"):
         return "the keys' defaults"
-    plain = [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
+    plain = [_plain(v) for v in value] if isinstance(value, tuple) else _plain(value)
     return f"`{json.dumps(plain)}`".replace('"', "")
 
 

@@ -40,21 +40,23 @@ def test_every_command_of_the_page_passes_on_an_unchanged_clone(
     call: Call, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(checkout)
-    told = commands(PAGE)
-    assert len(told) >= 8
-    assert told[0] == "run gate --out results"
-    for command in told[:-1]:
+    lines = commands(PAGE)
+    assert len(lines) >= 8
+    assert lines[0] == "run gate --out results"
+    for command in lines[:-1]:
         code, printed, said = call(*shlex.split(command))
         assert (code, said) == (0, ""), (command, printed, said)
     assert (checkout / "ab.md").is_file()
     assert (checkout / "summary.md").is_file()
 
     readme = (plugins.ROOT / "README.md").read_text(encoding="utf-8")
-    ((command, output),) = re.findall(r"```\n\$ python run_bench\.py (check results/gate[^\n]*)\n(.*?)```", readme, re.S)
+    ((command, output),) = re.findall(
+        r"```\n\$ python run_bench\.py (check results/gate[^\n]*)\n(.*?)```", readme, re.S
+    )
     assert call(*shlex.split(command))[:2] == (0, output), "as the README shows it"
 
-    assert told[-1].endswith("--update")
-    assert call(*shlex.split(told[-1]))[0] == 0
+    assert lines[-1].endswith("--update")
+    assert call(*shlex.split(lines[-1]))[0] == 0
     assert (checkout / "leaderboards" / "gate" / "results.csv").read_bytes() == (
         checkout / "results" / "gate" / "results.csv"
     ).read_bytes()

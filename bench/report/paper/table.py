@@ -189,9 +189,11 @@ class _Builder:
             self.left_out.append(" ".join(choice.heading.split()))
         if choice is not self.beside:
             return columns
-        of = next((claim.metric for claim in (self.claims or {}).values()), "")
+        named = next((claim.metric for claim in (self.claims or {}).values()), "")
         claimed = [
-            _Column(choice, "claimed" if of in ("", c.metric) else f"claimed {of}", of or c.metric, c.scope, True)
+            _Column(
+                choice, "claimed" if named in ("", c.metric) else f"claimed {named}", named or c.metric, c.scope, True
+            )
             for c in columns
         ]
         return [c for pair in zip(columns, claimed, strict=True) for c in pair]
