@@ -95,6 +95,15 @@ def test_a_change_of_a_gates_size_is_not_over_it_whatever_the_rounding() -> None
     assert worse.tolist() == [False, False, False, True]
 
 
+@pytest.mark.parametrize("correction", ["holm", "benjamini_hochberg"])
+def test_a_p_of_alpha_itself_is_significant(correction: str) -> None:
+    gates = Gates.model_validate({"correction": correction})
+    for change in (1.0, -1.0):
+        worse, better, adjusted = decide(np.array([change]), np.array([0.1]), np.zeros(1), gates)
+        assert (worse.tolist(), better.tolist()) == ([change > 0], [change < 0])
+        assert adjusted.tolist() == [0.05]  # of the side that the change is on
+
+
 def test_the_correction_is_over_the_table() -> None:
     p, change = np.full(20, 0.005), np.full(20, 1.0)
     alone = decide(change[:1], p[:1] * 2, np.zeros(1), Gates())[0]
@@ -205,6 +214,21 @@ def test_a_change_below_its_gate_passes_however_sure_it_is(checked: Callable[...
     beyond = [{**sure[0], "value": 470.0, "ci_low": 469.9, "ci_high": 470.1}]
     code, printed = checked(beyond, before=before)
     assert (code, "refused: 1 worse, 2 same" in printed) == (1, True)
+
+
+def test_without_an_interval_a_change_within_its_gate_passes_and_a_larger_one_cannot_be_tested(
+    checked: Callable[..., tuple[int, str]],
+) -> None:
+    def bare(value: float) -> Rows:
+        return [{**row, "ci_low": "", "ci_high": ""} for row in baseline(value) if row["metric"] == "frechet_x"]
+
+    for value, code, verdicts in (
+        (300.0, 0, "passed: 3 same"),
+        (400 * 1.05, 0, "passed: 3 same"),
+        (400 * 1.05 + 1e-6, 1, "refused: 1 not comparable, 2 same"),
+    ):
+        found, printed = checked(bare(value), before=bare(400.0))
+        assert (found, verdicts in printed) == (code, True), (value, printed)
 
 
 def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path: Path) -> None:
