@@ -14,7 +14,9 @@ from bench.core.design import Design
 from bench.core.distances import l2
 from bench.core.errors import Undefined
 from bench.core.intervals import (
+    at_most,
     bootstrap_interval,
+    distance_low,
     jackknife_interval,
     percentile_interval,
     redraw_mean,
@@ -58,6 +60,23 @@ def test_wilson_interval_has_width_at_the_ends(count: int, fixed: int, free: int
     interval = wilson_interval(count, 40)
     assert interval[fixed] == count / 40
     assert 0.05 < abs(interval[free] - count / 40) < 0.1  # z^2 / (n + z^2) = 0.0876
+
+
+def test_a_rare_class_has_the_lower_limit_of_a_poisson_count() -> None:
+    # P(X >= 1 | 0.0513) = 0.05
+    assert wilson_interval(1, 1000)[0] == pytest.approx(-np.log(0.95) / 1000)
+    assert wilson_interval(999, 1000)[1] == pytest.approx(1 + np.log(0.95) / 1000)
+
+
+def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_from_0() -> None:
+    noise = 0.01 * np.random.default_rng(0).standard_normal((20_000, 1))
+    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2]), np.zeros(1), noise)
+    assert low == pytest.approx(0.2 - 1.96 * 0.01, abs=5e-4)
+    assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019]), np.zeros(1), noise) == 0.0
+
+
+def test_equal_numbers_of_exact_arithmetic_are_at_most_each_other() -> None:
+    assert at_most([0.1 + 0.2, 0.3, 0.4], 0.3).tolist() == [True, True, False]
 
 
 def test_jackknife_of_a_mean_is_the_t_interval_of_its_group_means() -> None:
