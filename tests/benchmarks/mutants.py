@@ -57,7 +57,10 @@ FILES: dict[str, list[str]] = {
     "methods/attribute_switching.py": ["tests/methods/test_attribute_switching.py"],
     "methods/universal_guidance.py": ["tests/methods/test_universal_guidance.py"],
     "evaluators/fairness_discrepancy.py": ["tests/evaluators/test_fairness_discrepancy.py"],
-    "evaluators/classifiers/shares.py": ["tests/evaluators/test_fairness_discrepancy.py"],
+    "evaluators/classifiers/shares.py": [
+        "tests/evaluators/test_fairness_discrepancy.py",
+        "tests/evaluators/test_share_designs.py",
+    ],
 }
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {

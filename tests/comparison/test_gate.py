@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.comparison.gate import decide
+from bench.comparison.gate import check, decide
 from bench.comparison.gate_config import Gates
 from bench.core import plugins
 from bench.results import stored
 from bench.results.read import target_shares
+from bench.results.run import Run
 from tests.benchmarks.gate import false_alarms, power, shown
 from tests.support.runs import (
     Call,
@@ -314,6 +315,17 @@ def test_seconds_are_gated_as_a_ratio_to_vanilla(call: Call, tmp_path: Path) -> 
     assert "costs.csv, line 1: no column 'seed'" in refusal(call(*command))
     (new.parent / "costs.csv").write_text("")
     assert "holds no rows" in refusal(call(*command))
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.25, "same"), (1.375, "worse"), (0.75, "same"), (0.625, "better")])
+def test_a_ratio_of_seconds_that_changes_by_its_gate_is_not_over_it(
+    tmp_path: Path, seconds: float, verdict: str
+) -> None:
+    base, new = write_run(tmp_path / "a" / "s", baseline()), write_run(tmp_path / "b" / "s", baseline())
+    costs(base.parent, vanilla=1.0, other=1.0)
+    costs(new.parent, vanilla=1.0, other=seconds)
+    (item,) = (x for x in check(Run.open(new), Run.open(base), Gates()).items if x.metric == "seconds_per_image")
+    assert (item.verdict, item.gate) == (verdict, 0.25)
 
 
 def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, str]], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.stats import norm, t, ttest_ind
 
 from bench.core import stats
@@ -73,6 +74,15 @@ def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_fro
     low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2]), np.zeros(1), noise)
     assert low == pytest.approx(0.2 - 1.96 * 0.01, abs=5e-4)
     assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019]), np.zeros(1), noise) == 0.0
+
+
+def test_the_lower_end_of_a_distance_rises_from_0_where_its_noise_floor_ends() -> None:
+    """Of |x| with an error of 0.01 the floor is 0.0196: at 0.021 the end c solves P(|c + e| >= 0.021) = 0.05 - 0.025 w."""
+    noise = 0.01 * norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None]
+    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.021]), np.zeros(1), noise)
+    end = brentq(lambda c: norm.sf(2.1 - c) + norm.cdf(-2.1 - c) - 0.05 + 0.025 * c / norm.ppf(0.975), 0, 2)
+    assert end > 0.3
+    assert low == pytest.approx(0.01 * end, abs=0.021 / 2000)
 
 
 def test_equal_numbers_of_exact_arithmetic_are_at_most_each_other() -> None:

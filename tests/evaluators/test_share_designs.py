@@ -109,6 +109,9 @@ def test_classes_within_their_error_of_the_target_are_put_there_and_the_distance
     np.testing.assert_allclose(clear_of_kinks(point, target, np.full(4, 0.02)), [0.41, 0.25, 0.25, 0.09])
     np.testing.assert_allclose(clear_of_kinks(point, target, np.full(4, 0.001)), point)
     assert clear_of_kinks(point, target, np.full(4, 0.2)) is point
+    # Of an uneven target: differences of 0.22, shared by the first class and the last.
+    point, target = np.array([0.5, 0.26, 0.14, 0.1]), np.array([0.4, 0.25, 0.15, 0.2])
+    np.testing.assert_allclose(clear_of_kinks(point, target, np.full(4, 0.02)), [0.51, 0.25, 0.15, 0.09])
 
 
 @pytest.mark.parametrize("n", [39, 40])
