@@ -286,6 +286,18 @@ def test_every_way_of_not_being_there_is_refused_with_its_reason(checked: Callab
         assert reason.split()[-1] in printed
 
 
+def test_a_number_without_a_value_is_shown_at_its_line_and_a_missing_one_at_none(tmp_path: Path) -> None:
+    base = Run.open(write_run(tmp_path / "base", baseline()))
+    rows = without(baseline(), metric="frechet_x")
+    lost = undefined("other", "frechet_x", "balanced", "too few", n=2000, n_asked=2000)
+    for name, new, verdict, line in (
+        ("undefined", [*rows, lost], "failed", 1 + len(rows) + 1),
+        ("absent", rows, "missing", 0),
+    ):
+        items = check(Run.open(write_run(tmp_path / name, new)), base, Gates()).items
+        assert [(x.verdict, x.line) for x in items if x.metric == "frechet_x"] == [(verdict, line)]
+
+
 def test_what_the_baseline_does_not_have_is_not_gated_and_said(checked: Callable[..., tuple[int, str]]) -> None:
     rows = [*baseline(), *classified("third", half_and_half(2000, 100))]
     code, printed = checked(rows)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm, t, ttest_ind
+from scipy.stats import poisson as poisson_law
 
 from bench.core import stats
 from bench.core.design import Design
@@ -69,11 +70,24 @@ def test_a_rare_class_has_the_lower_limit_of_a_poisson_count() -> None:
     assert wilson_interval(999, 1000)[1] == pytest.approx(1 + np.log(0.95) / 1000)
 
 
-def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_from_0() -> None:
-    noise = 0.01 * np.random.default_rng(0).standard_normal((20_000, 1))
-    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2]), np.zeros(1), noise)
-    assert low == pytest.approx(0.2 - 1.96 * 0.01, abs=5e-4)
-    assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019]), np.zeros(1), noise) == 0.0
+@pytest.mark.parametrize(("count", "n", "poisson"), [(3, 51, True), (4, 51, False), (2, 50, True), (3, 50, False)])
+def test_only_rare_classes_have_the_limit_of_a_poisson_count(count: int, n: int, poisson: bool) -> None:
+    """Of either class; the limit of others solves Wilson's equation."""
+    low, high = wilson_interval(count, n)[0], 1 - wilson_interval(n - count, n)[1]
+    assert low == pytest.approx(high)
+    share, z = count / n, norm.ppf(0.975)
+    wilson = brentq(lambda p: share - p - z * np.sqrt(p * (1 - p) / n), 0, share)
+    limit = brentq(lambda rate: poisson_law.sf(count - 1, rate) - 0.05, 1e-6, count) / n
+    assert limit < wilson
+    assert low == pytest.approx(limit if poisson else wilson)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_from_0(scale: float) -> None:
+    noise = 0.01 * scale * np.random.default_rng(0).standard_normal((20_000, 1))
+    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2 * scale]), np.zeros(1), noise)
+    assert low == pytest.approx((0.2 - 1.96 * 0.01) * scale, abs=5e-4 * scale)
+    assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019 * scale]), np.zeros(1), noise) == 0.0
 
 
 def test_the_lower_end_of_a_distance_rises_from_0_where_its_noise_floor_ends() -> None:
@@ -326,6 +340,12 @@ def test_batches_of_two_sizes_end_where_a_batch_of_each_ends() -> None:
     by = {size: Design(zeros, np.repeat(np.arange(480 // size), size)) for size in (20, 30, 60)}
     p = p_of([(drawn(a, 2, by[60]), drawn(b, 2, by[60]))])
     assert p_of([(drawn(a, 2, by[20]), drawn(b, 2, by[30]))]) == p
+
+
+def test_one_sample_has_no_paired_test() -> None:
+    one = drawn(np.array([1]))
+    assert paired_test([(one, one)], lambda shares: shares[..., 0]) is None
+    assert paired_test([(drawn(np.arange(10) % 2), drawn(np.arange(10) % 2)), (one, one)], lambda m: m[..., 0]) is None
 
 
 def test_strata_of_one_sample_are_joined() -> None:
