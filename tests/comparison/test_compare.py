@@ -230,6 +230,18 @@ def test_counted_costs_are_compared_exactly_and_correct_nothing(tmp_path: Path) 
     assert fd.p == pytest.approx(float(fd.compared.difference.p))
 
 
+@pytest.mark.parametrize(("calls", "p"), [(20.05, 0.0), (20.0, 1.0), (20 * (1 + 1e-15), 1.0)])
+def test_counted_costs_differ_by_any_difference_above_rounding(tmp_path: Path, calls: float, p: float) -> None:
+    rows = [
+        *classified("vanilla", half_and_half(200, 46)),
+        *classified("other", half_and_half(200, 46), nfe_per_image=calls),
+    ]
+    run = write_run(tmp_path / "made", rows).parent
+    found = lines(f"{run}:vanilla", f"{run}:other", metrics=["nfe_per_image"])["nfe_per_image", "all"]
+    assert found.compared
+    assert (float(found.compared.difference.p), found.verdict) == (p, "tie" if p else "A better")
+
+
 def test_seeds_are_averaged(tmp_path: Path) -> None:
     rows = [
         score(method, "frechet_x", "balanced", value + 10 * seed, 22.0, seed=seed)
