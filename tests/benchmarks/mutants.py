@@ -46,7 +46,7 @@ PYTEST = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest
 # Each file with its tests: fast ones that compute in this process.
 FILES: dict[str, list[str]] = {
     "bench/core/stats.py": ["tests/core/test_stats.py"],
-    "bench/core/intervals.py": ["tests/core/test_stats.py"],
+    "bench/core/intervals.py": ["tests/core/test_stats.py", "tests/core/test_jackknife.py"],
     "bench/core/gaussian.py": ["tests/evaluators/test_frechet.py"],
     "bench/core/pareto.py": ["tests/report/test_tradeoff.py"],
     "bench/comparison/gate.py": ["tests/comparison/test_gate.py"],
@@ -57,7 +57,10 @@ FILES: dict[str, list[str]] = {
     "methods/attribute_switching.py": ["tests/methods/test_attribute_switching.py"],
     "methods/universal_guidance.py": ["tests/methods/test_universal_guidance.py"],
     "evaluators/fairness_discrepancy.py": ["tests/evaluators/test_fairness_discrepancy.py"],
-    "evaluators/classifiers/shares.py": ["tests/evaluators/test_fairness_discrepancy.py"],
+    "evaluators/classifiers/shares.py": [
+        "tests/evaluators/test_fairness_discrepancy.py",
+        "tests/evaluators/test_share_designs.py",
+    ],
 }
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {

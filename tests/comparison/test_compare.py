@@ -21,6 +21,7 @@ from scipy.stats import t
 from bench.comparison.head_to_head import Line, Side, compare, read_sides, tally
 from bench.comparison.show import show
 from bench.core import plugins
+from bench.core.attributes import Attribute
 from bench.core.stats import holm_adjusted
 from bench.protocols.evaluator import Reference, Sample
 from bench.report.page.ties import marks
@@ -29,9 +30,12 @@ from bench.results.key import Key
 from bench.results.metric_info import metric
 from bench.results.run import Run
 from bench.storage.files import write_arrays
+from bench.storage.store import Store
+from evaluators.fairness_discrepancy import Evaluator
 from tests.support.runs import (
     BATCH,
     GLASSES,
+    JUDGE,
     Call,
     caller,
     classified,
@@ -224,6 +228,18 @@ def test_counted_costs_are_compared_exactly_and_correct_nothing(tmp_path: Path) 
     fd = found["fd_l2_hard", "eyeglasses"]
     assert fd.compared
     assert fd.p == pytest.approx(float(fd.compared.difference.p))
+
+
+@pytest.mark.parametrize(("calls", "p"), [(20.05, 0.0), (20.0, 1.0), (20 * (1 + 1e-15), 1.0)])
+def test_counted_costs_differ_by_any_difference_above_rounding(tmp_path: Path, calls: float, p: float) -> None:
+    rows = [
+        *classified("vanilla", half_and_half(200, 46)),
+        *classified("other", half_and_half(200, 46), nfe_per_image=calls),
+    ]
+    run = write_run(tmp_path / "made", rows).parent
+    found = lines(f"{run}:vanilla", f"{run}:other", metrics=["nfe_per_image"])["nfe_per_image", "all"]
+    assert found.compared
+    assert (float(found.compared.difference.p), found.verdict) == (p, "tie" if p else "A better")
 
 
 def test_seeds_are_averaged(tmp_path: Path) -> None:
@@ -445,6 +461,64 @@ def test_the_design_of_the_csv_decides_how_samples_are_redrawn(tmp_path: Path) -
     assert error["independent"] ** 2 * 200 == pytest.approx(0.5 * 0.5 + 0.4 * 0.6, rel=0.15)
     assert error["by class"] ** 2 * 200 == pytest.approx(0.5 * 0.5 + (0.9 * 0.1 + 0.7 * 0.3) / 2, rel=0.15)
     assert p["by batch"] == p["independent"]
+
+
+def two_attributes(method: str, labels: np.ndarray, store: Path) -> Rows:
+    """The rows of eyeglasses and hat, from labels [n] of their joint; the target is 50/50 of one and 60/40 of both."""
+    hat, target = Attribute("hat", ("no", "yes")), np.array([0.4, 0.1, 0.2, 0.3])
+    classes = np.divmod(labels, 2)
+    probabilities = {a.name: np.where(np.eye(2)[k] > 0, 0.9, 0.1) for a, k in zip((GLASSES, hat), classes, strict=True)}
+    key = method.encode().hex().ljust(64, "0")
+    for i, start in enumerate(range(0, len(labels), BATCH)):
+        part = {name: rows[start : start + BATCH] for name, rows in probabilities.items()}
+        shard = Store(store).shard(key, i, len(part["hat"]))
+        write_arrays(Store(store).features("attribute_cnn", JUDGE, shard), part)
+    common = {"attributes": "eyeglasses+hat", "target": "0.4/0.1/0.2/0.3", "sample_key": key, "n_asked": len(labels)}
+    rows = []
+    for s in Evaluator().evaluate(
+        Sample(probabilities, {}, np.full(len(labels), -1)), Reference((GLASSES, hat), target)
+    ):
+        ends = {"ci_low": s.ci_low, "ci_high": s.ci_high, "noise_floor": s.noise_floor, "n": s.n}
+        rows.append(score(method, s.metric, s.scope, float(s.value or 0), 0.0, **common, **ends))
+    return rows
+
+
+def test_an_attribute_of_two_is_paired_against_its_share_of_the_target(tmp_path: Path) -> None:
+    """Ten of 200 turned on the same noise; a marginal has the marginal target, the joint the whole one."""
+    labels, store = np.repeat([0, 1, 2, 3], [80, 40, 50, 30]), tmp_path / "store"
+    turned = labels.copy()
+    turned[:10] = 3
+    rows = [*two_attributes("vanilla", labels, store), *two_attributes("other", turned, store)]
+    run = write_run(tmp_path / "made", rows).parent
+    found = lines(f"{run}:vanilla", f"{run}:other", metrics=["fd_l2_hard", "fd_l1", "fd_l2_soft", "share_hard"])
+    tests = {key: line.compared.test for key, line in found.items() if line.compared}
+    assert tests.pop(("fd_l2_soft", "eyeglasses+hat")) == "intervals (MOVER)"
+    assert len(tests) == 3 * 2 + 2 + 8  # distances of both attributes and two of the joint, shares of 2 + 2 + 4 classes
+    assert set(tests.values()) == {"paired bootstrap"}
+    hat = found["fd_l2_hard", "hat"].compared
+    assert hat
+    assert float(hat.difference.value) == pytest.approx(2**0.5 * ((130 - 120 - 10) / 200 - (130 - 120) / 200))
+
+
+def test_seeds_that_differ_are_not_paired(tmp_path: Path) -> None:
+    labels, store = half_and_half(200, 90), tmp_path / "store"
+    runs = [
+        write_run(tmp_path / name, [row for s in seeds for row in classified("vanilla", labels, store=store, seed=s)])
+        for name, seeds in (("one", (0, 1)), ("same", (0, 1)), ("two", (2, 3)), ("more", (0, 1, 2)))
+    ]
+    found = [lines(runs[0], run)["fd_l2_hard", "eyeglasses"].compared for run in runs[1:]]
+    assert [c.test for c in found if c] == ["paired bootstrap", "intervals (MOVER)", "intervals (MOVER)"]
+
+
+def test_the_class_of_a_share_is_counted_among_the_shares_alone(tmp_path: Path) -> None:
+    """Another metric may be of a later class only, and of an earlier row."""
+    rows, store = [], tmp_path / "store"
+    for method, present in (("vanilla", 46), ("other", 90)):
+        rows.append(score(method, "group_x", "eyeglasses=present", 1.0, 0.1))
+        rows += classified(method, half_and_half(200, present), store=store)
+    run = write_run(tmp_path / "made", rows).parent
+    found = lines(f"{run}:vanilla", f"{run}:other", metrics=["share_hard"])
+    assert {line.compared.test for line in found.values() if line.compared} == {"paired bootstrap"}
 
 
 def test_without_assigned_classes_a_design_by_class_has_no_paired_test(tmp_path: Path) -> None:

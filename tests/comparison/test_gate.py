@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from bench.comparison.gate import decide
+from bench.comparison.gate import check, decide
 from bench.comparison.gate_config import Gates
 from bench.core import plugins
 from bench.results import stored
 from bench.results.read import target_shares
+from bench.results.run import Run
 from tests.benchmarks.gate import false_alarms, power, shown
 from tests.support.runs import (
     Call,
@@ -93,6 +94,15 @@ def test_a_change_of_a_gates_size_is_not_over_it_whatever_the_rounding() -> None
     assert min(changes[:3]) < 0.05 < max(changes[:3])
     worse, _, _ = decide(changes, np.full(4, 1e-6), np.full(4, 0.05), Gates())
     assert worse.tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("correction", ["holm", "benjamini_hochberg"])
+def test_a_p_of_alpha_itself_is_significant(correction: str) -> None:
+    gates = Gates.model_validate({"correction": correction})
+    for change in (1.0, -1.0):
+        worse, better, adjusted = decide(np.array([change]), np.array([0.1]), np.zeros(1), gates)
+        assert (worse.tolist(), better.tolist()) == ([change > 0], [change < 0])
+        assert adjusted.tolist() == [0.05]  # of the side that the change is on
 
 
 def test_the_correction_is_over_the_table() -> None:
@@ -207,6 +217,21 @@ def test_a_change_below_its_gate_passes_however_sure_it_is(checked: Callable[...
     assert (code, "refused: 1 worse, 2 same" in printed) == (1, True)
 
 
+def test_without_an_interval_a_change_within_its_gate_passes_and_a_larger_one_cannot_be_tested(
+    checked: Callable[..., tuple[int, str]],
+) -> None:
+    def bare(value: float) -> Rows:
+        return [{**row, "ci_low": "", "ci_high": ""} for row in baseline(value) if row["metric"] == "frechet_x"]
+
+    for value, code, verdicts in (
+        (300.0, 0, "passed: 3 same"),
+        (400 * 1.05, 0, "passed: 3 same"),
+        (400 * 1.05 + 1e-6, 1, "refused: 1 not comparable, 2 same"),
+    ):
+        found, printed = checked(bare(value), before=bare(400.0))
+        assert (found, verdicts in printed) == (code, True), (value, printed)
+
+
 def test_pairing_by_the_store_catches_what_intervals_cannot(call: Call, tmp_path: Path) -> None:
     """Twelve of 200 turned away from the target on the same noise: FD 0.085 worse."""
     labels = half_and_half(200, 88)
@@ -261,6 +286,18 @@ def test_every_way_of_not_being_there_is_refused_with_its_reason(checked: Callab
         assert reason.split()[-1] in printed
 
 
+def test_a_number_without_a_value_is_shown_at_its_line_and_a_missing_one_at_none(tmp_path: Path) -> None:
+    base = Run.open(write_run(tmp_path / "base", baseline()))
+    rows = without(baseline(), metric="frechet_x")
+    lost = undefined("other", "frechet_x", "balanced", "too few", n=2000, n_asked=2000)
+    for name, new, verdict, line in (
+        ("undefined", [*rows, lost], "failed", 1 + len(rows) + 1),
+        ("absent", rows, "missing", 0),
+    ):
+        items = check(Run.open(write_run(tmp_path / name, new)), base, Gates()).items
+        assert [(x.verdict, x.line) for x in items if x.metric == "frechet_x"] == [(verdict, line)]
+
+
 def test_what_the_baseline_does_not_have_is_not_gated_and_said(checked: Callable[..., tuple[int, str]]) -> None:
     rows = [*baseline(), *classified("third", half_and_half(2000, 100))]
     code, printed = checked(rows)
@@ -295,6 +332,17 @@ def test_seconds_are_gated_as_a_ratio_to_vanilla_where_asked_for(call: Call, tmp
     assert "costs.csv, line 1: no column 'seed'" in refusal(call(*command))
     (new.parent / "costs.csv").write_text("")
     assert "holds no rows" in refusal(call(*command))
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.25, "same"), (1.375, "worse"), (0.75, "same"), (0.625, "better")])
+def test_a_ratio_of_seconds_that_changes_by_its_gate_is_not_over_it(
+    tmp_path: Path, seconds: float, verdict: str
+) -> None:
+    base, new = write_run(tmp_path / "a" / "s", baseline()), write_run(tmp_path / "b" / "s", baseline())
+    costs(base.parent, vanilla=1.0, other=1.0)
+    costs(new.parent, vanilla=1.0, other=seconds)
+    (item,) = (x for x in check(Run.open(new), Run.open(base), Gates()).items if x.metric == "seconds_per_image")
+    assert (item.verdict, item.gate) == (verdict, 0.25)
 
 
 def test_a_file_of_gates_says_what_is_gated(checked: Callable[..., tuple[int, str]], tmp_path: Path) -> None:

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.stats import norm, t, ttest_ind
+from scipy.stats import poisson as poisson_law
 
 from bench.core import stats
 from bench.core.design import Design
 from bench.core.distances import l2
 from bench.core.errors import Undefined
 from bench.core.intervals import (
+    at_most,
     bootstrap_interval,
+    distance_low,
     jackknife_interval,
     percentile_interval,
     redraw_mean,
@@ -58,6 +62,45 @@ def test_wilson_interval_has_width_at_the_ends(count: int, fixed: int, free: int
     interval = wilson_interval(count, 40)
     assert interval[fixed] == count / 40
     assert 0.05 < abs(interval[free] - count / 40) < 0.1  # z^2 / (n + z^2) = 0.0876
+
+
+def test_a_rare_class_has_the_lower_limit_of_a_poisson_count() -> None:
+    # P(X >= 1 | 0.0513) = 0.05
+    assert wilson_interval(1, 1000)[0] == pytest.approx(-np.log(0.95) / 1000)
+    assert wilson_interval(999, 1000)[1] == pytest.approx(1 + np.log(0.95) / 1000)
+
+
+@pytest.mark.parametrize(("count", "n", "poisson"), [(3, 51, True), (4, 51, False), (2, 50, True), (3, 50, False)])
+def test_only_rare_classes_have_the_limit_of_a_poisson_count(count: int, n: int, poisson: bool) -> None:
+    """Of either class; the limit of others solves Wilson's equation."""
+    low, high = wilson_interval(count, n)[0], 1 - wilson_interval(n - count, n)[1]
+    assert low == pytest.approx(high)
+    share, z = count / n, norm.ppf(0.975)
+    wilson = brentq(lambda p: share - p - z * np.sqrt(p * (1 - p) / n), 0, share)
+    limit = brentq(lambda rate: poisson_law.sf(count - 1, rate) - 0.05, 1e-6, count) / n
+    assert limit < wilson
+    assert low == pytest.approx(limit if poisson else wilson)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_from_0(scale: float) -> None:
+    noise = 0.01 * scale * np.random.default_rng(0).standard_normal((20_000, 1))
+    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.2 * scale]), np.zeros(1), noise)
+    assert low == pytest.approx((0.2 - 1.96 * 0.01) * scale, abs=5e-4 * scale)
+    assert distance_low(lambda p: np.abs(p[..., 0]), np.array([0.019 * scale]), np.zeros(1), noise) == 0.0
+
+
+def test_the_lower_end_of_a_distance_rises_from_0_where_its_noise_floor_ends() -> None:
+    """Of |x| with an error of 0.01 the floor is 0.0196: at 0.021 the end c solves P(|c + e| >= 0.021) = 0.05 - 0.025 w."""
+    noise = 0.01 * norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None]
+    low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.021]), np.zeros(1), noise)
+    end = brentq(lambda c: norm.sf(2.1 - c) + norm.cdf(-2.1 - c) - 0.05 + 0.025 * c / norm.ppf(0.975), 0, 2)
+    assert end > 0.3
+    assert low == pytest.approx(0.01 * end, abs=0.021 / 2000)
+
+
+def test_equal_numbers_of_exact_arithmetic_are_at_most_each_other() -> None:
+    assert at_most([0.1 + 0.2, 0.3, 0.4], 0.3).tolist() == [True, True, False]
 
 
 def test_jackknife_of_a_mean_is_the_t_interval_of_its_group_means() -> None:
@@ -297,6 +340,12 @@ def test_batches_of_two_sizes_end_where_a_batch_of_each_ends() -> None:
     by = {size: Design(zeros, np.repeat(np.arange(480 // size), size)) for size in (20, 30, 60)}
     p = p_of([(drawn(a, 2, by[60]), drawn(b, 2, by[60]))])
     assert p_of([(drawn(a, 2, by[20]), drawn(b, 2, by[30]))]) == p
+
+
+def test_one_sample_has_no_paired_test() -> None:
+    one = drawn(np.array([1]))
+    assert paired_test([(one, one)], lambda shares: shares[..., 0]) is None
+    assert paired_test([(drawn(np.arange(10) % 2), drawn(np.arange(10) % 2)), (one, one)], lambda m: m[..., 0]) is None
 
 
 def test_strata_of_one_sample_are_joined() -> None:

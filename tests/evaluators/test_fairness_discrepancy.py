@@ -7,10 +7,13 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm, t
 
 from bench.core.attributes import Attribute
+from bench.core.design import Design
 from bench.core.distances import kl, l1, l2
 from bench.core.errors import ConfigError, Incompatible
+from bench.core.intervals import wilson_interval
 from bench.protocols.evaluator import CHUNK, Reference, Sample, Score
 from evaluators.classifiers import shares
 from evaluators.classifiers.shares import joint_probabilities, tally
@@ -251,6 +254,31 @@ def test_a_single_class_has_an_interval_with_width() -> None:
     low, high = ends_of(scores_of({"eyeglasses": one_hot([50, 0])}, (GLASSES,), [0.5, 0.5])["fd_l2_hard", "eyeglasses"])
     assert high == pytest.approx(np.sqrt(0.5))
     assert 0.6 < low < 0.69
+
+
+def test_the_soft_interval_joins_the_labels_interval_and_the_spread_within_labels() -> None:
+    """80 of 100 labels are absent; probabilities are 0.9 or 0.1 of it, give or take 0.05."""
+    absent = np.repeat([0.9, 0.1], [80, 20]) + np.tile([-0.05, 0.05], 50)
+    score = scores_of({"eyeglasses": np.stack([absent, 1 - absent], 1)}, (GLASSES,), [0.5, 0.5])[
+        "fd_l2_soft", "eyeglasses"
+    ]
+    within = norm.ppf(0.975) * 0.05 / 100**0.5
+    low, high = (0.1 + 0.8 * end for end in wilson_interval(80, 100))
+    mean = 0.1 + 0.8 * 0.8
+    expected = (mean - np.hypot(mean - low, within), mean + np.hypot(high - mean, within))
+    assert ends_of(score) == pytest.approx(tuple(2**0.5 * (end - 0.5) for end in expected))
+
+
+def test_the_soft_interval_of_steered_batches_is_students_t_of_their_means() -> None:
+    """Ten batches of 20; half a sample's resolution is added to their variance, 1/4 / 200^2."""
+    means = 0.7 + np.array([-4, -3, -2, -1, 0, 0, 1, 2, 3, 4]) / 50
+    absent = np.repeat(means, 20)
+    design = Design(np.zeros(200, np.int64), np.repeat(np.arange(10), 20))
+    sample = Sample({"eyeglasses": np.stack([absent, 1 - absent], 1)}, {}, np.full(200, -1), design=design)
+    scores = Evaluator().evaluate(sample, Reference((GLASSES,), np.array([0.5, 0.5])))
+    (score,) = (s for s in scores if s.metric == "fd_l2_soft")
+    half = t.ppf(0.975, 9) * (means.var(ddof=1) / 10 + 0.25 / 200**2) ** 0.5
+    assert ends_of(score) == pytest.approx((2**0.5 * (0.2 - half), 2**0.5 * (0.2 + half)))
 
 
 def test_equal_samples_have_equal_intervals() -> None:

@@ -257,7 +257,7 @@ def test_a_short_training_leaves_a_pipeline_that_diffusers_loads(tmp_path: Path)
     record = train_recipe(short, tmp_path / "made")
     assert record["finished"]
     assert record["result"]["steps"] == 2
-    made = IFPipeline.from_pretrained(tmp_path / "made", dtype=torch.float32)
+    made = IFPipeline.from_pretrained(tmp_path / "made").to(torch.float32)
     model = load_model(f"path:{tmp_path / 'made'}", fields={"prompts": {"none": "a portrait of a baker"}})
     assert model.image_size == 32
     tokens = made.tokenizer(["a portrait of a baker", ""], padding="max_length", return_tensors="pt")
