@@ -31,8 +31,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def commands(page: Path) -> list[str]:
-    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
     return [line.partition("  #")[0].removeprefix("python run_bench.py ") for line in lines if "run_bench.py" in line]
 
 
