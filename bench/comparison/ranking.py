@@ -154,8 +154,8 @@ def _key(run: Run, task: Task, method: str) -> Key:
 def _why_left_out(run: Run, method: str) -> str:
     for task in run.tasks:
         status, reason = run.reason(_key(run, task, method))
-        if status:
-            return f"{task.name}: {status}: {reason}"
+        if status:  # the reason of a missing row names the file, which is of this machine
+            return f"{task.name}: no such row" if status == "missing" else f"{task.name}: {status}: {reason}"
     return ""
 
 

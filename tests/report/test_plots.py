@@ -351,9 +351,9 @@ def test_every_shipped_method_has_a_look_of_its_own() -> None:
     shipped = plugins.names("method")
     assert set(PLACES) == set(shipped)
     found = looks({name: name for name in shipped})
-    assert (
-        len({look.colour for look in found.values()}) == len({look.marker for look in found.values()}) == len(shipped)
-    )
+    assert len(set(found.values())) == len(shipped)
+    first = [found[name] for name, position in PLACES.items() if position < len(PALETTE)]
+    assert len({look.colour for look in first}) == len({look.marker for look in first}) == len(PALETTE)
     alone = looks({"tiw_dsm": "tiw_dsm", "dsm_ref": "dsm_ref"})
     assert alone["tiw_dsm"] == found["tiw_dsm"], "the same in every run"
 
@@ -437,7 +437,7 @@ def test_the_command_draws_all_that_a_run_has_and_says_what_it_has_not(tmp_path:
     names = {p.name for p in (tmp_path / "out").iterdir()}
     stems = {n.rpartition(".")[0] for n in names}
     assert names == {f"{s}.{kind}" for s in stems for kind in ("png", "pdf")}
-    assert {s.partition("-")[0] for s in stems} == {"pareto", "latency", "cost", "ties"}
+    assert {s.partition("-")[0] for s in stems} == {"pareto", "latency", "cost", "ranking", "ties"}
     for name in ("curves", "groups", "proportions", "sheets", "sweeps"):
         assert f"skipped: {name}: " in out
     assert {p: p.read_bytes() for p in run.iterdir()} == before
@@ -489,6 +489,7 @@ def test_every_plot_is_found_by_its_name() -> None:
             "pareto",
             "prompts",
             "proportions",
+            "ranking",
             "sheets",
             "sweeps",
             "ties",

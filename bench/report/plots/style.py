@@ -50,11 +50,13 @@ NEUTRAL, FAINT = "#555555", "#bbbbbb"  # reference lines and notes; grids
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">")  # one per colour, for readers who see no colours
 FILLS: tuple[Fill, ...] = (*("full", "none", "left", "right", "top", "bottom"),)
 DASHES = ("-", "--", ":", "-.")
-# Position of the shipped methods in PALETTE, the same in every run; any other method takes the next free position.
-PLACES = (
-    *("vanilla", "distribution_guidance", "sample_guidance", "attribute_switching", "latent_editing"),
-    *("universal_guidance", "dsm_obs", "tiw_dsm", "iw_dsm", "dsm_ref"),
-)
+# Position of the shipped methods in PALETTE, the same in every run; any other method takes the next free position. From
+# 10 on a second round begins: a method that is near one of the first round has its colour and marker, filled otherwise.
+PLACES = {
+    **{"vanilla": 0, "distribution_guidance": 1, "sample_guidance": 2, "attribute_switching": 3, "latent_editing": 4},
+    **{"universal_guidance": 5, "random_class": 6, "tiw_dsm": 7, "iw_dsm": 8, "dsm_ref": 9},
+    **{"class_gap_guidance": 11, "closed_loop_editing": 14, "dsm_halves": 17, "dsm_obs": 19},
+}
 
 UNDATED: dict[str, dict[str, None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 ARROWS = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}"}
@@ -115,7 +117,7 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
 
 def _positions(kinds: Sequence[str]) -> dict[str, int]:
     """Return the position of each kind; past the palette's end, a second round through it begins."""
-    taken = {kind: PLACES.index(kind) for kind in kinds if kind in PLACES}
+    taken = {kind: PLACES[kind] for kind in kinds if kind in PLACES}
     # Black is reserved for vanilla, in the second round too.
     free = (i for i in itertools.count(1) if i not in taken.values() and i % len(PALETTE))
     others = [kind for kind in kinds if kind not in taken]
