@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.core import plugins
-from bench.plugin_checks.methods import CHECKS, Subject, check_applies, check_search_space
+from bench.plugin_checks.methods import CHECKS, NO_CHANGE, Subject, check_applies, check_search_space
 from bench.plugin_checks.outcome import NotApplicable
 from bench.plugin_checks.worlds import WORLDS
 from methods.reweighting.settings import FineTuning, Settings
@@ -104,6 +104,7 @@ def test_contract(name: str, world: str, check: str, subjects: Callable[[str, st
     try:
         CHECKS[check](subjects(name, world))
     except NotApplicable as reason:
+        assert str(reason) != NO_CHANGE or plugins.package_of("method", name) is not None
         pytest.skip(str(reason))
 
 
