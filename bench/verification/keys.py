@@ -10,7 +10,7 @@ from typing import Any
 from bench.config.build import build_method
 from bench.core.attributes import Attribute
 from bench.core.errors import BenchError
-from bench.core.plugins import ROOT
+from bench.core.plugins import ROOT, package_of
 from bench.core.specs import Fields, SamplerSpec
 from bench.engine.cells import Cell
 from bench.engine.context import RunContext
@@ -46,6 +46,8 @@ def check_keys(run: Run, data_digests: Mapping[str, str]) -> Check:
             continue
         if key is None:
             unchecked.append(f"{row.method} learns from images that only its suite names")
+        elif key != row.sample_key and (package := package_of("method", row.method_file)) is not None:
+            unchecked.append(f"method {row.method_file} is of package {package}, which may have changed")
         elif key != row.sample_key and changed:
             unchecked.append(f"made at commit {row.commit or 'unknown'}, whose methods are not those here")
         elif keys_of[cell] != {key}:

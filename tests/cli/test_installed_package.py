@@ -158,6 +158,8 @@ def test_a_changed_helper_module_samples_anew(command: Command, run: Path, site:
     keys = [{row["method"]: row["sample_key"] for row in table} for table in (before, after)]
     assert keys[0]["vanilla"] == keys[1]["vanilla"]
     assert keys[0]["mirrored"] != keys[1]["mirrored"]
+    verified = command("verify", "out/toy").stdout  # of the numbers that the changed source gave
+    assert "method mirrored is of package toy-plugin 0.3, which may have changed" in " ".join(verified.split())
 
 
 def test_a_folder_of_the_users_called_methods_is_named_in_one_sentence(command: Command, tmp_path: Path) -> None:
