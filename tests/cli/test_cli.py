@@ -138,7 +138,7 @@ def tiny(folder: Path, **changes: Any) -> Path:
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.5, 0.6]}]}, "must sum to 1, got [0.5, 0.6]"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [0.2, 0.3, 0.5]}]}, "must have 2 entries, one per class"),
         ({"tasks": [{"attributes": ["eyeglasses"], "target": [-0.5, 1.5]}]}, "must have entries >= 0"),
-        ({"tasks": [{"attributes": ["eyeglasses"], "target": ["a", "b"]}]}, "a list of numbers, one a class"),
+        ({"tasks": [{"attributes": ["eyeglasses"], "target": ["a", "b"]}]}, "a list of numbers, one per class"),
         ({"n": 0}, "n: input should be greater than or equal to 1, got 0"),
         ({"guidance_batch": 26}, "guidance_batch must be at most n = 25, got 26"),
         ({"sampler": {"steps": 0}}, "sampler.steps: input should be greater than or equal to 1, got 0"),

@@ -35,7 +35,8 @@ def measured(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_grid_is_ordinary_suites_and_one_table(call: Call, tmp_path: Path) -> None:
-    base, out = measured(tmp_path), tmp_path / "out"
+    swept = {"name": "class_gap_guidance", "with": {"labels_per_class": 20}}
+    base, out = measured(tmp_path, methods=[{"name": "vanilla"}, swept]), tmp_path / "out"
     grid = (*GUIDED, "--suite", base, "--out", out, "--set", "strength=0,5", "--sampler", "steps=2,3", "--name", "g")
     code, said, _ = call("sweep", *grid)
     assert code == 0, said
