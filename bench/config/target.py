@@ -21,7 +21,8 @@ def _distribution(target: Any) -> Any:
     shares = list(target.values()) if isinstance(target, dict) else target
     if not isinstance(shares, list | tuple) or not all(type(share) in (int, float) for share in shares):
         raise ValueError(
-            f'target must be "uniform", a list of numbers, one per class, or the numbers by class name, got {target!r:.80}'
+            f'target must be "uniform", a list of numbers, one per class, or the numbers by class name, got '
+            f"{target!r:.80}"
         )
     if isinstance(target, dict):
         target = {str(name) if type(name) is int else name: share for name, share in target.items()}

@@ -66,8 +66,8 @@ def read_results(path: Path) -> pd.DataFrame:
         path: the file, as `bench.engine.tables.write_tables` writes it, or the folder that holds it.
 
     Returns:
-        A frame with at least `COLUMNS` and "task", the task's name in leaderboard.csv: `WHOLE` as int64, `NUMBERS` as float64 with NaN where blank, `n` as nullable
-        Int64, `guided_by_classifier` as bool, everything else, further columns included, as categoricals of str; the
+        A frame with at least `COLUMNS` and "task", the task's name in leaderboard.csv: `WHOLE` as int64, `NUMBERS` as
+        float64 with NaN where blank, `n` as nullable Int64, `guided_by_classifier` as bool, everything else, further columns included, as categoricals of str; the
         index is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
 
     Raises:
@@ -188,7 +188,7 @@ def _is_object(text: str) -> bool:
 
 
 def _name_tasks(path: Path, frame: pd.DataFrame) -> None:
-    """Add the column `task` to a file of an earlier version; refuse a name that its attributes and target contradict."""
+    """Add the column `task` to a file of an earlier version; refuse one that its attributes and target contradict."""
     names = np.array([Task(*pair).name for pair in tasks_of(frame)], dtype=object)
     expected = names[frame.groupby(["attributes", "target"], sort=False, observed=True).ngroup().to_numpy()]
     if "task" not in frame.columns:

@@ -1,7 +1,7 @@
 """By how much a number may differ from the one that is computed again: not at all, or by what its column allows.
 
 Another machine's arithmetic rounds otherwise: a sample is a few of 255 levels off (`bench.verification.resample`), a
-feature by a thousandth of the largest, and now and then an image near the border of two classes is classified otherwise.
+feature by a thousandth of the largest, and at times an image near the border of two classes is classified otherwise.
 What that moves is small beside the sampling error, which is what the tolerances are parts of. Measured on 120 scores of
 three methods at n = 200, drawn with AVX-512 and again without any vector instruction: values within 0.02 of half the
 interval's width, ends within 0.03. The tolerances also allow two of 200 samples to change class.

@@ -1,4 +1,4 @@
-"""The project's own gate: its small suite, run here, held to the committed baseline by the commands that the docs show."""
+"""The project's own gate: its small suite, run here, held to the committed baseline by the commands of the docs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bench.data.table import FilePictures, Table, existing, files_below, left_be
 
 @dataclass(frozen=True)
 class Format:
-    """CLASS/any/file.png (attribute: class), images with a CSV (`with: {labels: labels.csv, file: file}`), or no labels.
+    """CLASS/any/file.png (attribute: class), images with a CSV (`with: {labels: labels.csv, file: file}`), or none.
 
     Attributes:
         root: the folder of the images.
@@ -39,8 +39,8 @@ def _by_folder(root: Path) -> Table:
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not left_behind(entry.name))
     if not classes:
         raise ConfigError(
-            f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`, or leave `attributes` "
-            "out for a reference set without labels"
+            f"{root} must hold a folder per class, got none; or give `with: {{labels: FILE.csv}}`, or leave "
+            "`attributes` out for a reference set without labels"
         )
     files = list(files_below(root))
     labelled = [file for file in files if "/" in file]

@@ -335,7 +335,7 @@ class _Builder:
 
 
 def _detectable(column: _Column, cells: Sequence[Cell]) -> str:
-    """Return the smallest difference that two rows of a column show, by the median interval; empty without intervals."""
+    """Return the smallest difference that two rows of a column show, by the median interval; empty without one."""
     quantile = float(t.ppf((1 + LEVEL) / 2, metric(column.metric).scale.freedom)) if column.metric else math.inf
     errors = [
         (cell.value.high - cell.value.low) / (2 * quantile)
