@@ -91,7 +91,7 @@ def test_the_lower_end_of_a_distance_is_that_of_the_inverted_normal_test_far_fro
 
 
 def test_the_lower_end_of_a_distance_rises_from_0_where_its_noise_floor_ends() -> None:
-    """The floor of |x| with an error of 0.01 is 0.0196; at 0.021 the end c solves P(|c + e| >= 0.021) = 0.05 - 0.025 w."""
+    """|x| with an error of 0.01 has the floor 0.0196; at 0.021 the end solves P(|c + e| >= 0.021) = 0.05 - 0.025 w."""
     noise = 0.01 * norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None]
     low = distance_low(lambda p: np.abs(p[..., 0]), np.array([0.021]), np.zeros(1), noise)
     end = brentq(lambda c: norm.sf(2.1 - c) + norm.cdf(-2.1 - c) - 0.05 + 0.025 * c / norm.ppf(0.975), 0, 2)
