@@ -68,7 +68,8 @@ def read_results(path: Path) -> pd.DataFrame:
     Returns:
         A frame with at least `COLUMNS` and "task", the task's name in leaderboard.csv: `WHOLE` as int64, `NUMBERS` as
         float64 with NaN where blank, `n` as nullable Int64, `guided_by_classifier` as bool, everything else, further
-        columns included, as categoricals of str; the index is the line in the file. A value is finite where `status` is "ok", and blank elsewhere.
+        columns included, as categoricals of str; the index is the line in the file. A value is finite where `status` is
+        "ok", and blank elsewhere.
 
     Raises:
         ConfigError: no such file, no rows, a missing column, a field that is not of its column's kind, an unknown
