@@ -272,7 +272,7 @@ def check_plugin(name: str, kind: str | None = None, fields: Mapping[str, object
 
     >>> checked = next(bench.check_plugin("largest_share"))
     Traceback (most recent call last):
-    bench.core.errors.UnknownName: unknown plug-in 'largest_share'; known: ...
+    bench.core.errors.UnknownName: unknown plug-in 'largest_share'; did you mean 'abstained_share'? known: ...
     """
     from bench.plugin_checks.check import check_plugin as check_roles
 

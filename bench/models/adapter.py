@@ -161,7 +161,8 @@ class Adapter:
         """Return why the network cannot be trained and what to do, "" if it can."""
         if self.prediction not in Adapter.predictions:
             return (
-                f"it predicts {self.prediction}, and the corrected targets are those of {_either(Adapter.predictions)}"
+                f"it predicts {self.prediction}, and the corrected targets are those of "
+                f"{_either(Adapter.predictions)}; choose a model that predicts one of them"
             )
         if self._weights != torch.float32:
             return f"its weights are {str(self._weights).removeprefix('torch.')}; leave `dtype` out"

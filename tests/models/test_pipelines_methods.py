@@ -55,6 +55,8 @@ FAMILIES: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "StableDiffusion3Pipeline": (stable_diffusion_3, WORDS),
     "FluxPipeline": (flux, {**WORDS, "image_size": 16, "max_sequence_length": 32}),
 }
+TRAINED = ("tiw_dsm", "iw_dsm", "dsm_ref", "dsm_halves")  # from the model; dsm_obs trains from scratch
+FLOWS = ("StableDiffusion3Pipeline", "FluxPipeline")
 PIXELS, UNASKED = ("DDPMPipeline", "IFPipeline"), ("DDPMPipeline", "LDMPipeline")
 
 
@@ -108,9 +110,11 @@ def test_a_method_runs_or_says_what_it_lacks(task_of: Callable[[str], Task], fam
 
 
 def lacks(family: str, name: str) -> bool:
-    """Whether a method cannot run: images that its classifier sees, or conditions, are missing."""
-    return (name == "universal_guidance" and family not in PIXELS) or (
-        name == "attribute_switching" and family in UNASKED
+    """Whether a method cannot run: images that its classifier sees, conditions, or a U-Net to train are missing."""
+    return (
+        (name == "universal_guidance" and family not in PIXELS)
+        or (name in ("attribute_switching", "random_class") and family in UNASKED)
+        or (name in TRAINED and family in FLOWS)
     )
 
 

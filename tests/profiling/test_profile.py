@@ -131,9 +131,9 @@ def test_counts_are_those_that_the_method_declares(built: dict[str, measure.Buil
     timesteps = method.sampler.timesteps(method.model)  # type: ignore[arg-type]
     guided = sum(float(method.model.alphas_cumprod[t]) > 0 for t in timesteps)
     assert guided < STEPS  # the first step is at zero signal, where nothing is guided
-    whole = rows["sampling"]
-    assert whole.nfe_per_image == STEPS * traits.calls
-    assert whole.backward_per_image == guided * traits.backward
+    whole, repeats = rows["sampling"], method.guided.repeats
+    assert whole.nfe_per_image == STEPS * traits.calls * repeats
+    assert whole.backward_per_image == guided * traits.backward * repeats
     assert ("unet_backward" in rows) is (traits.backward > 0)
     assert rows["unet"].measured == STEPS
     # The whole is the parts, each as often as it comes: those of a step are averages, rounded down.
@@ -141,7 +141,7 @@ def test_counts_are_those_that_the_method_declares(built: dict[str, measure.Buil
     assert whole.flops is not None
     assert 0 <= whole.flops - sum(parts) < 4 * STEPS
     forward = measure_forward(method, 2)
-    assert rows["unet"].flops == forward
+    assert rows["unet"].flops == forward * repeats
     assert {row.setting for row in rows.values()} == {("cpu", 2, STEPS)}
 
 
