@@ -30,6 +30,9 @@ GIVEN_BY: Mapping[str, tuple[Need, ...]] = {
 }
 
 
+Classes = npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class DeclaredTask(Task):
     """A task that withholds what its method does not declare.
@@ -115,7 +118,10 @@ def build_checked(name: str, method: Method, task: Task, seed: int) -> Guided:
             )
         assigned_classes = _checked_classes(name, assigned_classes, product(task.attributes).n_classes)
     return dataclasses.replace(
-        guided, denoise=_checked_denoiser(name, guided.denoise), assigned_classes=assigned_classes
+        guided,
+        denoise=_checked_denoiser(name, guided.denoise),
+        assigned_classes=assigned_classes,
+        select=None if guided.select is None else _checked_select(name, guided.select),
     )
 
 
@@ -177,6 +183,14 @@ def _check_guided(name: str, guided: object) -> None:
         raise _wrong(name, f"{_kind(guided.assigned_classes)} as `assigned_classes`", "a function of numbers, or None")
     if type(guided.repeats) is not int or guided.repeats < 1:
         raise _wrong(name, f"{guided.repeats!r:.40} as `repeats`", "a whole number of at least 1")
+    if type(guided.candidates) is not int or guided.candidates < 1:
+        raise _wrong(name, f"{guided.candidates!r:.40} as `candidates`", "a whole number of at least 1")
+    if callable(guided.select) != (guided.candidates > 1):
+        raise _wrong(
+            name,
+            f"{_kind(guided.select)} as `select` with {guided.candidates} candidates",
+            "a function of the candidates where there are several, else None",
+        )
     if not isinstance(guided.cost, Cost) or not all(
         math.isfinite(number) and number >= 0 for number in dataclasses.astuple(guided.cost)
     ):
@@ -216,12 +230,25 @@ def _checked_denoiser(name: str, denoise: GuidedDenoiser) -> GuidedDenoiser:
     return checked
 
 
+def _checked_select(name: str, select: Callable[[Tensor], Classes]) -> Callable[[Tensor], Classes]:
+    """Return the selection with a check of the rows."""
+
+    def checked(pool: Tensor) -> Classes:
+        rows: object = select(pool.clone())
+        n, most = pool.shape[1], pool.shape[0] * pool.shape[1]
+        expected = f"int64 [{n}], distinct rows from 0 to {most - 1}"
+        if not isinstance(rows, np.ndarray) or rows.shape != (n,) or rows.dtype.kind not in "iu":
+            raise _wrong(name, f"{_kind(rows)} as selected rows", expected)
+        if len(np.unique(rows)) < n or rows.min() < 0 or rows.max() >= most:
+            raise _wrong(name, f"rows {rows[:5].tolist()}, ... as selected", expected)
+        return rows.astype(np.int64)
+
+    return checked
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors are equal, NaN being equal to NaN."""
     return torch.equal(a, b) or torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
-
-
-Classes = npt.NDArray[np.int64]
 
 
 def _checked_classes(

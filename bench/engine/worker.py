@@ -24,7 +24,7 @@ from bench.protocols.counting import Counted, Counts
 from bench.protocols.method import Batch, Guided, Method, Task
 from bench.protocols.model import DiffusionModel
 from bench.sampling.distributed import ProcessGroup
-from bench.sampling.loop import Sampler, sample_batch
+from bench.sampling.loop import Sampler, draw_batch
 from bench.storage.fits import FitCache
 from bench.storage.store import Store
 
@@ -127,7 +127,7 @@ def draw(resources: Resources, job: CellJob, index: int, size: int) -> tuple[Arr
     unconditional = torch.zeros(size, dtype=torch.int64, device=model.device)
     batch = group.part(Batch(numbers, unconditional, sampling.compute_batch))
     start = time.perf_counter()
-    x = sample_batch(model, guided.denoise, Sampler.of(sampling.sampler), batch, job.cell.seed, guided.repeats)
+    x = draw_batch(model, guided, Sampler.of(sampling.sampler), batch, job.cell.seed)
     images = group.gather(model.decode(x), size).cpu().numpy()
     forward, backward = batch.total(torch.tensor(dataclasses.astuple(counts), dtype=torch.float64)).tolist()
     seconds = time.perf_counter() - start

@@ -20,7 +20,7 @@ from bench.plugin_checks.worlds import SAMPLER
 from bench.protocols.cache import NoCache
 from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, Method, Task, Traits
-from bench.sampling.loop import sample_batch
+from bench.sampling.loop import draw_batch
 from bench.sweeps.space import first_setting, space_of
 
 N = 6  # samples of a guidance batch
@@ -92,7 +92,7 @@ def draw(task: Task, guided: Guided, rows: range = range(N), condition: torch.Te
     """Return samples [n, *shape] of one guidance batch, without a condition unless given."""
     conditions = torch.zeros(len(rows), dtype=torch.long) if condition is None else condition
     batch = Batch(torch.tensor(rows), conditions, len(rows))
-    return sample_batch(task.model, guided.denoise, SAMPLER, batch, 0, guided.repeats)
+    return draw_batch(task.model, guided, SAMPLER, batch, 0)
 
 
 def check_traits(subject: Subject) -> None:

@@ -27,7 +27,7 @@ from bench.profiling.timed import STEP_STAGES, Timed, sample_timed
 from bench.protocols.counting import Counts
 from bench.protocols.method import Batch, Guided
 from bench.protocols.model import DiffusionModel
-from bench.sampling.loop import Sampler, sample_batch
+from bench.sampling.loop import Sampler, draw_batch
 from bench.sampling.timing import now_on
 
 TRACED_STEPS = 3  # of a Chrome trace: enough to show a step in a file that a browser can open
@@ -142,7 +142,7 @@ def _plainly(built: Built, batch: Batch) -> float:
     model: Any = built.model
     seed, guided, device = built.job.cell.seed, built.guided, built.model.device
     start = now_on(device)
-    model.decode(sample_batch(model, guided.denoise, built.sampler, batch, seed, guided.repeats)).cpu()
+    model.decode(draw_batch(model, guided, built.sampler, batch, seed)).cpu()
     return now_on(device) - start
 
 
@@ -190,7 +190,7 @@ def trace(built: Built, size: int, path: Path, write: Callable[[Path, bytes], No
     short = dataclasses.replace(built.sampler, steps=min(TRACED_STEPS, built.sampler.steps))
     plain: Any = built.model
     with profile(activities=activities) as profiler:
-        sample_batch(plain, built.guided.denoise, short, built.batch(size), built.job.cell.seed, built.guided.repeats)
+        draw_batch(plain, built.guided, short, built.batch(size), built.job.cell.seed)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from bench.profiling.clock import Clock
 from bench.protocols.counting import Counted
 from bench.protocols.method import Batch, Guided, GuidedDenoiser
 from bench.protocols.model import Bottleneck
-from bench.sampling.loop import Sampler, sample_batch
+from bench.sampling.loop import Sampler, draw_batch
 
 STEP_STAGES = ("unet", "unet_backward", "guidance", "scheduler")  # of every step; all other stages occur once per batch
 
@@ -87,8 +88,8 @@ def sample_timed(
     plain: Any = model
     try:
         clock.enter("noise")
-        denoise = watched(guided.denoise, clock, network_only)
-        x = sample_batch(plain, denoise, sampler, batch, seed, guided.repeats, clock.end_step)
+        timed = dataclasses.replace(guided, denoise=watched(guided.denoise, clock, network_only))
+        x = draw_batch(plain, timed, sampler, batch, seed, clock.end_step)
         with clock.within("decode"):
             images: Tensor = model.decode(x).cpu()
         clock.enter(None)

@@ -236,6 +236,10 @@ class Guided:
             as fixed where every 60 samples have the same, up to one.
         repeats: how often the sampler takes each step (self-recurrence, Bansal et al. 2023, arXiv 2302.07121, section
             3.3). After all but the last repeat it noises the result back to the step's noise level.
+        candidates: how many samples are drawn for each one that is kept, each from noise of its own.
+        select: chooses the samples that are kept, where there are several candidates: maps x_0 of the candidates,
+            [candidates, n, *shape], to distinct rows of x_0.flatten(0, 1), int64 [n]. The first n rows are the samples
+            of a method without candidates.
         cost: the cost of what `build` learnt.
         notes: what `build` learnt, for the run's records (JSON-able).
         curves: what `build` learnt, for plots.
@@ -244,6 +248,8 @@ class Guided:
     denoise: GuidedDenoiser
     assigned_classes: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]] | None = None
     repeats: int = 1
+    candidates: int = 1
+    select: Callable[[Tensor], npt.NDArray[np.int64]] | None = None
     cost: Cost = Cost()
     notes: dict[str, object] | None = None
     curves: tuple[Curves, ...] = ()

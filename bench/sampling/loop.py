@@ -15,7 +15,7 @@ from bench.core.seeds import derive_seed
 from bench.core.specs import SamplerSpec
 from bench.models.bf16 import cast_weights
 from bench.models.schedule import make_scheduler
-from bench.protocols.method import Batch, GuidedDenoiser
+from bench.protocols.method import Batch, Guided, GuidedDenoiser
 from bench.protocols.model import DiffusionModel
 
 
@@ -34,15 +34,50 @@ class Sampler(SamplerSpec):
         return tuple(int(t) for t in scheduler.timesteps)
 
 
-def generators(seed: int, index: Tensor) -> list[torch.Generator]:
-    """Return one generator per sample, on the CPU: the noise of sample i depends on (seed, i) alone."""
-    return [torch.Generator().manual_seed(derive_seed("noise", seed, int(i), bits=63)) for i in index]
+def generators(seed: int, index: Tensor, candidate: int = 0) -> list[torch.Generator]:
+    """Return one generator per sample, on the CPU: the noise depends on (seed, sample number, candidate) alone."""
+    further = (candidate,) if candidate else ()
+    return [torch.Generator().manual_seed(derive_seed("noise", seed, int(i), *further, bits=63)) for i in index]
 
 
 def draw_noise(sources: list[torch.Generator], model: DiffusionModel) -> Tensor:
     """Standard normal [n, *shape], row i from source i, in the model's dtype and on its device."""
     rows = [torch.randn(model.shape, generator=g) for g in sources]
     return torch.stack(rows).to(model.device, model.dtype)
+
+
+def draw_batch(
+    model: DiffusionModel,
+    guided: Guided,
+    sampler: Sampler,
+    batch: Batch,
+    seed: int,
+    on_step: Callable[[], None] | None = None,
+) -> Tensor:
+    """Draw one guidance batch of a method: every candidate, of which it selects the samples that are kept.
+
+    Args:
+        model: as in `sample_batch`.
+        guided: what the method built.
+        sampler: as in `sample_batch`, and so are the others.
+        batch: of the samples that are kept.
+        seed: of the noise.
+        on_step: called after each step of each candidate.
+
+    Returns:
+        x_0 [n, *shape], in the model's dtype.
+
+    Raises:
+        NotFinite: as `sample_batch`, and so is Incompatible.
+    """
+    pool = [
+        sample_batch(model, guided.denoise, sampler, batch, seed, guided.repeats, on_step, candidate)
+        for candidate in range(guided.candidates)
+    ]
+    if guided.select is None:
+        return pool[0]
+    rows = guided.select(torch.stack(pool))
+    return torch.cat(pool)[torch.from_numpy(rows).to(pool[0].device)]
 
 
 def sample_batch(
@@ -53,6 +88,7 @@ def sample_batch(
     seed: int,
     repeats: int = 1,
     on_step: Callable[[], None] | None = None,
+    candidate: int = 0,
 ) -> Tensor:
     """Draw one guidance batch.
 
@@ -64,6 +100,7 @@ def sample_batch(
         seed: of the noise.
         repeats: how often each step is taken; in between, its result is noised back to the step's noise level.
         on_step: called after each step.
+        candidate: number of the candidate, which has noise of its own.
 
     Returns:
         x_0 [n, *shape], in the model's dtype.
@@ -75,7 +112,7 @@ def sample_batch(
     if repeats > 1 and sampler.name == "dpmsolver++":
         raise Incompatible("dpmsolver++ remembers earlier steps, so none can be repeated; use ddim or ddpm")
     scheduler = make_scheduler(sampler.name, model.scheduler_config, sampler.steps, sampler.spacing)
-    sources = generators(seed, batch.index)
+    sources = generators(seed, batch.index, candidate)
     x = draw_noise(sources, model)
     options: dict[str, Any] = {"generator": sources}
     if sampler.name == "ddim":

@@ -55,7 +55,7 @@ DASHES = ("-", "--", ":", "-.")
 PLACES = {
     **{"vanilla": 0, "distribution_guidance": 1, "sample_guidance": 2, "attribute_switching": 3, "latent_editing": 4},
     **{"universal_guidance": 5, "random_class": 6, "tiw_dsm": 7, "iw_dsm": 8, "dsm_ref": 9},
-    **{"class_gap_guidance": 11, "closed_loop_editing": 14, "dsm_halves": 17, "dsm_obs": 19},
+    **{"class_gap_guidance": 11, "closed_loop_editing": 14, "rejection": 16, "dsm_halves": 17, "dsm_obs": 19},
 }
 
 UNDATED: dict[str, dict[str, None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
