@@ -23,7 +23,7 @@ from torch import Tensor
 from bench.core.errors import ConfigError
 from bench.protocols.method import Batch, Guided, SearchSpace, Task, Traits, micro_batches, timestep
 from methods.targeting.assigned_classes import largest_remainder
-from methods.universal_guidance import find_classifier, joint_log_probabilities
+from methods.targeting.classifiers import find_classifier, joint_log_probabilities
 
 COMPUTE = 100  # candidates that the classifier sees at once
 

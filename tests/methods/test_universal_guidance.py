@@ -20,8 +20,9 @@ from bench.sampling.loop import Sampler, sample_batch
 from evaluators.attribute_resnet import Extractor
 from methods import vanilla
 from methods.targeting.assigned_classes import BLOCK, assign_classes
+from methods.targeting.classifiers import joint_log_probabilities
 from methods.targeting.losses import chi_square, kl, relative_flatness, smooth
-from methods.universal_guidance import Method, Steering, descend, joint_log_probabilities
+from methods.universal_guidance import Method, Steering, descend
 from tests.support.mixtures import GROUP, pictures
 
 STEPS = Sampler("ddim", 10)

@@ -112,7 +112,7 @@ def test_a_method_runs_or_says_what_it_lacks(task_of: Callable[[str], Task], fam
 def lacks(family: str, name: str) -> bool:
     """Whether a method cannot run: images that its classifier sees, conditions, or a U-Net to train are missing."""
     return (
-        (name == "universal_guidance" and family not in PIXELS)
+        (name in ("universal_guidance", "rejection") and family not in PIXELS)
         or (name in ("attribute_switching", "random_class") and family in UNASKED)
         or (name in TRAINED and family in FLOWS)
     )
