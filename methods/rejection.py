@@ -55,7 +55,7 @@ def chosen_rows(p: npt.NDArray[np.float64], r: npt.NDArray[np.float64], n: int) 
 
 @dataclass(frozen=True)
 class Method:
-    """Of `candidates` samples for each one, those are kept whose classes meet the target.
+    """Samples are kept, one of `candidates`, so that their classes by a classifier meet the target.
 
     Attributes:
         candidates: samples drawn for each one that is kept, >= 1; 1 keeps all and is the base model exactly.

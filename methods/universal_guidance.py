@@ -269,7 +269,7 @@ class Method:
 
     @property
     def coupled(self) -> bool:
-        """Whether samples are coupled: the loss is of the batch."""
+        """True where the loss is of the whole batch, so that its samples depend on one another."""
         return self.loss in ("chi_square", "kl")
 
     @property

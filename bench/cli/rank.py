@@ -16,10 +16,11 @@ def rank(
     out: Annotated[Path | None, typer.Option(help="Write the table as well: FILE.csv or FILE.md.")] = None,
 ) -> None:
     """Rank the methods of a finished run over all of its tasks, in groups that no test separates."""
+    from bench.comparison.show import check_ending
     from bench.report import ranking
 
     if out is not None:
-        ranking.check_ending(out)
+        check_ending(out)
     ranked = finished.rank(run)
     if out is not None:
         ranking.write(ranked, out)

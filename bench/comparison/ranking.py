@@ -14,8 +14,14 @@ from scipy.stats import norm, rankdata
 
 from bench.comparison.differences import compare_lines
 from bench.core.errors import Incompatible
-from bench.core.intervals import LEVEL, at_most
-from bench.core.stats import Difference, Estimate, holm_adjusted, minimum_detectable_difference
+from bench.core.intervals import LEVEL
+from bench.core.stats import (
+    Difference,
+    Estimate,
+    holm_adjusted,
+    independent_difference,
+    minimum_detectable_difference,
+)
 from bench.core.value import Value
 from bench.results.key import Key, Task
 from bench.results.metric_info import COUNTED, metric
@@ -26,6 +32,8 @@ BASE = "vanilla"  # of the Fréchet ratio
 COSTS = ("nfe_per_image", "backward_per_image", "fit_nfe", "fit_backward")
 
 Floats = npt.NDArray[np.float64]
+
+NOTHING = Estimate(np.asarray(0.0), np.asarray(0.0), np.asarray(0.0))  # 0 without error: what a difference is tested on
 
 
 @dataclass(frozen=True)
@@ -189,12 +197,7 @@ def _difference(run: Run, a: str, b: str) -> Difference:
         d = compare_lines(run, run.good(_key(run, task, a)), run, run.good(_key(run, task, b))).difference
         return Estimate.of_interval(d.value, d.low, d.high)
 
-    mean = _over_tasks([of_task(task) for task in run.tasks])
-    towards = mean.below if mean.value > 0 else mean.above
-    p = 1.0 if at_most(abs(mean.value), 0.0) else 2 * norm.sf(abs(mean.value) / towards) if towards > 0 else 0.0
-    quantile = float(norm.ppf((1 + LEVEL) / 2))
-    low, high = mean.value - quantile * mean.below, mean.value + quantile * mean.above
-    return Difference(mean.value, low, high, np.asarray(p))
+    return independent_difference(NOTHING, _over_tasks([of_task(task) for task in run.tasks]))
 
 
 def _letters(p: Floats) -> list[str]:

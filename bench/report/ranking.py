@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.comparison.ranking import RankedMethod, Ranking
+from bench.comparison.show import check_ending
 from bench.core.csv_text import to_csv
-from bench.core.errors import ConfigError
 from bench.core.rounding import shown
 from bench.core.text import markdown_table
 from bench.core.value import Value
@@ -29,12 +29,6 @@ def show(ranking: Ranking, console: Console) -> None:
     console.print(table)
     for remark in remarks(ranking):
         console.print(remark, markup=False, soft_wrap=True)
-
-
-def check_ending(out: Path) -> None:
-    """Refuse a file of a kind that is not written."""
-    if out.suffix not in (".csv", ".md"):
-        raise ConfigError(f"--out must end in .csv or .md, got {out}; the ending says which of them is written")
 
 
 def write(ranking: Ranking, out: Path) -> None:

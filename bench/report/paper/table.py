@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
-from scipy.stats import t
 
 from bench.core.errors import ConfigError, UnknownName
-from bench.core.intervals import LEVEL
-from bench.core.stats import minimum_detectable_difference
+from bench.core.stats import Estimate, minimum_detectable_difference
 from bench.core.value import Value
 from bench.protocols.evaluator import Better
 from bench.report.paper.claims import Claim
@@ -336,18 +333,20 @@ class _Builder:
 
 def _detectable(column: _Column, cells: Sequence[Cell]) -> str:
     """Return the smallest difference that two rows of a column show, by the median interval; empty without one."""
-    quantile = float(t.ppf((1 + LEVEL) / 2, metric(column.metric).scale.freedom)) if column.metric else math.inf
-    errors = [
-        (cell.value.high - cell.value.low) / (2 * quantile)
+    ends = [
+        (cell.value.value, cell.value.low, cell.value.high)
         for cell in cells
         if cell.value is not None
         and cell.value.low is not None
         and cell.value.high is not None
         and (cell.facts["metric"], column.scope in ("task", cell.facts["scope"])) == (column.metric, True)
     ]
-    if not errors:
+    if not ends:
         return ""
-    return f"{float(minimum_detectable_difference(np.asarray(2**0.5 * np.median(errors)))):.2g}"
+    value, low, high = np.array(ends).T
+    rows = Estimate.of_interval(value, low, high, metric(column.metric).scale.freedom)
+    error = 2**0.5 * np.median((rows.below + rows.above) / 2)
+    return f"{float(minimum_detectable_difference(np.asarray(error))):.2g}"
 
 
 def _text(value: object) -> str:
